@@ -1,0 +1,134 @@
+# The menu of the project: `make` alone prints it. Everything is installed inside the project folder
+# (.venv and .cache); only `make system` touches the machine.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV ?= .venv
+CACHE ?= .cache
+UV ?= uv
+HELM_VERSION := v3.19.0
+
+BIN := $(VENV)/bin
+# Plain `pip install` would follow the newest releases; with hashes it installs exactly what was tested.
+PIP := $(BIN)/pip --disable-pip-version-check
+PYTEST := $(BIN)/pytest
+HELM := $(CACHE)/bin/helm
+# Contract tests and linters look at the checkout; these parts of it may be absent in a partial one.
+TYPED_TREES := $(wildcard tests benchmarks docs/generate.py)
+
+# What the tests and the demo call, as command:package. Only what is not on the PATH is installed.
+SYSTEM_TOOLS := java:default-jre-headless mvn:maven ip:iproute2 nft:nftables ping:iputils-ping \
+	curl:curl nmap:nmap hping3:hping3 iodine:iodine dnsmasq:dnsmasq-base tcpdump:tcpdump \
+	dumpcap:wireshark-common tshark:tshark ethtool:ethtool setpriv:util-linux sysctl:procps
+
+.PHONY: help
+help: ## this menu
+	@echo "Sluicegate: make TARGET"
+	@sed -nE 's/^([a-z0-9]+):[^#]*## (.*)$$/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
+		printf '  %-8s %s\n' "$$name" "$$text"; done
+
+.PHONY: setup
+setup: $(VENV)/.installed ## install the locked dependencies and this project into .venv
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "setup: $(PYTHON) is missing or older than 3.11; name a newer one: make setup PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "setup: $(PYTHON) cannot make virtual environments; on Debian: apt install python3-venv" >&2; exit 1; }
+	@echo "setup: creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.locked: $(VENV)/.python requirements/dev.txt
+	@echo "setup: installing the locked dependencies (about a minute the first time)"
+	@$(PIP) install --quiet --require-hashes --only-binary :all: -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.locked pyproject.toml
+	@echo "setup: installing sluicegate itself"
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: system
+system: ## install the system packages that tests and demo call (Debian, root)
+	@missing=""; \
+	for tool in $(SYSTEM_TOOLS); do \
+		PATH="$$PATH:/usr/sbin:/sbin" command -v "$${tool%%:*}" >/dev/null || missing="$$missing $${tool##*:}"; done; \
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
+	if [ -z "$$missing" ]; then echo "system: nothing to install"; exit 0; fi; \
+	if [ "$$(id -u)" != 0 ]; then echo "system: as root: apt-get install$$missing" >&2; exit 1; fi; \
+	echo "system: installing$$missing"; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	apt-get update -qq && apt-get install -qq -y --no-install-recommends $$missing >/dev/null
+
+.PHONY: demo
+demo: setup ## recorded attacks through the whole system, from capture to proven policy
+	@$(BIN)/sluicegate demo
+
+.PHONY: test
+test: setup ## every test that needs Python and Java only; says what it could not run
+	@echo "test: not part of this run: tests/e2e (make e2e, needs Go) and tests/unit/chart (make chart, needs Go)"
+	@$(PYTEST) tests --ignore=tests/e2e --ignore=tests/unit/chart
+
+.PHONY: lint
+lint: setup ## style, types, import directions, generated documents
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/mypy --explicit-package-bases $(TYPED_TREES)
+	@$(BIN)/lint-imports
+	@$(BIN)/python docs/generate.py --check
+
+.PHONY: format
+format: setup ## rewrite the code in the project's style, and the generated documents
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+	@$(BIN)/python docs/generate.py
+
+.PHONY: bench
+bench: setup $(VENV)/.bench ## measure the budgets beside their ceilings; JSON with machine facts
+	@$(BIN)/python -m benchmarks
+
+$(VENV)/.bench: $(VENV)/.locked requirements/bench.txt
+	@echo "bench: installing the peers we are measured beside"
+	@$(PIP) install --quiet --require-hashes --only-binary :all: -r requirements/bench.txt
+	@touch $@
+
+.PHONY: quality
+quality: setup ## grade the detectors on the recorded cases: hits, misses, false alerts
+	@$(BIN)/sluicegate evaluate tests/cases
+
+.PHONY: e2e
+e2e: setup ## tests against a real Kubernetes API server (Go 1.26; the first build takes minutes)
+	@$(PYTEST) tests/e2e
+
+.PHONY: chart
+chart: setup $(HELM) ## lint, render and validate the Helm chart (Go 1.26, builds Helm once)
+	@$(HELM) lint --strict --quiet helm/sluicegate
+	@$(PYTEST) tests/unit/chart
+
+$(HELM):
+	@command -v go >/dev/null || { \
+		echo "chart: go is not on the PATH; Go 1.26 builds Helm once into $(CACHE)/bin" >&2; exit 1; }
+	@echo "chart: building Helm $(HELM_VERSION) once (about three minutes)"
+	@GOBIN="$(abspath $(CACHE))/bin" go install -ldflags '-s -w' helm.sh/helm/v3/cmd/helm@$(HELM_VERSION)
+
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-emit-index-url --no-emit-find-links --no-annotate $(LOCKFLAGS)
+
+.PHONY: lock
+lock: ## resolve the lock files again (needs uv; LOCKFLAGS=--upgrade for newer releases)
+	@$(COMPILE) requirements/build.in -o requirements/build.txt
+	@$(COMPILE) pyproject.toml -o requirements/runtime.txt
+	@$(COMPILE) pyproject.toml requirements/build.in --group test --group lint \
+		-c requirements/runtime.txt -c requirements/build.txt -o requirements/dev.txt
+	@$(COMPILE) --group bench -c requirements/dev.txt -o requirements/bench.txt
+
+.PHONY: clean
+clean: ## remove what the targets above made, except the caches in .cache
+	@rm -rf $(VENV) build dist sluicegate.egg-info .pytest_cache .mypy_cache .ruff_cache \
+		.hypothesis .import_linter_cache

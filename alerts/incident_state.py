@@ -1,0 +1,145 @@
+"""One open incident: its alerts, whom they are about, and until when it waits for more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from alerts.settings import IncidentSettings
+from alerts.wording import duration, name, number, printable
+from schemas.alert import Alert
+from schemas.finding import SEVERITIES, Endpoint, Severity
+from schemas.incident import Incident, IncidentAlert
+from schemas.word import iso_time
+
+MAX_NAMES = 20
+MAX_LISTED = 100
+MAX_KEYS = 256
+MAX_TECHNIQUES = 32
+_MAX_KINDS = 8
+
+
+class Member(BaseModel):
+    """An alert that an incident follows."""
+
+    revision: int
+    deadline: int = Field(description="tick up to which it keeps the incident open, s since epoch")
+
+
+class IncidentState(BaseModel):
+    """Everything about an open incident; written to snapshots as it is. Ticks are s since epoch."""
+
+    id: str
+    cluster: str
+    opened: int
+    severity: Severity
+    started_at: str
+    updated: int
+    revision: int = 0
+    total: int = 0
+    deadline: int = 0
+    attackers: list[str] = Field(default_factory=list)
+    victims: list[str] = Field(default_factory=list)
+    techniques: list[str] = Field(default_factory=list)
+    kinds: list[str] = Field(default_factory=list)
+    alerts: list[IncidentAlert] = Field(default_factory=list)
+    members: dict[str, Member] = Field(default_factory=dict)
+    keys: list[str] = Field(default_factory=list)
+
+    def take(self, tick: int, alert: Alert, fresh: bool, settings: IncidentSettings) -> bool:
+        """Take in one revision of an alert; ``fresh``: of an alert not counted before.
+
+        Returns whether there is something new to say.
+        """
+        news = fresh or SEVERITIES.index(alert.severity) > SEVERITIES.index(self.severity)
+        self.updated = tick
+        self.severity = max(self.severity, alert.severity, key=SEVERITIES.index)
+        self.started_at = min(self.started_at, alert.started_at)
+        if fresh:
+            self.total += 1
+            if len(self.alerts) < MAX_LISTED:
+                self.alerts.append(listed(alert))
+        if alert.id in self.members or len(self.members) < settings.max_alerts:
+            wait = settings.window if alert.status == "closed" else settings.patience
+            self.members[alert.id] = Member(revision=alert.revision, deadline=tick + wait)
+        # One that is not followed still keeps the incident open for a while.
+        self.deadline = max([tick + settings.window, *(m.deadline for m in self.members.values())])
+        extend(self.attackers, map(name, told_attackers(alert)), MAX_NAMES)
+        extend(self.victims, map(name, alert.victims), MAX_NAMES)
+        extend(self.techniques, alert.techniques, MAX_TECHNIQUES)
+        extend(self.kinds, [printable(alert.kind, 64)], _MAX_KINDS)
+        return news
+
+    def absorb(self, other: IncidentState, settings: IncidentSettings) -> None:
+        """Take over all of an incident that turned out to be the same."""
+        self.severity = max(self.severity, other.severity, key=SEVERITIES.index)
+        self.started_at = min(self.started_at, other.started_at)
+        self.updated = max(self.updated, other.updated)
+        self.deadline = max(self.deadline, other.deadline)
+        self.total += other.total
+        extend(self.attackers, other.attackers, MAX_NAMES)
+        extend(self.victims, other.victims, MAX_NAMES)
+        extend(self.techniques, other.techniques, MAX_TECHNIQUES)
+        extend(self.kinds, other.kinds, _MAX_KINDS)
+        self.alerts = [*self.alerts, *other.alerts][:MAX_LISTED]
+        members = sorted({**other.members, **self.members}.items(), key=lambda m: (-m[1].deadline, m[0]))
+        self.members = dict(members[: settings.max_alerts])
+
+    def word(self, tick: int, status: Literal["open", "closed"], note: str = "") -> Incident:
+        """Return the next revision; the note is added to its summary."""
+        self.revision += 1
+        return Incident(
+            id=self.id, revision=self.revision, status=status, cluster=self.cluster, severity=self.severity,
+            started_at=self.started_at, updated_at=iso_time(self.updated), tick=tick,
+            attackers=tuple(self.attackers), victims=tuple(self.victims), techniques=tuple(self.techniques),
+            alerts=tuple(self.alerts), alerts_total=self.total, summary=self._summary() + note,
+        )  # fmt: skip
+
+    def _summary(self) -> str:
+        what = ", then ".join(self.kinds)
+        sides = (("by", self.attackers), ("against", self.victims))
+        who = "".join(f" {word} {_people(names)}" for word, names in sides if names)
+        count = f"{number(self.total)} alert{'s' if self.total > 1 else ''} in {duration(self.updated - self.opened)}"
+        return f"{what}{who}: {count}, severity {self.severity}."
+
+
+def _people(names: list[str]) -> str:
+    more = len(names) - 2
+    return " and ".join(names[:2]) if more <= 0 else f"{names[0]}, {names[1]} and {more} more"
+
+
+def listed(alert: Alert) -> IncidentAlert:
+    """Return an alert's line in an incident."""
+    return IncidentAlert(
+        id=alert.id, detector=alert.detector, kind=alert.kind, severity=alert.severity,
+        detected_at=alert.detected_at, explanation=alert.explanation,
+    )  # fmt: skip
+
+
+def extend(target: list[str], more: Iterable[str], limit: int) -> None:
+    """Append what is not there yet, up to a length."""
+    for item in more:
+        if len(target) < limit and item not in target:
+            target.append(item)
+
+
+def told_attackers(alert: Alert) -> tuple[Endpoint, ...]:
+    """Return the attackers that may be believed.
+
+    Several sources of packets that could be forged prove nothing and may be anyone's addresses; a single
+    one is worth following, because nothing is blocked by it.
+    """
+    return alert.attackers if not alert.spoofable or len(alert.attackers) == 1 else ()
+
+
+def endpoint_keys(alert: Alert) -> list[str]:
+    """Return what alerts of one incident share: cluster and address, as attacker or as victim.
+
+    The sides are not told apart: a victim that begins to attack is the same incident going on.
+    """
+    endpoints = (*told_attackers(alert), *alert.victims)
+    found = (e.ip or e.mac for e in endpoints)
+    keys = dict.fromkeys(f"{alert.cluster}|{key}" for key in found if key)
+    return list(keys) or [f"{alert.cluster}|subject|{alert.subject}"]

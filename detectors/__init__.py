@@ -1,0 +1,1 @@
+"""The mind: frame, features, planner, engine, rules and models; pure."""

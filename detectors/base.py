@@ -1,0 +1,182 @@
+"""The detector contract.
+
+A detector is a class with ``meta``, a ``Config``, the features it needs, and ``evaluate``. It keeps no
+windows of its own. It is found by its module: a file in ``detectors/rules`` or ``detectors/models``
+that defines one subclass whose ``meta.id`` is the file's name.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from detectors.features import Feature
+from detectors.index import I64
+from detectors.table import SpaceTable
+from schemas.addresses import unpack
+from schemas.events import Capability
+from schemas.finding import DataQuality, Endpoint, Finding, Severity
+from schemas.identity import IdentityTable
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What is true of a detector whatever it is configured to."""
+
+    id: str
+    title: str
+    stage: Literal[1, 2]
+    severity: Severity
+    techniques: tuple[str, ...]
+    needs: Capability
+    blind: str  # said once in data_quality where a source lacks a needed capability
+    response: str | None  # action suggested by default
+
+
+class DetectorConfig(BaseModel):
+    """Limits of one detector; every field has a unit and a reason."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = True
+
+
+@dataclass(frozen=True)
+class KeyView:
+    """The keys of one space that were touched in the ticks being closed.
+
+    ``rows`` orders the keys; every array that a method returns has one entry per key. Sums only grow
+    when their key is touched, so a limit can be newly exceeded by touched keys alone.
+    """
+
+    table: SpaceTable
+    slots: I64
+    ticks: I64
+    nodes: Sequence[str]  # names by number; stage 2: one empty name
+    node_numbers: I64
+    capabilities: I64  # Capability bits of the source of each key
+    extra: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)  # what only the present tick knows
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def value(self, feature: Feature) -> I64:
+        """Return the feature's window value per key, int64."""
+        return self.table.read(feature, self.slots)
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """Return an identity column per key."""
+        return self.table.column(name, self.slots)
+
+    def can_see(self, needs: Capability) -> Mask:
+        """Tell per key whether its source has all needed capabilities."""
+        seen: Mask = (self.capabilities & int(needs)) == int(needs)
+        return seen
+
+    def since(self) -> I64:
+        """Return the tick in which each key was first seen, s since epoch."""
+        return self.table.since(self.slots)
+
+    def node(self, row: int) -> str:
+        """Return the name of a key's node."""
+        return self.nodes[int(self.node_numbers[row])]
+
+    def address(self, name: str, row: int) -> str:
+        """Return an address column of one key as text."""
+        return unpack(bytes(self.column(name)[row]))
+
+
+@dataclass(frozen=True)
+class WorkloadRows:
+    """Rows of the minutes that closed in this tick (``schemas.rollups.WORKLOAD``).
+
+    Ordered by (minute, address, node); ``address`` is uint8 of shape (n, 16), ``node`` text, others int64.
+    """
+
+    columns: Mapping[str, npt.NDArray[Any]]
+
+    def __len__(self) -> int:
+        return len(self.columns["minute"])
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """Return one column."""
+        return self.columns[name]
+
+
+def _no_sources(_dst: bytes) -> list[tuple[str, int, int]]:
+    return []
+
+
+@dataclass(frozen=True)
+class TickView:
+    """What ``evaluate`` sees: the touched keys of each space, and who had which address."""
+
+    spaces: dict[str, KeyView]
+    identities: IdentityTable
+    quality: dict[str, DataQuality]  # by node name; stage 2: under the empty name
+    workloads: WorkloadRows | None = None
+    # 16-byte victim to (source, attempts, established), most active first; stage 2
+    top_sources: Callable[[bytes], list[tuple[str, int, int]]] = _no_sources
+    suspects: frozenset[str] = frozenset()  # addresses that rules named lately; stage 2
+    model_findings: tuple[Finding, ...] = ()  # what detectors of lower order said of this tick; stage 2
+
+    def space(self, name: str) -> KeyView | None:
+        """Return the touched keys of a space; none where no key was touched."""
+        view = self.spaces.get(name)
+        return view if view is not None and len(view) else None
+
+    def endpoint(self, ip: str, tick: int, **more: Any) -> Endpoint:
+        """Return an endpoint with the identity it had at a tick."""
+        return self.identities.endpoint(ip, tick, **more)
+
+
+class Detector(ABC):
+    """One detector.
+
+    The engine calls ``evaluate`` once per closed tick (or once for the ticks of several nodes that close
+    together) with the features of all touched keys; it runs synchronously on the hot path and may not
+    block. It must be a function of its arguments and of state that ``snapshot`` returns. An exception
+    is a bug and stops the worker; bad input never reaches a detector.
+    """
+
+    meta: ClassVar[Meta]
+    Config: ClassVar[type[DetectorConfig]] = DetectorConfig
+    # Stage 2 evaluates ascending: rules, then models (they must not learn from attacks), then what reads models.
+    order: ClassVar[int] = 0
+
+    def __init__(self, config: DetectorConfig | None = None) -> None:
+        self.config = config if config is not None else self.Config()
+
+    @abstractmethod
+    def features(self) -> Sequence[Feature]:
+        """Return what the engine must compute for this detector."""
+
+    @abstractmethod
+    def evaluate(self, view: TickView) -> list[Finding]:
+        """Return findings for the closed ticks, ordered by (tick, subject)."""
+
+    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
+        """Return own state as arrays; most detectors have none."""
+        return {}
+
+    def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
+        """Take in what ``snapshot`` gave. By default there is nothing to take in."""
+        assert not state, f"{self.meta.id} was given state that it never gave"  # noqa: S101
+
+
+def confidence(value: float, limit: float) -> float:
+    """Return 0.5 at the limit, rising to 0.99 at ten times the limit, on a log scale.
+
+    This project's own scale: how far past its limit a count is says how surely it is no accident.
+    """
+    if value <= limit or limit <= 0:
+        return 0.5
+    return round(min(0.99, 0.5 + 0.49 * float(np.log10(value / limit))), 3)

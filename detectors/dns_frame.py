@@ -1,0 +1,126 @@
+"""The DNS rows of one round of ticks as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from detectors.frame import TickBatch, address_bytes
+from detectors.hashing import U64, hash_addresses
+from detectors.index import I64
+from detectors.names import read_names
+
+Array = npt.NDArray[Any]
+
+# Record types that ordinary clients hardly ask for and tunnels like: they carry free bytes.
+# NULL, TXT, KEY, CERT, SINK-like private range.
+_FREE_FORM_TYPES = (10, 16, 25, 37, 40)
+_PRIVATE_TYPES = 65280
+
+
+class DnsFrame:
+    """One entry per DNS row; ``client``, ``server`` number ``addresses``; ``name``, ``zone`` likewise.
+
+    ``subjects`` are the rows whose client may be the subject of a detector: a client that itself answers
+    queries only forwards what others ask.
+    """
+
+    def __init__(self, batches: Sequence[TickBatch], seed: int = 0) -> None:
+        self.batches = [b for b in batches if b.batch.num_rows]
+        counts = [b.batch.num_rows for b in self.batches]
+        place = np.repeat(np.arange(len(counts)), counts)
+        self.node = np.array([b.node for b in self.batches], np.int64)[place]
+        self.tick = np.array([b.tick for b in self.batches], np.int64)[place]
+        self.capabilities = np.array([b.capabilities for b in self.batches], np.int64)[place]
+        self._read_endpoints(seed)
+        self._read_names()
+        self.subjects: I64 = np.arange(len(self.node))
+
+    def __len__(self) -> int:
+        return len(self.node)
+
+    def _column(self, name: str) -> Array:
+        return np.concatenate([b.batch.column(name).to_numpy(zero_copy_only=False) for b in self.batches])
+
+    def _read_endpoints(self, seed: int) -> None:
+        packed, indices, base = [], [], 0
+        for side in ("client", "server"):
+            for item in self.batches:
+                column = item.batch.column(side)
+                packed.append(address_bytes(column.dictionary))
+                indices.append(column.indices.to_numpy().astype(np.int64) + base)
+                base += len(column.dictionary)
+        everything = np.concatenate(packed)
+        self.hashes, first, number = np.unique(hash_addresses(everything, seed), return_index=True, return_inverse=True)
+        self.addresses: npt.NDArray[np.uint8] = everything[first]
+        ends = number[np.concatenate(indices)]
+        self.client, self.server = ends[: len(self)], ends[len(self) :]
+
+    def _read_names(self) -> None:
+        joined = pa.chunked_array([b.batch.column("qname") for b in self.batches]).unify_dictionaries()
+        column = joined.combine_chunks()
+        table = read_names(column.dictionary)
+        self.name: I64 = column.indices.to_numpy().astype(np.int64)
+        self.zone = table.zone[self.name]
+        self.name_hashes: U64 = table.hashes
+        self.zones, self.zone_hashes = table.zones, table.zone_hashes
+        self._below, self._information = table.below, table.information
+
+    def leave_out(self, forwarders: U64) -> None:
+        """Take clients with these (node-independent) address hashes out of the subjects."""
+        self.subjects = np.flatnonzero(~np.isin(self.hashes[self.client], forwarders))
+
+    def answering(self) -> U64:
+        """Return the address hashes of servers that answered in these ticks."""
+        answered = self._column("rcode") >= 0
+        return np.unique(self.hashes[self.server[answered]])
+
+    @cached_property
+    def queries(self) -> I64:
+        """Queries, counted on their first row."""
+        return (self._column("query_bytes") > 0).astype(np.int64)
+
+    @cached_property
+    def query_bytes(self) -> I64:
+        """Bytes of queries."""
+        return self._column("query_bytes").astype(np.int64)
+
+    @cached_property
+    def answer_bytes(self) -> I64:
+        """Bytes of answers."""
+        return self._column("answer_bytes").astype(np.int64)
+
+    @cached_property
+    def name_bytes(self) -> I64:
+        """Bytes of names in front of their zones, of queries."""
+        return self._below[self.name] * self.queries
+
+    @cached_property
+    def name_information(self) -> I64:
+        """Bits that those bytes can carry."""
+        return self._information[self.name] * self.queries
+
+    @cached_property
+    def free_form(self) -> I64:
+        """Queries for record types that carry free bytes."""
+        kind = self._column("qtype")
+        free = np.isin(kind, _FREE_FORM_TYPES) | (kind >= _PRIVATE_TYPES)
+        asked: I64 = np.where(free, self.queries, 0)
+        return asked
+
+    @cached_property
+    def failures(self) -> I64:
+        """Queries answered NXDOMAIN or SERVFAIL, or not at all, counted once."""
+        code = self._column("rcode")
+        last = self._column("answer_number") <= 1
+        return (last & ((code == 2) | (code == 3) | (code < 0))).astype(np.int64)
+
+    def measure(self, name: str) -> I64:
+        """Return a measure per row by name."""
+        values: I64 = getattr(self, name)
+        return values

@@ -1,0 +1,48 @@
+"""Features: what a detector asks for, as a value.
+
+A feature is an aggregate of a measure over a key space and a sliding window. Equal features are
+computed once however many detectors and rules ask for them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BUCKETS = 12  # a window is a ring of this many buckets, so its length is exact to one of them
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Sum of an integer measure over the window."""
+
+    measure: str
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """Number of distinct elements that a measure selected within the window.
+
+    ``cancel`` names a measure that takes an element out again and keeps it out while it is remembered:
+    a port that carried a conversation was not scanned. At most ``cap`` elements per key are counted.
+    """
+
+    element: str
+    measure: str
+    cancel: str = ""
+    cap: int = 1024
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One number per key of a space."""
+
+    name: str
+    space: str
+    window: int
+    aggregate: Sum | Distinct
+    unit: str = ""
+
+    @property
+    def bucket(self) -> int:
+        """Length of one bucket, s."""
+        return max(1, self.window // BUCKETS)

@@ -1,0 +1,54 @@
+"""64-bit mixing of columns: the keys of every table.
+
+The mixer is the finaliser of splitmix64 (Steele, Lea, Flood 2014), seeded. It is not a cryptographic hash: a
+chosen collision merges two keys of one table, it does not reach outside it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+U64 = npt.NDArray[np.uint64]
+
+_M1 = np.uint64(0xBF58476D1CE4E5B9)
+_M2 = np.uint64(0x94D049BB133111EB)
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_S30, _S27, _S31 = np.uint64(30), np.uint64(27), np.uint64(31)
+
+
+def mix(values: U64) -> U64:
+    """Return mixed copies of u64 values; a bijection."""
+    x = values + _GOLDEN
+    x ^= x >> _S30
+    x *= _M1
+    x ^= x >> _S27
+    x *= _M2
+    x ^= x >> _S31
+    return x
+
+
+def combine(left: U64, right: U64) -> U64:
+    """Return one u64 key per pair; order matters."""
+    return mix(left ^ mix(right + _GOLDEN))
+
+
+def hash_addresses(packed: npt.NDArray[np.uint8], seed: int = 0) -> U64:
+    """Return one u64 per address.
+
+    Args:
+        packed: uint8, shape (n, 16), C-contiguous.
+        seed: changes every hash.
+    """
+    words = np.ascontiguousarray(packed).view(np.uint64)
+    return combine(words[:, 0] ^ np.uint64(seed), words[:, 1])
+
+
+def hash_text(text: str, seed: int = 0) -> int:
+    """Return a u64 for a text, by the same mixer over its UTF-8 bytes in 8-byte steps."""
+    raw = text.encode()
+    padded = raw + b"\x00" * (-len(raw) % 8)
+    state = np.array([len(raw) ^ seed], np.uint64)
+    for word in np.frombuffer(padded, np.uint64):
+        state = combine(state, np.array([word], np.uint64))
+    return int(state[0])

@@ -1,0 +1,191 @@
+"""From a frame to the inputs of each stage-1 key space: keys, identity, measures and elements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from detectors.dns_frame import DnsFrame
+from detectors.features import Distinct
+from detectors.frame import ICMP, ICMPV6, SCTP, TCP, UDP, FlowFrame, Grouping, scoped
+from detectors.hashing import U64, combine
+from detectors.index import I64
+
+Array = npt.NDArray[Any]
+Elements = tuple[I64, U64, npt.NDArray[np.bool_]]
+
+
+class _Frame(Protocol):
+    node: I64
+    tick: I64
+    capabilities: I64
+
+    def measure(self, name: str) -> I64: ...
+
+
+@dataclass(frozen=True)
+class SpaceInput:
+    """What one round of ticks adds to one key space; every array has one entry per key."""
+
+    keys: U64
+    grouping: Grouping
+    frame: _Frame
+    columns: Mapping[str, Array]
+    # element name -> (finer grouping, element hash per finer group)
+    finer: Mapping[str, Callable[[], tuple[Grouping, U64]]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def ticks(self) -> I64:
+        """Tick of each key."""
+        return self.frame.tick[self.grouping.first]
+
+    @property
+    def nodes(self) -> I64:
+        """Node number of each key."""
+        return self.frame.node[self.grouping.first]
+
+    @property
+    def capabilities(self) -> I64:
+        """Capability bits of each key's source."""
+        return self.frame.capabilities[self.grouping.first]
+
+    def total(self, measure: str) -> I64:
+        """Sum a measure over each key."""
+        return self.grouping.total(self.frame.measure(measure))
+
+    def elements(self, aggregate: Distinct) -> Elements:
+        """Return (position of the owner key, element hash, cancel) for each pair to record."""
+        finer, hashes = self.finer[aggregate.element]()
+        seen = finer.total(self.frame.measure(aggregate.measure)) > 0
+        out = np.zeros(len(finer), np.bool_)
+        if aggregate.cancel:
+            out = finer.total(self.frame.measure(aggregate.cancel)) > 0
+        wanted = seen | out
+        owner = self._owners(finer)
+        return owner[wanted], hashes[wanted], out[wanted]
+
+    def _owners(self, finer: Grouping) -> I64:
+        # Finer groups are in key order, so owners come in order as well.
+        position = np.empty(int(self.grouping.members.max(initial=-1)) + 1, np.int64)
+        position[self.grouping.members] = self.grouping.number
+        return position[finer.first]
+
+
+def flow_inputs(frame: FlowFrame, wanted: set[str]) -> dict[str, SpaceInput]:
+    """Return the inputs of the wanted flow spaces."""
+    own = np.flatnonzero(~frame.copy)
+    transport = np.isin(frame.proto, (TCP, UDP, SCTP))
+    tried = (frame.probes > 0) | (frame.conversed > 0) | (frame.established > 0)
+    inputs = {}
+    if "source" in wanted:
+        inputs["source"] = _source(frame, own)
+    if "pair" in wanted:
+        inputs["pair"] = _pair(frame, own[(transport & tried)[own]])
+    if "sweep" in wanted:
+        scanning = transport | (frame.proto == ICMP) | (frame.proto == ICMPV6)
+        inputs["sweep"] = _sweep(frame, own[(scanning & tried)[own]])
+    return inputs
+
+
+def _source(frame: FlowFrame, members: I64) -> SpaceInput:
+    grouping = Grouping(members, [frame.node, frame.src], ordered=True)
+    first = grouping.first
+
+    def hosts() -> tuple[Grouping, U64]:
+        finer = Grouping(members, [frame.node, frame.src, frame.dst], ordered=True)
+        return finer, frame.hashes[frame.dst[finer.first]]
+
+    def ports() -> tuple[Grouping, U64]:
+        finer = Grouping(members, [frame.node, frame.src, frame.service])
+        return finer, frame.service[finer.first].astype(np.uint64)
+
+    keys = scoped(frame.node[first], frame.hashes[frame.src[first]])
+    return SpaceInput(keys, grouping, frame, {"src": frame.addresses[frame.src[first]]}, {"host": hosts, "port": ports})
+
+
+def _pair(frame: FlowFrame, members: I64) -> SpaceInput:
+    grouping = Grouping(members, [frame.node, frame.src, frame.dst], ordered=True)
+    first = grouping.first
+
+    def ports() -> tuple[Grouping, U64]:
+        finer = Grouping(members, [frame.node, frame.src, frame.dst, frame.service], ordered=True)
+        return finer, frame.service[finer.first].astype(np.uint64)
+
+    src, dst = frame.src[first], frame.dst[first]
+    keys = scoped(frame.node[first], combine(frame.hashes[src], frame.hashes[dst]))
+    columns = {
+        "src": frame.addresses[src],
+        "dst": frame.addresses[dst],
+        "mac": frame.detail("src_mac")[first],
+        "interface": frame.interface[first],
+    }
+    return SpaceInput(keys, grouping, frame, columns, {"port": ports})
+
+
+def _sweep(frame: FlowFrame, members: I64) -> SpaceInput:
+    finest = Grouping(members, [frame.node, frame.src, frame.service, frame.dst])
+    grouping = Grouping(finest.members, [frame.node, frame.src, frame.service], ordered=True)
+    first = grouping.first
+
+    def hosts() -> tuple[Grouping, U64]:
+        return finest, frame.hashes[frame.dst[finest.first]]
+
+    service = frame.service[first]
+    keys = combine(scoped(frame.node[first], frame.hashes[frame.src[first]]), service.astype(np.uint64))
+    columns = {
+        "src": frame.addresses[frame.src[first]],
+        "proto": service >> 16,
+        "port": service & 0xFFFF,
+        "dst": frame.addresses[frame.dst[first]],
+        "mac": frame.detail("src_mac")[first],
+        "interface": frame.interface[first],
+    }
+    return SpaceInput(keys, grouping, frame, columns, {"host": hosts})
+
+
+def dns_inputs(frame: DnsFrame, wanted: set[str]) -> dict[str, SpaceInput]:
+    """Return the inputs of the wanted DNS spaces."""
+    inputs = {}
+    if "dns_zone" in wanted:
+        inputs["dns_zone"] = _dns_zone(frame)
+    if "dns_client" in wanted:
+        inputs["dns_client"] = _dns_client(frame)
+    return inputs
+
+
+def _names(frame: DnsFrame, keys: list[I64]) -> Callable[[], tuple[Grouping, U64]]:
+    def finer() -> tuple[Grouping, U64]:
+        grouping = Grouping(frame.subjects, [*keys, frame.name])
+        return grouping, frame.name_hashes[frame.name[grouping.first]]
+
+    return finer
+
+
+def _dns_zone(frame: DnsFrame) -> SpaceInput:
+    parts = [frame.node, frame.client, frame.server, frame.zone]
+    grouping = Grouping(frame.subjects, parts)
+    first = grouping.first
+    ends = combine(frame.hashes[frame.client[first]], frame.hashes[frame.server[first]])
+    keys = combine(scoped(frame.node[first], ends), frame.zone_hashes[frame.zone[first]])
+    columns = {
+        "client": frame.addresses[frame.client[first]],
+        "server": frame.addresses[frame.server[first]],
+        "zone": frame.zones[frame.zone[first]],
+    }
+    return SpaceInput(keys, grouping, frame, columns, {"name": _names(frame, parts)})
+
+
+def _dns_client(frame: DnsFrame) -> SpaceInput:
+    parts = [frame.node, frame.client]
+    grouping = Grouping(frame.subjects, parts)
+    first = grouping.first
+    keys = scoped(frame.node[first], frame.hashes[frame.client[first]])
+    columns = {"client": frame.addresses[frame.client[first]]}
+    return SpaceInput(keys, grouping, frame, columns, {"name": _names(frame, parts)})

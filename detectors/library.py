@@ -1,0 +1,116 @@
+"""The words that a rule may use, and how each is computed.
+
+Every word is one aggregate over one key space, so a rule costs what its features cost and shares them
+with every detector that asks for the same. ``docs/rules.md`` is made from this table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from detectors.features import Distinct, Feature, Sum
+from detectors.spaces import SPACES
+from schemas.events import Capability as _C
+
+ANOMALY_WORD = "traffic_pattern_anomaly"
+ANOMALY_DETECTOR = "traffic_anomaly"
+
+_COUNTED = 1024  # elements per key that a distinct count remembers unless a rule asks for more
+MAX_COUNTED = 1 << 16  # above this, one key could fill a sixteenth of its space's pairs
+
+
+@dataclass(frozen=True)
+class FeatureWord:
+    """One word: a number per key and window."""
+
+    word: str
+    space: str
+    aggregate: Sum | Distinct
+    unit: str
+    meaning: str
+    needs: _C
+    detector: str = "rule"
+    kind: str = "rule"
+    techniques: tuple[str, ...] = ()
+
+    @property
+    def distinct(self) -> bool:
+        """Tell whether it counts different things, which is capped."""
+        return isinstance(self.aggregate, Distinct)
+
+    def feature(self, window: int, highest: float) -> Feature:
+        """Return the feature for a window.
+
+        Args:
+            window: s.
+            highest: the largest number that the value is compared with; a distinct count remembers at
+                least four times as many.
+        """
+        aggregate = self.aggregate
+        if isinstance(aggregate, Distinct) and 4 * highest > _COUNTED:
+            cap = 1 << (int(4 * highest) - 1).bit_length()
+            aggregate = Distinct(aggregate.element, aggregate.measure, aggregate.cancel, min(cap, 4 * MAX_COUNTED))
+        return Feature(self.word, self.space, window, aggregate, self.unit)
+
+
+_OPEN = _C.ATTEMPTS
+
+_TABLE = (
+    FeatureWord("connection_rate", "victim", Sum("attempts"), "connections",
+                "new TCP and QUIC connections towards one host, from all sources and nodes", _OPEN,
+                "connection_flood", "connection_flood", ("T1498",)),
+    FeatureWord("syn_rate", "victim", Sum("syn"), "packets",
+                "SYN packets towards one host, from all sources and nodes", _C.TCP_FLAGS | _OPEN,
+                "syn_flood", "syn_flood", ("T1499.001",)),
+    FeatureWord("unanswered_connections", "victim", Sum("unanswered"), "connections",
+                "connections towards one host that it never answered", _OPEN),
+    FeatureWord("refused_connections", "victim", Sum("refused"), "connections",
+                "connections towards one host that were refused", _OPEN),
+    FeatureWord("unique_sources", "victim", Distinct("source", "attempts"), "addresses",
+                "different sources that opened connections towards one host", _OPEN),
+    FeatureWord("unique_ports_scanned", "pair", Distinct("port", "probes", "exchanged"), "ports",
+                "different ports that one source tried on one host without ever talking to them", _OPEN | _C.PORTS,
+                "port_scan", "port_scan_vertical", ("T1046",)),
+    FeatureWord("unique_hosts_contacted", "sweep", Distinct("host", "probes", "exchanged"), "addresses",
+                "different hosts on which one source tried the same service without ever talking to it", _OPEN,
+                "host_sweep", "port_scan_horizontal", ("T1018", "T1046")),
+    FeatureWord("connection_attempts", "source", Sum("opened"), "flows",
+                "flows of any protocol that one source opened", _OPEN),
+    FeatureWord("failed_connections", "source", Sum("failed"), "flows",
+                "flows of one source that were refused or never answered", _OPEN),
+    FeatureWord("bytes_sent", "source", Sum("src_bytes"), "IP bytes",
+                "sent by one source in flows that it opened", _C.PACKETS),
+    FeatureWord("bytes_received", "source", Sum("dst_bytes"), "IP bytes",
+                "received by one source in flows that it opened", _C.PACKETS | _C.REVERSE),
+    FeatureWord("packets_sent", "source", Sum("src_packets"), "packets",
+                "sent by one source in flows that it opened", _C.PACKETS),
+    FeatureWord("dns_queries", "dns_client", Sum("queries"), "queries",
+                "DNS queries of one client", _C.DNS),
+    FeatureWord("dns_failures", "dns_client", Sum("failures"), "queries",
+                "DNS queries of one client answered NXDOMAIN or SERVFAIL, or not at all", _C.DNS | _C.DNS_ANSWERS),
+    FeatureWord("unique_dns_names", "dns_client", Distinct("name", "queries"), "names",
+                "different names that one client asked for", _C.DNS),
+)  # fmt: skip
+
+WORDS: dict[str, FeatureWord] = {w.word: w for w in _TABLE}
+
+
+def known_words() -> list[str]:
+    """Return every word that a condition may name, sorted."""
+    return sorted([*WORDS, ANOMALY_WORD])
+
+
+def words_table() -> str:
+    """Return the words as a Markdown table, for ``docs/rules.md``."""
+    lines = ["| word | unit | meaning | counted per | alert's kind |", "|---|---|---|---|---|"]
+    for name in sorted(WORDS):
+        word = WORDS[name]
+        lines.append(f"| `{name}` | {word.unit} | {word.meaning} | {_keyed(word)} | `{word.kind}` |")
+    meaning = "true while the learned anomaly of a workload persists; takes no comparison"
+    lines.append(f"| `{ANOMALY_WORD}` | yes or no | {meaning} | workload | `{ANOMALY_DETECTOR}` |")
+    return "\n".join(lines) + "\n"
+
+
+def _keyed(word: FeatureWord) -> str:
+    space = SPACES[word.space]
+    return space.meaning + ("" if space.stage == 2 else ", on one node")

@@ -1,0 +1,1 @@
+"""Learning detectors, one file each."""

@@ -1,0 +1,259 @@
+"""The bounded table of one key space: windows of sums and of distinct counts per key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from detectors.features import BUCKETS, Distinct, Feature
+from detectors.hashing import U64
+from detectors.index import I64, KeyIndex
+from detectors.pairs import PairTable
+from detectors.spaces import KeySpace
+
+Array = npt.NDArray[Any]
+
+
+@dataclass
+class _Window:
+    """All rings of one length: sums first, then distincts, as one array."""
+
+    length: int
+    bucket: int
+    features: list[Feature]
+    clock: I64
+    rings: npt.NDArray[np.int64]  # (slots, features, BUCKETS)
+    running: npt.NDArray[np.int64]  # (slots, features)
+
+
+class SpaceTable:
+    """Features per key. Ticks of one key never go back; keys are independent of each other.
+
+    A key that is refused because the table is full has slot -1; it is counted in ``shed``.
+    """
+
+    def __init__(self, space: KeySpace, features: Sequence[Feature]) -> None:
+        self.space = space
+        self._index = KeyIndex(space.capacity)
+        self._allocated = 0
+        self.shed = 0
+        self.evicted = 0
+        self._columns: dict[str, Array] = {}
+        self._last = np.zeros(0, np.int64)
+        self._first = np.zeros(0, np.int64)
+        self._windows: list[_Window] = []
+        self._place: dict[Feature, tuple[_Window, int]] = {}
+        self._pairs: dict[Feature, PairTable] = {}
+        for length in sorted({f.window for f in features}):
+            members = [f for f in features if f.window == length]
+            window = _Window(length, members[0].bucket, members, np.zeros(0, np.int64),
+                             np.zeros((0, len(members), BUCKETS), np.int64),
+                             np.zeros((0, len(members)), np.int64))  # fmt: skip
+            self._windows.append(window)
+            for place, feature in enumerate(members):
+                self._place[feature] = (window, place)
+                if isinstance(feature.aggregate, Distinct):
+                    self._pairs[feature] = PairTable(space.pairs)
+        self._horizon = max((w.length + w.bucket for w in self._windows), default=0)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def touch(self, keys: U64, ticks: I64, columns: Mapping[str, Array]) -> I64:
+        """Find or admit keys and move their windows to their ticks.
+
+        Args:
+            keys: distinct, u64, shape (n,).
+            ticks: the tick in which each is touched, s.
+            columns: the space's identity columns, each of length n.
+
+        Returns:
+            int64 slots, -1 where the table is full.
+        """
+        slots = self._index.lookup(keys)
+        absent = np.flatnonzero(slots < 0)
+        if len(absent):
+            if len(self._index) + len(absent) > self.space.capacity:
+                self.evict(int(ticks.max()))
+            new = self._index.insert(keys[absent])
+            slots[absent] = new
+            kept = new >= 0
+            self.shed += int((~kept).sum())
+            self._admit(new[kept], absent[kept], ticks, columns)
+        good = slots >= 0
+        if good.all():
+            self._advance(slots, ticks)
+        else:
+            self._advance(slots[good], ticks[good])
+        return slots
+
+    def _admit(self, slots: I64, rows: I64, ticks: I64, columns: Mapping[str, Array]) -> None:
+        if not len(slots):
+            return
+        self._grow(int(slots.max()) + 1, columns)
+        for name, values in columns.items():
+            self._columns[name][slots] = values[rows]
+        self._last[slots] = ticks[rows]
+        self._first[slots] = ticks[rows]
+        for window in self._windows:
+            window.clock[slots] = ticks[rows] // window.bucket
+            window.rings[slots] = 0
+            window.running[slots] = 0
+
+    def _grow(self, needed: int, columns: Mapping[str, Array]) -> None:
+        if needed <= self._allocated:
+            return
+        size = min(self.space.capacity, max(256, 2 * needed))
+        for name, values in columns.items():
+            old = self._columns.get(name, np.zeros((0, *values.shape[1:]), values.dtype))
+            self._columns[name] = _enlarge(old, size)
+        self._last = _enlarge(self._last, size)
+        self._first = _enlarge(self._first, size)
+        for window in self._windows:
+            window.clock = _enlarge(window.clock, size)
+            window.rings = _enlarge(window.rings, size)
+            window.running = _enlarge(window.running, size)
+        self._allocated = size
+
+    def _advance(self, slots: I64, ticks: I64) -> None:
+        self._last[slots] = ticks
+        for window in self._windows:
+            now = ticks // window.bucket
+            gap = now - window.clock[slots]
+            stale = np.flatnonzero(gap > 0)
+            if not len(stale):
+                continue
+            moved = slots[stale]
+            clock = window.clock[moved]
+            # Buckets clock+1 .. now come round again: what they hold has left the window.
+            ahead = (np.arange(BUCKETS) - (clock[:, None] + 1)) % BUCKETS
+            leaving = ahead < gap[stale][:, None]
+            rings = window.rings[moved]
+            window.running[moved] -= np.where(leaving[:, None, :], rings, 0).sum(axis=2)
+            rings[np.broadcast_to(leaving[:, None, :], rings.shape)] = 0
+            window.rings[moved] = rings
+            window.clock[moved] = now[stale]
+
+    def add(self, feature: Feature, slots: I64, ticks: I64, amounts: I64) -> None:
+        """Add to a sum; slots are distinct, touched in these ticks, none is -1."""
+        window, place = self._place[feature]
+        window.rings[slots, place, (ticks // window.bucket) % BUCKETS] += amounts
+        window.running[slots, place] += amounts
+
+    def add_elements(self, feature: Feature, slots: I64, ticks: I64, elements: U64,
+                     cancel: npt.NDArray[np.bool_]) -> None:  # fmt: skip
+        """Add (key, element) pairs, distinct within the call, to a distinct count.
+
+        Args:
+            feature: the distinct count.
+            slots: owner of each pair, touched in its tick, none is -1; repeats are expected.
+            ticks: the owner's tick.
+            elements: hash of each element.
+            cancel: true where the element is taken out.
+        """
+        window, place = self._place[feature]
+        aggregate = feature.aggregate
+        assert isinstance(aggregate, Distinct)  # noqa: S101 - the plan routes only distincts here
+        now = ticks // window.bucket
+        room = window.running[slots, place] < aggregate.cap
+        change = self._pairs[feature].update(self._index.keys(slots), slots, elements, now, cancel, room)
+        # Flat views: the one-dimensional form of ufunc.at is several times faster.
+        rings, running = window.rings.reshape(-1), window.running.reshape(-1)
+        width = len(window.features)
+        left, entered = slots[change.left] * width + place, slots[change.entered] * width + place
+        np.subtract.at(rings, left * BUCKETS + change.left_bucket % BUCKETS, 1)
+        np.add.at(rings, entered * BUCKETS + now[change.entered] % BUCKETS, 1)
+        np.subtract.at(running, left, 1)
+        np.add.at(running, entered, 1)
+        self.shed += change.shed
+
+    def read(self, feature: Feature, slots: I64) -> I64:
+        """Return a feature's value for slots that were touched in the present tick."""
+        window, place = self._place[feature]
+        values: I64 = window.running[slots, place]
+        return values
+
+    def since(self, slots: I64) -> I64:
+        """Return the tick in which each key was admitted."""
+        return self._first[slots]
+
+    def keys(self, slots: I64) -> U64:
+        """Return the keys of slots in use."""
+        return self._index.keys(slots)
+
+    def column(self, name: str, slots: I64) -> Array:
+        """Return an identity column of slots in use."""
+        return self._columns[name][slots]
+
+    def evict(self, now: int) -> None:
+        """Take out keys that no window holds anything of any more; results do not change."""
+        live = self._index.live()
+        gone = live[self._last[live] + self._horizon < now]
+        if len(gone):
+            lost = np.zeros(max(self._allocated, 1), np.bool_)
+            lost[gone] = True
+            for pairs in self._pairs.values():
+                pairs.forget_owners(lost)
+            self._index.remove(gone)
+            self.evicted += len(gone)
+        for feature, pairs in self._pairs.items():
+            pairs.sweep(now // feature.bucket)
+
+    def snapshot(self) -> dict[str, Array]:
+        """Return the live content by key, in key order, as arrays."""
+        slots = self._index.live()
+        slots = slots[np.argsort(self._index.keys(slots))]
+        state: dict[str, Array] = {
+            "keys": self._index.keys(slots),
+            "last": self._last[slots],
+            "first": self._first[slots],
+        }
+        state["counters"] = np.array([self.shed, self.evicted], np.int64)
+        for name, values in self._columns.items():
+            state[f"column.{name}"] = values[slots]
+        rank = np.full(max(self._allocated, 1), -1, np.int64)
+        rank[slots] = np.arange(len(slots))
+        for window in self._windows:
+            state[f"clock.{window.length}"] = window.clock[slots]
+            for place, feature in enumerate(window.features):
+                state[f"ring.{feature.name}.{window.length}"] = window.rings[slots, place]
+                if feature in self._pairs:
+                    for part, values in self._pairs[feature].snapshot(rank).items():
+                        state[f"pairs.{feature.name}.{window.length}.{part}"] = values
+        return state
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Take in what ``snapshot`` gave; a feature that it does not hold starts cold."""
+        keys = state["keys"]
+        self.shed, self.evicted = (int(n) for n in state["counters"])
+        if not len(keys):
+            return
+        columns = {n.removeprefix("column."): v for n, v in state.items() if n.startswith("column.")}
+        slots = self._index.insert(keys)
+        self._admit(slots, np.arange(len(keys)), state["last"], columns)
+        self._first[slots] = state["first"]
+        for window in self._windows:
+            clock = state.get(f"clock.{window.length}")
+            if clock is None:
+                continue
+            window.clock[slots] = clock
+            for place, feature in enumerate(window.features):
+                ring = state.get(f"ring.{feature.name}.{window.length}")
+                if ring is None:
+                    continue
+                window.rings[slots, place] = ring
+                window.running[slots, place] = ring.sum(axis=1)
+                if feature in self._pairs:
+                    prefix = f"pairs.{feature.name}.{window.length}."
+                    parts = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
+                    self._pairs[feature].restore(parts, slots, keys)
+
+
+def _enlarge(values: Array, size: int) -> Array:
+    grown = np.zeros((size, *values.shape[1:]), values.dtype)
+    grown[: len(values)] = values
+    return grown

@@ -1,0 +1,1 @@
+"""On a node: sources, flow table, cuts, and where rows go."""

@@ -1,0 +1,220 @@
+"""Packet chunks to event messages, cut on whole seconds of the packets' own time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from detectors.hashing import hash_text
+from exporter.arp_claims import LinkBlock, read_claims
+from exporter.chunks import I64, CaptureReport, PacketChunk
+from exporter.dns_pairs import DnsPairs, Row
+from exporter.event_batches import dns_batch, flow_batch, link_batch
+from exporter.flow_groups import Segments, group
+from exporter.flow_keys import packet_keys
+from exporter.flow_rows import RowBlock
+from exporter.flow_table import FlowTable
+from exporter.icmp_errors import Undelivered, undelivered
+from exporter.packets import Decoded, Packets, decode
+from exporter.settings import ExporterSettings
+from schemas.event_codec import EventMessage
+from schemas.events import EventHeader
+
+_SECOND = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who sends: what every header of one exporter says."""
+
+    cluster: str
+    node: str
+    exporter: str
+    boot: str
+    source: str
+    capabilities: int
+    clock: str
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One chunk, decoded and summed, with everything's second."""
+
+    decoded: Decoded
+    cuts: I64
+    segments: Segments | None
+    packet_cuts: I64
+    segment_cuts: I64
+    dns: I64
+    dns_cuts: I64
+    claims: LinkBlock
+    claim_cuts: I64
+    bad_cuts: I64
+    refused: Undelivered
+
+
+class Cutter:
+    """Turns the packets of one node into messages.
+
+    The second of a packet is that of its time stamp, but never one that was already closed: late
+    packets count in the second then open. Seconds without rows make no message.
+    """
+
+    def __init__(self, identity: Identity, settings: ExporterSettings, report: CaptureReport) -> None:
+        self._identity = identity
+        self._settings = settings
+        self._report = report
+        seed = settings.flow.seed
+        self._flows = FlowTable(settings.flow, hash_text(f"{identity.cluster}/{identity.node}", seed))
+        self._dns = DnsPairs(settings.dns)
+        self._links: list[LinkBlock] = []
+        self._interfaces: list[str] = [""]
+        self._open = 0
+        self._sequence = 0
+        self._malformed = 0
+        self._lost_rows = 0
+        self._lost_packets = 0
+
+    def feed(self, chunk: PacketChunk) -> Iterator[EventMessage]:
+        """Take in a chunk; gives the messages of the seconds that it ends."""
+        if not len(chunk):
+            return
+        self._interfaces = [interface.name for interface in chunk.table]
+        self._lost_packets += chunk.lost
+        if self._open == 0:
+            self._open = int(chunk.times[0]) // _SECOND + 1
+            # The heartbeat before the first second: whoever waits for all nodes knows of this one.
+            yield self._message(self._open - 1, {})
+        work = self._work(chunk)
+        self._count(chunk, work)
+        cuts = work.cuts[np.concatenate([[True], work.cuts[1:] != work.cuts[:-1]])]
+        for cut in cuts.tolist():
+            yield from self._advance(cut)
+            self._take(work, cut)
+
+    def _work(self, chunk: PacketChunk) -> _Work:
+        decoded = decode(chunk)
+        cuts = np.maximum.accumulate(np.maximum(chunk.times // _SECOND + 1, self._open))
+        packets = decoded.packets
+        packet_cuts = cuts[packets.index]
+        claims, good = read_claims(chunk, decoded.frames, decoded.arp)
+        dns = self._dns.select(packets)
+        segments = None
+        if len(packets.index):
+            keys, backward = packet_keys(packets, self._settings.flow.seed)
+            # Two more than are allowed: the first may continue a flow and so may the second.
+            most = self._settings.flow.reopens_per_second + 2
+            segments = group(packets, keys, backward, packet_cuts, most)
+        return _Work(
+            decoded, cuts, segments, packet_cuts, segments.cut if segments else packet_cuts, dns, packet_cuts[dns],
+            claims, cuts[decoded.arp[good]], np.sort(cuts[np.concatenate([decoded.bad, decoded.arp[~good]])]),
+            undelivered(packets, self._settings.flow.seed),
+        )  # fmt: skip
+
+    def _count(self, chunk: PacketChunk, work: _Work) -> None:
+        report = self._report
+        report.packets += len(chunk)
+        report.bytes += int(chunk.wire.sum())
+        report.first = report.first or int(chunk.times[0])
+        report.last = max(report.last, int(chunk.times.max()))
+        report.late += int((chunk.times // _SECOND + 1 < work.cuts).sum())
+        report.malformed += len(work.bad_cuts)
+        report.other += work.decoded.other
+        for problem in work.decoded.problems:
+            report.note(problem)
+
+    def _take(self, work: _Work, cut: int) -> None:
+        """Add one second's part of a chunk to what is open."""
+        packets: Packets = work.decoded.packets
+        if work.segments is not None:
+            self._flows.add(work.segments, _of(work.segment_cuts, cut), packets)
+            errors = _of(work.packet_cuts[work.refused.positions], cut)
+            if len(errors):
+                self._flows.refuse(work.refused.keys[errors], work.refused.backward[errors])
+            chosen = _of(work.dns_cuts, cut)
+            if len(chosen):
+                self._dns.add(packets, work.dns[chosen])
+        claims = _of(work.claim_cuts, cut)
+        if len(claims):
+            self._links.append({name: values[claims] for name, values in work.claims.items()})
+        self._malformed += len(_of(work.bad_cuts, cut))
+        self._open = cut
+
+    def _advance(self, cut: int) -> Iterator[EventMessage]:
+        """Close every second before ``cut`` in which something is to be said."""
+        while self._open < cut:
+            yield from self._close(self._open)
+            due = [when for when in (self._flows.next_due, self._dns.next_due) if when is not None]
+            self._open = max(self._open + 1, min([*due, cut]))
+
+    def _close(self, cut: int, final: bool = False) -> Iterator[EventMessage]:
+        flows = self._flows.close(cut, final)
+        dns = self._dns.close(cut, final)
+        links, self._links = self._links, []
+        self._malformed += self._dns.malformed
+        self._report.malformed += self._dns.malformed
+        self._dns.malformed = 0
+        self._lost_rows += self._flows.lost
+        self._flows.lost = 0
+        parts = self._parts(flows, dns, links)
+        if not parts and not final:
+            return
+        parts = parts or [{}]
+        for number, batches in enumerate(parts):
+            last = final and number == len(parts) - 1
+            yield self._message(cut, batches, number, len(parts), last)
+
+    def _parts(self, flows: RowBlock, dns: list[Row], links: list[LinkBlock]) -> list[dict[str, pa.RecordBatch]]:
+        """Split a second's rows into batches of at most ``part_rows``; what exceeds the second is shed."""
+        size, most = self._settings.cut.part_rows, self._settings.cut.second_rows
+        claims = {name: np.concatenate([block[name] for block in links]) for name in links[0]} if links else {}
+        counts = [len(flows["marks"]) if flows else 0, len(dns), len(claims["time"]) if claims else 0]
+        self._lost_rows += sum(max(0, count - most) for count in counts)
+        counts = [min(count, most) for count in counts]
+        parts = []
+        for start in range(0, max(counts), size):
+            batches = {}
+            if start < counts[0]:
+                rows = {name: values[start : min(start + size, most)] for name, values in flows.items()}
+                batches["flow"] = flow_batch(rows, self._interfaces)
+            if start < counts[1]:
+                batches["dns"] = dns_batch(dns[start : min(start + size, most)])
+            if start < counts[2]:
+                rows = {name: values[start : min(start + size, most)] for name, values in claims.items()}
+                batches["link"] = link_batch(rows, self._interfaces)
+            parts.append(batches)
+        return parts
+
+    def _message(
+        self, cut: int, batches: dict[str, pa.RecordBatch], part: int = 0, parts: int = 1, final: bool = False
+    ) -> EventMessage:
+        me = self._identity
+        header = EventHeader(
+            cluster=me.cluster, node=me.node, exporter=me.exporter, boot=me.boot, sequence=self._sequence, cut=cut,
+            part=part, parts=parts, source=me.source, capabilities=me.capabilities,
+            clock="capture" if me.clock == "capture" else "live", lost_packets=self._lost_packets,
+            lost_rows=self._lost_rows, malformed=self._malformed, final=final,
+        )  # fmt: skip
+        self._report.lost_rows += self._lost_rows
+        self._sequence += 1
+        self._malformed = self._lost_rows = self._lost_packets = 0
+        return EventMessage(header, batches)
+
+    def finish(self, drain_seconds: int) -> Iterator[EventMessage]:
+        """Let the clock run on, so that time-outs fire at their cuts, then close everything.
+
+        The last message is marked final; without any packet there is none.
+        """
+        if self._open == 0:
+            return
+        end = self._open + drain_seconds
+        yield from self._advance(end)
+        yield from self._close(end, final=True)
+
+
+def _of(cuts: I64, cut: int) -> I64:
+    """Return the positions of one cut in ascending cuts."""
+    return np.arange(np.searchsorted(cuts, cut, "left"), np.searchsorted(cuts, cut, "right"))

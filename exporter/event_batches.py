@@ -1,0 +1,111 @@
+"""Columns of rows to Arrow batches in the schemas of ``schemas.events``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from detectors.hashing import mix
+from exporter.app_guess import APPS
+from exporter.arp_claims import LinkBlock
+from exporter.chunks import I64
+from exporter.dns_pairs import Row
+from exporter.flow_rows import RowBlock
+from exporter.gather import U64
+from schemas.addresses import UNSPECIFIED
+from schemas.events import ADDRESS, DNS, FLOW, LINK, arrow_schema
+
+
+def flow_batch(rows: RowBlock, interfaces: Sequence[str]) -> pa.RecordBatch:
+    """Return a flow batch; ``interfaces`` names the numbers in its interface column."""
+    count = len(rows["marks"])
+    given = {
+        "src": addresses(rows["src_high"], rows["src_low"]), "dst": addresses(rows["dst_high"], rows["dst_low"]),
+        "interface": _words(rows["interface"], interfaces), "app": _words(rows["app"], APPS),
+    }  # fmt: skip
+    arrays = []
+    for column in FLOW:
+        if column.name in given:
+            arrays.append(given[column.name])
+        elif column.name in rows:
+            arrays.append(pa.array(rows[column.name], type=column.dtype))
+        else:
+            arrays.append(_absent(column.dtype, count))
+    return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema("flow"))
+
+
+def link_batch(rows: LinkBlock, interfaces: Sequence[str]) -> pa.RecordBatch:
+    """Return a link batch of ARP claims."""
+    count = len(rows["time"])
+    none = np.zeros(count, np.uint64)
+    given = {
+        "claimed": addresses(none, rows["claimed_low"]), "target": addresses(none, rows["target_low"]),
+        "interface": _words(rows["interface"], interfaces),
+    }  # fmt: skip
+    arrays = []
+    for column in LINK:
+        if column.name in given:
+            arrays.append(given[column.name])
+        elif column.name in rows:
+            arrays.append(pa.array(rows[column.name], type=column.dtype))
+        else:
+            arrays.append(_absent(column.dtype, count))
+    return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema("link"))
+
+
+def dns_batch(rows: Sequence[Row]) -> pa.RecordBatch:
+    """Return a DNS batch; values in the order of the schema's columns, addresses as 16 bytes."""
+    arrays = []
+    for column, values in zip(DNS, zip(*rows, strict=True), strict=True):
+        if pa.types.is_dictionary(column.dtype):
+            arrays.append(_dictionary(values, column.dtype))
+        else:
+            arrays.append(pa.array(values, type=column.dtype))
+    return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema("dns"))
+
+
+def _dictionary(values: Iterable[Any], dtype: pa.DataType) -> pa.DictionaryArray:
+    numbers: dict[Any, int] = {}
+    indices = [numbers.setdefault(value, len(numbers)) for value in values]
+    return pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), pa.array(list(numbers), dtype.value_type))
+
+
+def addresses(high: U64, low: U64) -> pa.DictionaryArray:
+    """Return addresses from their big-endian halves, each different one once in the dictionary."""
+    keys = mix(low ^ mix(high))
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    if bool((high[first][inverse] != high).any() or (low[first][inverse] != low).any()):
+        # Two addresses with one hash: keep every row's own.
+        first = inverse = np.arange(len(low))
+    values = np.stack([high[first], low[first]], axis=1).astype(">u8")
+    kept = pa.Array.from_buffers(pa.binary(16), len(first), [None, pa.py_buffer(values.tobytes())])
+    return pa.DictionaryArray.from_arrays(pa.array(inverse.astype(np.int32)), kept)
+
+
+def _words(numbers: npt.NDArray[Any], words: Sequence[str]) -> pa.DictionaryArray:
+    """Return words from their numbers; only those that occur enter the dictionary."""
+    used, indices = np.unique(numbers, return_inverse=True)
+    kept = pa.array([words[number] for number in used.tolist()], pa.string())
+    return pa.DictionaryArray.from_arrays(pa.array(indices.astype(np.int32)), kept)
+
+
+@lru_cache(maxsize=4096)
+def _absent(dtype: pa.DataType, count: int) -> pa.Array:
+    """Return a column of "absent"."""
+    if pa.types.is_dictionary(dtype):
+        word = UNSPECIFIED if dtype == ADDRESS else ""
+        return pa.DictionaryArray.from_arrays(pa.array(_zeros(count), pa.int32()), pa.array([word], dtype.value_type))
+    if pa.types.is_boolean(dtype):
+        return pa.array(np.zeros(count, np.bool_))
+    return pa.array(_zeros(count), type=dtype)
+
+
+def _zeros(count: int) -> I64:
+    return np.zeros(count, np.int64)
+
+

@@ -1,0 +1,113 @@
+"""Settings of the exporter; every limit, time-out and size with unit, default and reason."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid")
+
+Seconds = Annotated[int, Field(ge=1, le=86_400)]
+
+
+class ReadingSettings(BaseModel):
+    """How capture files are read."""
+
+    model_config = _FROZEN
+
+    block_bytes: Annotated[int, Field(ge=1 << 10, le=1 << 28)] = Field(
+        8 << 20, description="bytes read at once from a large file; more costs memory, less costs speed"
+    )
+    sort_bytes: Annotated[int, Field(ge=0, le=1 << 30)] = Field(
+        64 << 20,
+        description="files up to this many bytes (uncompressed) are read whole and sorted by time, "
+        "because merged captures are often out of order; larger ones stream in file order",
+    )
+    chunk_packets: Annotated[int, Field(ge=1, le=1 << 20)] = Field(
+        32_768, description="packets decoded at once; rows do not depend on it"
+    )
+    max_packet_bytes: Annotated[int, Field(ge=1 << 16, le=1 << 26)] = Field(
+        1 << 20, description="a record longer than this (bytes) means a damaged file; tcpdump's own limit is 262,144"
+    )
+    drain_seconds: Annotated[int, Field(ge=0, le=86_400)] = Field(
+        60, description="s the clock runs on after the last packet, so that time-outs fire at their proper cuts"
+    )
+
+
+class FlowSettings(BaseModel):
+    """Life of a flow, in event time."""
+
+    model_config = _FROZEN
+
+    capacity: Annotated[int, Field(ge=16, le=1 << 22)] = Field(
+        1 << 18, description="flows tracked at once (about 350 bytes each); packets of others are counted as lost"
+    )
+    unanswered_seconds: Seconds = Field(3, description="s without an answer until a flow is marked unanswered")
+    udp_idle_seconds: Seconds = Field(30, description="s of quiet that end a flow that is not TCP")
+    tcp_idle_seconds: Seconds = Field(
+        300, description="s of quiet that end a TCP flow; longer than the usual 60-120 s keep-alives of applications"
+    )
+    half_open_seconds: Seconds = Field(
+        30, description="s of quiet that end an unanswered TCP attempt; spans the first five SYN repeats (1 to 16 s)"
+    )
+    linger_seconds: Seconds = Field(
+        5, description="s that a closed TCP flow still collects stray packets instead of opening a new one"
+    )
+    pressure_percent: Annotated[int, Field(ge=10, le=100)] = Field(
+        75, description="% of capacity above which unanswered and closed flows are let go at once"
+    )
+    reopens_per_second: Annotated[int, Field(ge=1, le=64)] = Field(
+        8, description="times the same endpoints may open a new flow within one second; repeats after that "
+        "count to the last one, so that a flood from one port cannot make a row per packet"
+    )  # fmt: skip
+    report_packets: Annotated[int, Field(ge=1)] = Field(1000, description="packets gained that send a row at the next cut")
+    report_bytes: Annotated[int, Field(ge=1)] = Field(1_000_000, description="bytes gained that send a row at the next cut")
+    report_seconds: Seconds = Field(60, description="s after which a flow that gained anything is reported anyway")
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = Field(
+        0, description="of the flow hash; give each deployment its own so that collisions cannot be prepared"
+    )
+
+
+class DnsSettings(BaseModel):
+    """Pairing of DNS questions and answers."""
+
+    model_config = _FROZEN
+
+    ports: Annotated[tuple[Annotated[int, Field(ge=1, le=65_535)], ...], Field(min_length=1, max_length=16)] = Field(
+        (53,), description="server ports that carry DNS"
+    )
+    answer_seconds: Seconds = Field(5, description="s until a question counts as unanswered; resolvers retry after 5 s")
+    pending: Annotated[int, Field(ge=16, le=1 << 20)] = Field(
+        32_768, description="questions remembered at once; the oldest leaves early as unanswered"
+    )
+    answers_per_message: Annotated[int, Field(ge=1, le=1024)] = Field(
+        64, description="answer records reported of one message; more are counted in `records` only"
+    )
+    streams: Annotated[int, Field(ge=1, le=1 << 16)] = Field(
+        1024, description="TCP directions whose messages are put together at once (up to 64 KiB each)"
+    )
+
+
+class CutSettings(BaseModel):
+    """How rows become messages."""
+
+    model_config = _FROZEN
+
+    part_rows: Annotated[int, Field(ge=1, le=65_536)] = Field(
+        2000, description="rows of one kind in a message; a busier second is split into parts"
+    )
+    second_rows: Annotated[int, Field(ge=1, le=1 << 22)] = Field(
+        1 << 18, description="rows of one kind in one second; more are shed and counted"
+    )
+
+
+class ExporterSettings(BaseModel):
+    """All settings of the exporter."""
+
+    model_config = _FROZEN
+
+    reading: ReadingSettings = ReadingSettings()
+    flow: FlowSettings = FlowSettings()
+    dns: DnsSettings = DnsSettings()
+    cut: CutSettings = CutSettings()

@@ -1,0 +1,1 @@
+"""Decide, plan, prove, guard, render; pure except kube.py."""

@@ -1,0 +1,131 @@
+"""Pods and Services of the Kubernetes API as the evaluator's values; unknown fields are ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, ValidationError
+
+from response.addresses import span_of_address
+from response.cluster import NamedPort, Pod, Service
+from response.labels import ApiModel, none_to_dict, none_to_list
+from response.networkpolicy import ObjectMeta, Protocol
+
+_FINISHED = ("Succeeded", "Failed")
+
+
+class ObjectError(ValueError):
+    """An API object that does not have the shape its kind should; the message is one line."""
+
+
+class _Owner(ApiModel):
+    kind: str
+    name: str
+    controller: bool = False
+
+
+class _PodMeta(ObjectMeta):
+    owner_references: Annotated[tuple[_Owner, ...], BeforeValidator(none_to_list)] = ()
+
+
+class _ContainerPort(ApiModel):
+    name: str = ""
+    container_port: int
+    protocol: Protocol = "TCP"
+
+
+class _Container(ApiModel):
+    ports: Annotated[tuple[_ContainerPort, ...], BeforeValidator(none_to_list)] = ()
+    restart_policy: str | None = None
+
+
+class _PodSpec(ApiModel):
+    containers: Annotated[tuple[_Container, ...], BeforeValidator(none_to_list)] = ()
+    init_containers: Annotated[tuple[_Container, ...], BeforeValidator(none_to_list)] = ()
+    host_network: bool | None = None
+
+
+class _Address(ApiModel):
+    ip: str
+
+
+class _PodStatus(ApiModel):
+    phase: str = "Pending"
+    pod_ip: str | None = Field(None, alias="podIP")
+    pod_ips: Annotated[tuple[_Address, ...], BeforeValidator(none_to_list)] = Field((), alias="podIPs")
+    host_ip: str | None = Field(None, alias="hostIP")
+    host_ips: Annotated[tuple[_Address, ...], BeforeValidator(none_to_list)] = Field((), alias="hostIPs")
+
+
+class _ApiPod(ApiModel):
+    metadata: _PodMeta
+    spec: Annotated[_PodSpec, BeforeValidator(none_to_dict)] = _PodSpec()
+    status: Annotated[_PodStatus, BeforeValidator(none_to_dict)] = _PodStatus()
+
+
+class _ServiceSpec(ApiModel):
+    cluster_ip: str | None = Field(None, alias="clusterIP")
+    cluster_ips: Annotated[tuple[str, ...], BeforeValidator(none_to_list)] = Field((), alias="clusterIPs")
+
+
+class _ApiService(ApiModel):
+    metadata: ObjectMeta
+    spec: Annotated[_ServiceSpec, BeforeValidator(none_to_dict)] = _ServiceSpec()
+
+
+def read_pod(document: Mapping[str, Any]) -> Pod | None:
+    """The pod in an API object; None for one that has ended and given its address back. Raises ObjectError."""
+    try:
+        found = _ApiPod.model_validate(document)
+    except ValidationError as error:
+        raise _object_error(document, error, "Pod") from None
+    if found.status.phase in _FINISHED:
+        return None
+    sidecars = (item for item in found.spec.init_containers if item.restart_policy == "Always")
+    ports = (port for container in (*found.spec.containers, *sidecars) for port in container.ports)
+    return Pod(
+        namespace=found.metadata.namespace,
+        name=found.metadata.name,
+        labels=found.metadata.labels,
+        ips=_addresses(found.status.pod_ip, found.status.pod_ips),
+        ports=tuple(NamedPort(p.name, p.protocol, p.container_port) for p in ports if p.name),
+        host_network=bool(found.spec.host_network),
+        node_ips=_addresses(found.status.host_ip, found.status.host_ips),
+        workload=_workload(found.metadata),
+    )
+
+
+def read_service(document: Mapping[str, Any]) -> Service:
+    """The Service in an API object. Raises ObjectError."""
+    try:
+        found = _ApiService.model_validate(document)
+    except ValidationError as error:
+        raise _object_error(document, error, "Service") from None
+    texts = {*found.spec.cluster_ips, *filter(None, (found.spec.cluster_ip,))} - {"None", ""}
+    return Service(found.metadata.namespace, found.metadata.name, tuple(sorted(texts)))
+
+
+def _addresses(first: str | None, rest: tuple[_Address, ...]) -> tuple[str, ...]:
+    texts = dict.fromkeys([*filter(None, (first,)), *(item.ip for item in rest)])
+    for text in texts:
+        span_of_address(text)
+    return tuple(texts)
+
+
+def _workload(metadata: _PodMeta) -> str:
+    """`Kind/name` of the controlling owner; a Deployment's ReplicaSet is named by the Deployment."""
+    owner = next((item for item in metadata.owner_references if item.controller), None)
+    if owner is None:
+        return ""
+    template = metadata.labels.get("pod-template-hash")
+    if owner.kind == "ReplicaSet" and template and owner.name.endswith(f"-{template}"):
+        return f"Deployment/{owner.name.removesuffix(f'-{template}')}"
+    return f"{owner.kind}/{owner.name}"
+
+
+def _object_error(document: Mapping[str, Any], error: ValidationError, kind: str) -> ObjectError:
+    first = error.errors(include_url=False, include_input=False)[0]
+    metadata = document.get("metadata") or {}
+    name = f"{metadata.get('namespace', 'default')}/{metadata.get('name', '?')}"
+    return ObjectError(f"{kind} {name}: {'.'.join(str(p) for p in first['loc'])}: {first['msg']}")

@@ -1,0 +1,151 @@
+"""What the evaluator knows of a cluster: pods, namespaces, services, policies and shared addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from response.addresses import Span, span_of_address
+from response.networkpolicy import Direction, NetworkPolicy, Protocol
+
+NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPort:
+    """A container port that a policy or a Service may call by name."""
+
+    name: str
+    protocol: Protocol
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A running pod. `node_ips` are its node's addresses; `workload` is `Kind/name` of the top owner, or empty."""
+
+    namespace: str
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    ips: tuple[str, ...] = ()
+    ports: tuple[NamedPort, ...] = ()
+    host_network: bool = False
+    node_ips: tuple[str, ...] = ()
+    workload: str = ""
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`."""
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A Service's virtual addresses; enforcers never see them, only the pods behind."""
+
+    namespace: str
+    name: str
+    ips: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ClusterView:
+    """A consistent picture of one cluster at one time.
+
+    `namespaces` maps a name to its labels. `shared` are spans whose packets may stem from many hosts (NAT, gateways,
+    proxies); node addresses are always counted among them.
+    """
+
+    pods: tuple[Pod, ...] = ()
+    namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    policies: tuple[NetworkPolicy, ...] = ()
+    services: tuple[Service, ...] = ()
+    shared: tuple[Span, ...] = ()
+
+    @cached_property
+    def _pods_by_address(self) -> dict[Span, tuple[Pod, ...]]:
+        found: dict[Span, tuple[Pod, ...]] = {}
+        for pod in self.pods:
+            if pod.host_network:
+                continue
+            for text in pod.ips:
+                span = span_of_address(text)
+                found[span] = (*found.get(span, ()), pod)
+        return found
+
+    @cached_property
+    def _pods_by_key(self) -> dict[str, Pod]:
+        return {pod.key: pod for pod in self.pods}
+
+    @cached_property
+    def _policies_by_namespace(self) -> dict[str, tuple[NetworkPolicy, ...]]:
+        found: dict[str, tuple[NetworkPolicy, ...]] = {}
+        for policy in sorted(self.policies, key=lambda item: item.key):
+            namespace = policy.metadata.namespace
+            found[namespace] = (*found.get(namespace, ()), policy)
+        return found
+
+    @cached_property
+    def node_addresses(self) -> frozenset[Span]:
+        """Addresses of nodes, as far as pods name them."""
+        texts = {text for pod in self.pods for text in pod.node_ips}
+        texts |= {text for pod in self.pods if pod.host_network for text in pod.ips}
+        return frozenset(span_of_address(text) for text in texts)
+
+    @cached_property
+    def service_addresses(self) -> Mapping[Span, Service]:
+        """Virtual service addresses."""
+        return {span_of_address(text): service for service in self.services for text in service.ips}
+
+    def pod(self, key: str) -> Pod | None:
+        """The pod with a `namespace/name`, or none."""
+        return self._pods_by_key.get(key)
+
+    def pods_at(self, address: Span) -> tuple[Pod, ...]:
+        """Pods with an own network that have an address (a span of one); host-network pods are their node."""
+        return self._pods_by_address.get(address, ())
+
+    def pod_addresses(self) -> tuple[Span, ...]:
+        """Every address of a pod with an own network."""
+        return tuple(self._pods_by_address)
+
+    def namespace_labels(self, name: str) -> Mapping[str, str]:
+        """A namespace's labels, with the name label that the API server sets on each."""
+        return {NAMESPACE_NAME_LABEL: name, **self.namespaces.get(name, {})}
+
+    def policies_on(self, pod: Pod, direction: Direction) -> tuple[NetworkPolicy, ...]:
+        """The policies that isolate a pod in a direction, by name; never any for a host-network pod."""
+        if pod.host_network:
+            return ()
+        return tuple(
+            policy
+            for policy in self._policies_by_namespace.get(pod.namespace, ())
+            if direction in policy.directions() and policy.spec.pod_selector.matches(pod.labels)
+        )
+
+    def is_shared(self, address: Span) -> bool:
+        """Whether packets from an address may stem from many hosts."""
+        return address in self.node_addresses or any(span.covers(address) for span in self.shared)
+
+    def with_policies(self, *added: NetworkPolicy) -> ClusterView:
+        """This view after policies were applied, replacing those of the same name."""
+        keys = {policy.key for policy in added}
+        kept = tuple(policy for policy in self.policies if policy.key not in keys)
+        return replace(self, policies=kept + added)
+
+    def without(self, label: str, pod_label: str, value: str) -> ClusterView:
+        """This view without the policies that carry a label value, and without that value of a label on pods."""
+        pods = tuple(
+            replace(pod, labels={k: v for k, v in pod.labels.items() if k != pod_label})
+            if pod.labels.get(pod_label) == value
+            else pod
+            for pod in self.pods
+        )
+        kept = tuple(policy for policy in self.policies if policy.metadata.labels.get(label) != value)
+        return replace(self, pods=pods, policies=kept)
+
+    def with_pod_labels(self, key: str, labels: Mapping[str, str]) -> ClusterView:
+        """This view after labels were added to one pod."""
+        pods = tuple(replace(pod, labels={**pod.labels, **labels}) if pod.key == key else pod for pod in self.pods)
+        return replace(self, pods=pods)

@@ -1,0 +1,77 @@
+"""From an alert to a decision, by the policy file alone: equal alerts and files give equal decisions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from response.policyfile import Category, CategoryRule, DecisionPolicy
+from schemas.alert import Alert
+from schemas.finding import SEVERITIES, Severity
+from schemas.response import Mode, ResponseDecision
+
+MODES: tuple[Mode, ...] = ("observe", "dry-run", "approve", "enforce")
+# 128 bits: no two episodes of a cluster's life meet, and the id still fits a label value.
+_ID_HEX_DIGITS = 32
+
+
+def decide(alert: Alert, policy: DecisionPolicy) -> ResponseDecision | None:
+    """The response to an alert's revision; None for a closed episode, which needs none any more.
+
+    Later revisions of an episode give the same id as long as the ladder is the same, so repeats meet what was done.
+    """
+    if alert.status == "closed" and alert.revision > 1:
+        return None
+    category: Category = policy.kinds.get(alert.kind) or policy.kinds.get(alert.detector) or "other"
+    rule = policy.rule(category)
+    mode, why = _mode(alert, category, rule, policy)
+    return ResponseDecision(
+        id=_response_id(alert.id, rule.actions),
+        alert_id=alert.id,
+        alert_revision=alert.revision,
+        cluster=alert.cluster,
+        detector=alert.detector,
+        kind=alert.kind,
+        severity=_graver(alert.severity, rule.severity),
+        confidence=alert.confidence,
+        category=category,
+        mode=mode,
+        actions=rule.actions,
+        attackers=alert.attackers,
+        victims=alert.victims,
+        spoofable=alert.spoofable,
+        decided_tick=alert.tick,
+        deadline_s=rule.deadline_s,
+        ttl_s=rule.ttl_s,
+        reason=f"{alert.kind} is {category}; mode {mode}: {why}",
+    )
+
+
+def _mode(alert: Alert, category: Category, rule: CategoryRule, policy: DecisionPolicy) -> tuple[Mode, str]:
+    """The strictest mode that any line asks for, and which line that is."""
+    asked = [_namespace_mode(name, policy) for name in _namespaces(alert)] or [(policy.mode, "default")]
+    if rule.mode is not None:
+        asked.append((rule.mode, f"category {category}"))
+    if alert.confidence < policy.minimum_confidence:
+        asked.append(("observe", f"confidence below {policy.minimum_confidence:g}"))
+    if alert.rule is not None:
+        asked.append(("dry-run", "a rule alone alerts, acting needs corroboration"))
+    return min(asked, key=lambda item: MODES.index(item[0]))
+
+
+def _namespace_mode(name: str, policy: DecisionPolicy) -> tuple[Mode, str]:
+    own = policy.namespaces.get(name)
+    return (own.mode, f"namespace {name}") if own is not None else (policy.mode, "default")
+
+
+def _namespaces(alert: Alert) -> Iterable[str]:
+    return sorted({end.namespace for end in (*alert.attackers, *alert.victims) if end.namespace})
+
+
+def _graver(one: Severity, other: Severity) -> Severity:
+    return max(one, other, key=SEVERITIES.index)
+
+
+def _response_id(alert_id: str, actions: tuple[str, ...]) -> str:
+    digest = hashlib.sha256("\x1f".join((alert_id, *actions)).encode())
+    return digest.hexdigest()[:_ID_HEX_DIGITS]

@@ -1,0 +1,53 @@
+"""What the responder needs of a cluster, whoever provides it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from response.cluster import ClusterView
+
+
+class ClusterError(Exception):
+    """Something the cluster did not do: `reason` is one word, the text one line with place and remedy."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Managed:
+    """What one response has in the cluster now, read from the objects themselves.
+
+    `expires_at` is the earliest expiry written on them, ISO 8601 UTC text, empty where none is readable. `undo` are
+    the steps that take everything back.
+    """
+
+    response_id: str
+    alert_id: str
+    decided_tick: int
+    expires_at: str
+    undo: tuple[dict[str, Any], ...]
+    target: str
+
+
+class Gateway(Protocol):
+    """A cluster that can be read and changed. Every method may raise ClusterError."""
+
+    def view(self) -> ClusterView:
+        """Pods, namespaces, policies and services as they are now."""
+        ...
+
+    def apply(self, manifest: Mapping[str, Any]) -> None:
+        """Write one object of ours, or refuse if the name belongs to somebody else."""
+        ...
+
+    def undo(self, step: Mapping[str, Any]) -> None:
+        """Take one step back; an object that is gone already is no error."""
+        ...
+
+    def managed(self) -> tuple[Managed, ...]:
+        """Everything that any response of ours has in the cluster, by response id."""
+        ...

@@ -1,0 +1,83 @@
+"""What a response must never do, whatever the alert says. Each refusal is a reason word and a sentence."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from response.addresses import span_of_address
+from response.cluster import ClusterView, Pod
+from response.settings import ResponseSettings
+from schemas.finding import Endpoint
+from schemas.response import ResponseDecision
+
+# What a Kubernetes label value and an object name both accept.
+_LABEL_SAFE = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why something is not done: one word for machines, one sentence for people."""
+
+    reason: str
+    message: str
+
+
+def refuse_decision(decision: ResponseDecision) -> Refusal | None:
+    """The refusal that holds for every action of a decision, or none.
+
+    Spoofable evidence names whoever the attacker chose to write into his packets. Every action of the ladder is aimed
+    at the attackers' addresses, so none may rest on it.
+    """
+    if not _LABEL_SAFE.fullmatch(decision.id):
+        message = "the response id is not 1 to 40 of a-z, 0-9 and -, so it cannot name objects"
+        return Refusal("bad_id", message)
+    if decision.spoofable:
+        message = "the evidence could have been sent under a false address, so no address is blocked on it"
+        return Refusal("spoofable", message)
+    if not decision.attackers:
+        return Refusal("no_attacker", "the alert names no attacker")
+    return None
+
+
+def refuse_subject(pod: Pod, settings: ResponseSettings) -> Refusal | None:
+    """Why a pod must not be isolated, or none."""
+    if pod.host_network:
+        message = f"{pod.key} uses its node's network: no policy applies to it, and a block would hit the node"
+        return Refusal("host_network", message)
+    if pod.namespace in settings.protected_namespaces:
+        return Refusal("protected", f"{pod.key} is in a protected namespace")
+    if settings.own_labels and settings.own_labels.items() <= dict(pod.labels).items():
+        return Refusal("own_component", f"{pod.key} is a component of this system")
+    return None
+
+
+def subject_of(endpoint: Endpoint, view: ClusterView, settings: ResponseSettings) -> Pod | Refusal:
+    """The pod that an endpoint of an alert names, if it is still the same and may be isolated."""
+    where = endpoint.ip or "an endpoint without address"
+    if endpoint.identity != "known":
+        return Refusal("unknown_identity", f"no inventory names {where} at the time of the attack")
+    if endpoint.pod is None or endpoint.namespace is None:
+        return Refusal("not_a_pod", f"{where} is not a pod, and policies apply to pods only")
+    pod = view.pod(f"{endpoint.namespace}/{endpoint.pod}")
+    if pod is None:
+        return Refusal("gone", f"pod {endpoint.namespace}/{endpoint.pod} no longer exists")
+    spans = {span_of_address(text) for text in pod.ips}
+    if not pod.host_network and endpoint.ip and span_of_address(endpoint.ip) not in spans:
+        return Refusal("identity_changed", f"pod {pod.key} no longer has the address {endpoint.ip}")
+    return refuse_subject(pod, settings) or pod
+
+
+def refuse_address(endpoint: Endpoint, view: ClusterView) -> Refusal | None:
+    """Why an address must not be written into a policy as the one to block, or none."""
+    if not endpoint.ip:
+        return Refusal("no_address", "the endpoint has no address")
+    span = span_of_address(endpoint.ip)
+    if view.is_shared(span):
+        message = f"{endpoint.ip} is shared by many hosts (a node, gateway or proxy)"
+        return Refusal("shared_address", message)
+    service = view.service_addresses.get(span)
+    if service is not None:
+        message = f"{endpoint.ip} is Service {service.namespace}/{service.name}: enforcers see the pods behind it"
+        return Refusal("service_address", message)
+    return None

@@ -1,0 +1,61 @@
+"""What responses have in a cluster, read back from the objects that carry our labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from response.cluster import Pod
+from response.gateway import Managed
+from response.objects import (
+    ALERT_ANNOTATION,
+    EXPIRES_ANNOTATION,
+    QUARANTINE_LABEL,
+    RESPONSE_LABEL,
+    TICK_ANNOTATION,
+)
+from response.steps import undo_label, undo_policy
+
+
+def group_managed(policies: Iterable[Mapping[str, Any]], pods: Iterable[Mapping[str, Any]]) -> tuple[Managed, ...]:
+    """Our policies and the pods with our label, by response id, with the steps that take them back.
+
+    Labels come off before policies go. An object without readable annotations keeps empty ones; it is still listed.
+    """
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for item in pods:
+        found.setdefault(_label(item, QUARANTINE_LABEL), []).append({**item, "kind": "Pod"})
+    for item in policies:
+        found.setdefault(_label(item, RESPONSE_LABEL), []).append(
+            {**item, "kind": "NetworkPolicy", "apiVersion": "networking.k8s.io/v1"}
+        )
+    return tuple(_managed(response_id, found[response_id]) for response_id in sorted(found))
+
+
+def _managed(response_id: str, items: list[Mapping[str, Any]]) -> Managed:
+    names = [f"{item['metadata']['namespace']}/{item['metadata']['name']}" for item in items]
+    tick = _annotation(items, TICK_ANNOTATION)
+    return Managed(
+        response_id=response_id,
+        alert_id=_annotation(items, ALERT_ANNOTATION),
+        decided_tick=int(tick) if tick.isascii() and tick.isdigit() else 0,
+        expires_at=_annotation(items, EXPIRES_ANNOTATION),
+        undo=tuple(_undo(item) for item in items),
+        target=", ".join(names),
+    )
+
+
+def _undo(item: Mapping[str, Any]) -> dict[str, Any]:
+    if item["kind"] == "NetworkPolicy":
+        return undo_policy(item)
+    return undo_label(Pod(item["metadata"]["namespace"], item["metadata"]["name"]))
+
+
+def _label(item: Mapping[str, Any], name: str) -> str:
+    return str((item["metadata"].get("labels") or {}).get(name, ""))
+
+
+def _annotation(items: Iterable[Mapping[str, Any]], name: str) -> str:
+    """The smallest value of an annotation among some objects: for expiries, the earliest."""
+    values = [(item["metadata"].get("annotations") or {}).get(name) for item in items]
+    return min((value for value in values if value), default="")

@@ -1,0 +1,145 @@
+"""From a decision to the narrowest proven plan: the ladder of actions, tried in order.
+
+An action is a module in `response/actions/` with `NAME`, `TITLE`, `RBAC` and `plan(context)`; the directory listing
+is the registry. `plan` says what to write or why this action does not apply; it neither talks to a cluster nor proves
+anything itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Protocol
+
+from response import actions
+from response.cluster import ClusterView
+from response.guard import Refusal, refuse_decision
+from response.networkpolicy import read_policy
+from response.prove import AttackPair, Claim, Proof, prove
+from response.settings import ResponseSettings
+from schemas.response import ResponseDecision
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """One line of the RBAC role that an action needs."""
+
+    group: str
+    resource: str
+    verbs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanContext:
+    """What an action plans from. `expires_at` is ISO 8601 UTC text."""
+
+    decision: ResponseDecision
+    view: ClusterView
+    settings: ResponseSettings
+    expires_at: str
+
+    @property
+    def object_name(self) -> str:
+        """The deterministic name of the response's policy: repeats meet their own object."""
+        return f"sluicegate-{self.decision.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Steps in the order in which they are applied; `undo` is in the order in which they are taken back.
+
+    `pods` are keys of the pods that the plan means to change. With `isolates` the pods end with nothing allowed.
+    """
+
+    action: str
+    target: str
+    summary: str
+    pods: tuple[str, ...]
+    manifests: tuple[dict[str, Any], ...]
+    undo: tuple[dict[str, Any], ...]
+    isolates: bool = False
+    pod_labels: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+class ActionModule(Protocol):
+    """The shape of a module in `response/actions/`."""
+
+    NAME: str
+    TITLE: str
+    RBAC: tuple[Permission, ...]
+    plan: Callable[[PlanContext], Plan | Refusal]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One rung of the ladder: the plan or the refusal to make one, and the proof of the plan."""
+
+    action: str
+    plan: Plan | None
+    proof: Proof | None
+    refusal: Refusal | None
+
+
+@cache
+def load_actions() -> dict[str, ActionModule]:
+    """Every action by name, from the listing of `response/actions/`."""
+    found: dict[str, ActionModule] = {}
+    for module in pkgutil.iter_modules(actions.__path__):
+        loaded: Any = importlib.import_module(f"{actions.__name__}.{module.name}")
+        found[module.name] = loaded
+    return found
+
+
+def attack_pairs(decision: ResponseDecision) -> tuple[AttackPair, ...]:
+    """Every attacker and victim of a decision as a pair of addresses, in the alert's order, without repeats."""
+    pairs = {
+        AttackPair(attacker.ip, victim.ip, victim.protocol.upper() if victim.protocol else None, victim.port): None
+        for attacker in decision.attackers
+        for victim in decision.victims
+        if attacker.ip and victim.ip and attacker.ip != victim.ip
+    }
+    return tuple(pairs)
+
+
+def climb(context: PlanContext) -> tuple[Attempt, ...]:
+    """Try the decision's actions in order and stop at the first whose proof holds; that one is the last returned."""
+    refusal = refuse_decision(context.decision)
+    if refusal is not None:
+        return (Attempt("", None, None, refusal),)
+    attempts: list[Attempt] = []
+    for name in context.decision.actions:
+        attempts.append(_attempt(name, context))
+        if attempts[-1].refusal is None:
+            break
+    return tuple(attempts) or (Attempt("", None, None, Refusal("no_action", "the policy file names no action")),)
+
+
+def _attempt(name: str, context: PlanContext) -> Attempt:
+    try:
+        planned = load_actions()[name].plan(context)
+        if isinstance(planned, Refusal):
+            return Attempt(name, None, None, planned)
+        proof = prove_plan(planned, context)
+    except ValueError as error:
+        return Attempt(name, None, None, Refusal("unplannable", str(error)))
+    refusal = None if proof.holds else Refusal(proof.reason, proof.message)
+    return Attempt(name, planned, proof, refusal)
+
+
+def view_after(plan: Plan, view: ClusterView) -> ClusterView:
+    """The cluster as it will be once a plan is applied. Raises PolicyError if what we rendered does not read back."""
+    policies = [read_policy(item) for item in plan.manifests if item["kind"] == "NetworkPolicy"]
+    after = view.with_policies(*policies)
+    for key, labels in plan.pod_labels.items():
+        after = after.with_pod_labels(key, labels)
+    return after
+
+
+def prove_plan(plan: Plan, context: PlanContext) -> Proof:
+    """The proof of a plan against the context's view."""
+    attack = attack_pairs(context.decision)
+    claim = Claim(context.view, view_after(plan, context.view), plan.pods, attack, plan.isolates)
+    return prove(claim, context.settings)

@@ -1,0 +1,244 @@
+"""The claim that a plan makes, and its proof over the real policies, pods and namespaces.
+
+Every part is evaluated in both readings of ipBlock (see `evaluator.READINGS`), because the API leaves it to the
+enforcer whether a block covers pod addresses; a plan holds only if it holds in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from response.addresses import span_of_address
+from response.cluster import ClusterView, Pod
+from response.evaluator import READINGS, Flow, IpBlockReading, evaluate
+from response.guard import Refusal
+from response.networkpolicy import DIRECTIONS, PROTOCOLS
+from response.ports import ALL_PORTS, PortSet
+from response.reach import allowed_ports, cells_of, cut_peers, find_widening, pair_ports
+from response.settings import ResponseSettings
+
+NODE_NOTE = "traffic between a pod and its own node, kubelet probes included, is never subject to policy and stays open"
+
+
+@dataclass(frozen=True, slots=True)
+class AttackPair:
+    """Who attacks whom; `protocol` and `port` are None where the attack is not limited to one."""
+
+    source: str
+    destination: str
+    protocol: str | None = None
+    port: int | None = None
+
+    def text(self) -> str:
+        """Source, destination and what is attacked, in one line."""
+        what = f" {self.protocol or 'any'}/{self.port if self.port is not None else 'any'}"
+        return f"{self.source} → {self.destination}{what}"
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class AttackRow(_Row):
+    """One attacked pair, before and after."""
+
+    flow: str
+    before: str
+    after: str
+    was_open: bool
+    blocked: bool
+
+
+class KeptRow(_Row):
+    """One connection that should survive: `kept`, `cut`, or `closed` (it was not allowed before either)."""
+
+    what: str
+    status: Literal["kept", "cut", "closed"]
+
+
+class Proof(_Row):
+    """What was evaluated, and whether all that the plan claims holds."""
+
+    holds: bool
+    reason: str
+    message: str
+    readings: tuple[str, ...]
+    pods: tuple[str, ...]
+    attack: tuple[AttackRow, ...]
+    narrower: bool
+    counterexample: str | None
+    dns: tuple[KeptRow, ...]
+    protected_cut: tuple[str, ...]
+    peers_cut: tuple[str, ...]
+    isolates: bool
+    note: str = NODE_NOTE
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What is to be proven of the step from `before` to `after`.
+
+    `pods` are keys of the pods that the plan means to change. With `isolates`, the pods named must end with nothing
+    allowed at all, and DNS and peers are cut on purpose; otherwise DNS and protected peers must be kept.
+    """
+
+    before: ClusterView
+    after: ClusterView
+    pods: tuple[str, ...]
+    attack: tuple[AttackPair, ...]
+    isolates: bool
+
+
+def prove(claim: Claim, settings: ResponseSettings) -> Proof:
+    """Evaluate a claim. Raises ValueError for an attack pair whose addresses are none."""
+    attack = tuple(_attack_row(claim, pair) for pair in claim.attack)
+    widening = next(filter(None, (find_widening(claim.before, claim.after, r) for r in READINGS)), None)
+    dns = tuple(_dns_rows(claim, settings))
+    peers = _peers_cut(claim)
+    protected = tuple(key for key in peers if key.split("/")[0] in settings.protected_namespaces)
+    still_open = _still_open(claim) if claim.isolates else None
+    failure = (
+        _attack_failure(attack, claim.isolates)
+        or (Refusal("widens", widening.text()) if widening else None)
+        or (Refusal("not_isolated", still_open) if still_open else None)
+        or (None if claim.isolates else _kept_failure(dns, protected))
+    )
+    return Proof(
+        holds=failure is None,
+        reason=failure.reason if failure else "proven",
+        message=failure.message if failure else "blocks the attack and allows nothing that was not allowed before",
+        readings=READINGS,
+        pods=claim.pods,
+        attack=attack,
+        narrower=widening is None,
+        counterexample=widening.text() if widening else None,
+        dns=dns,
+        protected_cut=protected,
+        peers_cut=peers,
+        isolates=claim.isolates,
+    )
+
+
+def _attack_failure(rows: tuple[AttackRow, ...], isolates: bool) -> Refusal | None:
+    if not rows:
+        # Full isolation is proven for every peer, named or not.
+        if isolates:
+            return None
+        return Refusal("no_flow", "the alert names no attacker and victim address to prove anything about")
+    for row in rows:
+        if not row.blocked:
+            return Refusal("not_blocked", f"{row.flow} would stay open: {row.after}")
+    if not any(row.was_open for row in rows):
+        return Refusal("already_blocked", f"present policies already block the attack: {rows[0].before}")
+    return None
+
+
+def _kept_failure(dns: Iterable[KeptRow], protected: tuple[str, ...]) -> Refusal | None:
+    for row in dns:
+        if row.status == "cut":
+            return Refusal("dns_cut", f"DNS would be cut: {row.what}")
+    if protected:
+        return Refusal("protected_cut", f"protected peers would be cut: {', '.join(protected[:5])}")
+    return None
+
+
+def _attack_row(claim: Claim, pair: AttackPair) -> AttackRow:
+    before, after = claim.before, claim.after
+    return AttackRow(
+        flow=pair.text(),
+        before=_verdict_text(before, pair),
+        after=_verdict_text(after, pair),
+        was_open=any(_open(before, pair, reading) for reading in READINGS),
+        blocked=not any(_open(after, pair, reading) for reading in READINGS),
+    )
+
+
+def _open(view: ClusterView, pair: AttackPair, reading: IpBlockReading) -> bool:
+    if pair.protocol is not None and pair.protocol not in PROTOCOLS:
+        # The API defines policy for TCP, UDP and SCTP only; enforcers differ on the rest, so nothing is claimed.
+        return True
+    wanted = ALL_PORTS if pair.port is None else PortSet(((pair.port, pair.port),))
+    allowed = pair_ports(view, span_of_address(pair.source), span_of_address(pair.destination), reading)
+    return any(allowed[protocol] & wanted for protocol in PROTOCOLS if pair.protocol in (None, protocol))
+
+
+def _verdict_text(view: ClusterView, pair: AttackPair) -> str:
+    """The reason of an open reading where there is one, of the first reading otherwise."""
+    reading = next((item for item in READINGS if _open(view, pair, item)), READINGS[0])
+    protocol, port = pair.protocol or "TCP", pair.port
+    if port is None and protocol in PROTOCOLS:
+        protocol, port = _open_port(view, pair, reading)
+    verdict = evaluate(view, Flow(pair.source, pair.destination, protocol, port or 0), reading)
+    return f"{'open' if verdict.allowed else 'blocked'} ({verdict.text()})"
+
+
+def _open_port(view: ClusterView, pair: AttackPair, reading: IpBlockReading) -> tuple[str, int]:
+    allowed = pair_ports(view, span_of_address(pair.source), span_of_address(pair.destination), reading)
+    for protocol in PROTOCOLS:
+        if pair.protocol in (None, protocol) and allowed[protocol]:
+            return protocol, allowed[protocol].first()
+    return pair.protocol or "TCP", 0
+
+
+def _still_open(claim: Claim) -> str | None:
+    """The first thing still allowed to a pod that should be isolated, as a sentence, or none."""
+    cells = cells_of(claim.after)
+    for reading in READINGS:
+        for pod in filter(None, map(claim.after.pod, claim.pods)):
+            exempt = {span_of_address(text) for text in (*pod.ips, *pod.node_ips)}
+            for cell in cells:
+                if cell.span in exempt:
+                    continue
+                for direction in DIRECTIONS:
+                    ports = allowed_ports(claim.after, pod, direction, cell, reading)
+                    if any(ports.values()):
+                        way = "to" if direction == "Egress" else "from"
+                        return f"{pod.key} would still be allowed traffic {way} {cell.pod or cell.span.address()}"
+    return None
+
+
+def _dns_rows(claim: Claim, settings: ResponseSettings) -> Iterable[KeptRow]:
+    servers = [(pod.key, ip) for pod in _dns_pods(claim.before, settings) for ip in pod.ips]
+    servers += [(address, address) for address in settings.dns_addresses]
+    for key in claim.pods:
+        pod = claim.before.pod(key)
+        for ip in pod.ips if pod is not None else ():
+            same_family = [item for item in servers if (":" in item[1]) == (":" in ip)]
+            for name, server in same_family:
+                for port in settings.dns_ports:
+                    for protocol in ("UDP", "TCP"):
+                        flow = Flow(ip, server, protocol, port)
+                        yield KeptRow(what=f"{key} → {name} {protocol}/{port}", status=_kept(claim, flow))
+
+
+def _dns_pods(view: ClusterView, settings: ResponseSettings) -> Iterable[Pod]:
+    for pod in view.pods:
+        if pod.namespace == settings.dns_namespace and settings.dns_labels.items() <= dict(pod.labels).items():
+            yield pod
+
+
+def _kept(claim: Claim, flow: Flow) -> Literal["kept", "cut", "closed"]:
+    before = any(evaluate(claim.before, flow, reading).allowed for reading in READINGS)
+    lost = any(
+        evaluate(claim.before, flow, reading).allowed and not evaluate(claim.after, flow, reading).allowed
+        for reading in READINGS
+    )
+    if not before:
+        return "closed"
+    return "cut" if lost else "kept"
+
+
+def _peers_cut(claim: Claim) -> tuple[str, ...]:
+    # Replicas with equal labels are under equal policies: one speaks for all.
+    pods = {pod.key: pod for pod in map(claim.after.pod, claim.pods) if pod is not None}
+    alike = {(pod.namespace, tuple(sorted(pod.labels.items())), pod.ports): key for key, pod in pods.items()}
+    lost: set[str] = set()
+    for reading in READINGS:
+        for key in alike.values():
+            for direction in DIRECTIONS:
+                lost.update(cut_peers(claim.before, claim.after, key, direction, reading))
+    return tuple(sorted(lost - set(claim.pods)))

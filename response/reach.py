@@ -1,0 +1,204 @@
+"""Everything that policies allow a pod in one direction, as an exact set, and whether one such set holds another.
+
+The address space is cut at every address and block edge that any policy or pod mentions. Within one cell no policy can
+tell two addresses apart, so a finite table of cells (times pod identity, times protocol) with port intervals is the
+whole truth about all 2^32 + 2^128 addresses, not a sample of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from response.addresses import Span, cut_space, span_of_address
+from response.cluster import ClusterView, Pod
+from response.evaluator import IpBlockReading, PeerPoint, always_allowed, peer_matches, ports_of
+from response.networkpolicy import DIRECTIONS, PROTOCOLS, Direction, NetworkPolicy, Protocol, Rule
+from response.ports import ALL_PORTS, NO_PORTS, PortSet
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Addresses that no policy tells apart; `pod` is the key of the pod that has the (then single) address."""
+
+    span: Span
+    pod: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Widening:
+    """A counterexample: something allowed after that was not allowed before."""
+
+    subject: str
+    direction: Direction
+    peer: str
+    protocol: Protocol
+    port: int
+
+    def text(self) -> str:
+        """The same as a sentence."""
+        way = "from" if self.direction == "Ingress" else "to"
+        return f"{self.subject} would newly be allowed {self.protocol}/{self.port} {way} {self.peer}"
+
+
+def cells_of(*views: ClusterView) -> tuple[Cell, ...]:
+    """The cells common to some views; an address that several pods claim gives one cell for each."""
+    spans: set[Span] = set()
+    keys: dict[Span, set[str]] = {}
+    for view in views:
+        spans.update(_mentioned(view))
+        for address in view.pod_addresses():
+            keys.setdefault(address, set()).update(pod.key for pod in view.pods_at(address))
+    cells: list[Cell] = []
+    for span in cut_space(spans):
+        owners = sorted(keys.get(span, ()))
+        cells += [Cell(span, key) for key in owners] or [Cell(span, None)]
+    return tuple(cells)
+
+
+def _mentioned(view: ClusterView) -> Iterator[Span]:
+    yield from view.pod_addresses()
+    yield from view.node_addresses
+    for policy in view.policies:
+        for rule in (*policy.spec.ingress, *policy.spec.egress):
+            for peer in rule.peers:
+                if peer.ip_block is not None:
+                    covered, holes = peer.ip_block.spans()
+                    yield covered
+                    yield from holes
+
+
+def allowed_ports(
+    view: ClusterView, subject: Pod, direction: Direction, cell: Cell, reading: IpBlockReading
+) -> dict[Protocol, PortSet]:
+    """The ports per protocol that a pod is allowed with one cell; every protocol is a key."""
+    isolating = view.policies_on(subject, direction)
+    pod = view.pod(cell.pod) if cell.pod is not None else None
+    point = PeerPoint(cell.span, pod)
+    if not isolating or always_allowed(subject, point):
+        return dict.fromkeys(PROTOCOLS, ALL_PORTS)
+    destination = subject if direction == "Ingress" else pod
+    rules = tuple(_rules_for(view, isolating, direction, point, reading))
+    return {protocol: _union(ports_of(rule, protocol, destination) for rule in rules) for protocol in PROTOCOLS}
+
+
+def _rules_for(
+    view: ClusterView,
+    isolating: Iterable[NetworkPolicy],
+    direction: Direction,
+    point: PeerPoint,
+    reading: IpBlockReading,
+) -> Iterator[Rule]:
+    for policy in isolating:
+        for rule in policy.rules(direction):
+            if not rule.peers or any(peer_matches(view, policy, peer, point, reading) for peer in rule.peers):
+                yield rule
+
+
+def _union(sets: Iterable[PortSet]) -> PortSet:
+    total = NO_PORTS
+    for item in sets:
+        total |= item
+    return total
+
+
+def pair_ports(view: ClusterView, source: Span, destination: Span, reading: IpBlockReading) -> dict[Protocol, PortSet]:
+    """The ports per protocol on which one address can open connections to another: both sides' word.
+
+    Where several pods claim an address it is enough that one of them is allowed.
+    """
+    total = dict.fromkeys(PROTOCOLS, NO_PORTS)
+    for here in view.pods_at(source) or (None,):
+        for there in view.pods_at(destination) or (None,):
+            out, into = dict.fromkeys(PROTOCOLS, ALL_PORTS), dict.fromkeys(PROTOCOLS, ALL_PORTS)
+            if here is not None:
+                cell = Cell(destination, there.key if there else None)
+                out = allowed_ports(view, here, "Egress", cell, reading)
+            if there is not None:
+                cell = Cell(source, here.key if here else None)
+                into = allowed_ports(view, there, "Ingress", cell, reading)
+            for protocol in PROTOCOLS:
+                total[protocol] |= out[protocol] & into[protocol]
+    return total
+
+
+def changed_subjects(before: ClusterView, after: ClusterView) -> tuple[str, ...]:
+    """Keys of the pods whose allowed sets can differ between two views, in order.
+
+    These are the pods that a changed policy selects, and those selected by a policy that names pods or namespaces as
+    peers, when labels of any pod changed.
+    """
+    old, new = ({policy.key: policy for policy in view.policies} for view in (before, after))
+    changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
+    relabelled = {pod.key for pod in after.pods if before.pod(pod.key) != pod}
+    relabelled |= {pod.key for pod in before.pods if after.pod(pod.key) is None}
+    namespaces_changed = before.namespaces != after.namespaces
+    subjects = set(relabelled)
+    for view in (before, after):
+        for pod in view.pods:
+            for policy in {p.key: p for d in DIRECTIONS for p in view.policies_on(pod, d)}.values():
+                if policy.key in changed or ((relabelled or namespaces_changed) and _names_pods(policy)):
+                    subjects.add(pod.key)
+    return tuple(sorted(subjects))
+
+
+def _names_pods(policy: NetworkPolicy) -> bool:
+    rules = (*policy.spec.ingress, *policy.spec.egress)
+    return any(peer.ip_block is None for rule in rules for peer in rule.peers) or any(
+        isinstance(port.port, str) for rule in rules for port in rule.ports
+    )
+
+
+def find_widening(before: ClusterView, after: ClusterView, reading: IpBlockReading = "every") -> Widening | None:
+    """The first thing that `after` allows some pod in some direction and `before` does not, or none.
+
+    None is a proof for all pods known to either view and all addresses: allowed-after is a subset of allowed-before,
+    for each pod and direction by itself (which is stronger than for each connection).
+    """
+    cells = cells_of(before, after)
+    for key in changed_subjects(before, after):
+        for direction in DIRECTIONS:
+            found = _widening_of(before, after, key, direction, cells, reading)
+            if found is not None:
+                return found
+    return None
+
+
+def _widening_of(
+    before: ClusterView,
+    after: ClusterView,
+    key: str,
+    direction: Direction,
+    cells: Iterable[Cell],
+    reading: IpBlockReading,
+) -> Widening | None:
+    old, new = before.pod(key), after.pod(key)
+    # A pod that was not there had nothing to widen; one that was not isolated was allowed everything.
+    if old is None or new is None or not before.policies_on(old, direction):
+        return None
+    for cell in cells:
+        had = allowed_ports(before, old, direction, cell, reading)
+        has = allowed_ports(after, new, direction, cell, reading)
+        for protocol in PROTOCOLS:
+            gained = has[protocol] - had[protocol]
+            if gained:
+                peer = f"{cell.pod} ({cell.span.address()})" if cell.pod else cell.span.address()
+                return Widening(key, direction, peer, protocol, gained.first())
+    return None
+
+
+def cut_peers(
+    before: ClusterView, after: ClusterView, key: str, direction: Direction, reading: IpBlockReading
+) -> tuple[str, ...]:
+    """Keys of pods with which a pod loses at least one port of what it was allowed, in order."""
+    old, new = before.pod(key), after.pod(key)
+    if old is None or new is None:
+        return ()
+    lost: set[str] = set()
+    for peer in before.pods:
+        for cell in (Cell(span_of_address(text), peer.key) for text in peer.ips if not peer.host_network):
+            had = allowed_ports(before, old, direction, cell, reading)
+            has = allowed_ports(after, new, direction, cell, reading)
+            if any(had[protocol] - has[protocol] for protocol in PROTOCOLS):
+                lost.add(peer.key)
+    return tuple(sorted(lost))

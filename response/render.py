@@ -1,0 +1,48 @@
+"""Manifests as YAML, and proofs as text for people."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from response.prove import Proof
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def manifests_yaml(manifests: Iterable[Mapping[str, Any]]) -> str:
+    """The manifests as one YAML stream that `kubectl apply --server-side -f -` accepts."""
+    return yaml.safe_dump_all([dict(item) for item in manifests], sort_keys=False, explicit_start=True)
+
+
+def proof_table(proof: Proof) -> str:
+    """A proof as a small table, one claim a line; control characters are replaced."""
+    rows = [("holds", "yes" if proof.holds else f"no: {proof.message}"), ("pods", _some(proof.pods))]
+    rows += [("attack", f"{row.flow}: {row.before} → {row.after}") for row in proof.attack[:5]]
+    if len(proof.attack) > 5:
+        rows.append(("attack", f"and {len(proof.attack) - 5} more pairs, all evaluated"))
+    rows.append(("allows new", proof.counterexample or "nothing (all addresses and ports, both ipBlock readings)"))
+    rows.append(("dns", _dns_text(proof)))
+    rows.append(("peers cut", _some(proof.peers_cut)))
+    rows.append(("node", proof.note))
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(_CONTROL.sub("?", f"{name:<{width}}  {text}") for name, text in rows)
+
+
+def _dns_text(proof: Proof) -> str:
+    cut = sum(row.status == "cut" for row in proof.dns)
+    if not proof.dns:
+        return "no DNS server known to this view"
+    if cut:
+        return f"{cut} of {len(proof.dns)} paths cut{' on purpose' if proof.isolates else ''}"
+    return f"kept ({len(proof.dns)} paths)"
+
+
+def _some(names: Sequence[str]) -> str:
+    if not names:
+        return "none"
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more

@@ -1,0 +1,50 @@
+"""Settings of planning, guarding and proving."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ResponseSettings(BaseModel):
+    """What responses must never touch, and what must keep working."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    protected_namespaces: tuple[str, ...] = Field(
+        ("kube-system", "kube-public", "kube-node-lease", "sluicegate"),
+        description="Namespaces whose pods are never isolated: cutting the control plane or the watcher itself "
+        "would do more harm than the attack.",
+    )
+    own_labels: dict[str, str] = Field(
+        {"app.kubernetes.io/part-of": "sluicegate"},
+        description="Pods with all of these labels are this system's own and never isolated, wherever they run.",
+    )
+    dns_namespace: str = Field(
+        "kube-system", description="Namespace of the cluster's DNS servers: where every distribution puts them."
+    )
+    dns_labels: dict[str, str] = Field(
+        {"k8s-app": "kube-dns"},
+        description="Labels of the DNS server pods: CoreDNS kept the label of kube-dns.",
+    )
+    dns_addresses: tuple[str, ...] = Field(
+        (), description="Further resolvers that pods use (node-local caches, outside resolvers), as addresses."
+    )
+    dns_ports: tuple[int, ...] = Field(
+        (53,), description="Ports on which the DNS server pods listen, UDP and TCP; 5353 on OpenShift."
+    )
+    volatile_labels: tuple[str, ...] = Field(
+        (
+            "pod-template-hash",
+            "controller-revision-hash",
+            "pod-template-generation",
+            "statefulset.kubernetes.io/pod-name",
+            "apps.kubernetes.io/pod-index",
+            "batch.kubernetes.io/controller-uid",
+            "batch.kubernetes.io/job-name",
+            "batch.kubernetes.io/job-completion-index",
+            "controller-uid",
+            "job-name",
+        ),
+        description="Labels that differ between replicas or revisions of one workload: left out of the selectors "
+        "of workload policies, so that a rescheduled replica stays contained.",
+    )

@@ -1,0 +1,1 @@
+"""The words every package shares; imports nothing of ours."""

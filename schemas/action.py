@@ -1,0 +1,36 @@
+"""The audit of responses: every step taken or refused, with its reason."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from schemas.response import Mode
+from schemas.word import Word
+
+Outcome = Literal["proposed", "applied", "refused", "failed", "reverted", "expired", "observed"]
+
+
+class Action(Word):
+    """One step of a response on actions.v1."""
+
+    type: Literal["action"] = "action"
+    schema_version: Literal[1] = 1
+    id: str = Field(description="hash of response, action, target and outcome")
+    response_id: str
+    alert_id: str
+    cluster: str
+    action: str = Field(description="action name; empty when no plan was made")
+    outcome: Outcome
+    mode: Mode
+    target: str = Field(description="namespace/pod or address that the step is about")
+    reason: str = Field(description="one word: why this outcome")
+    message: str = Field(description="the same in one sentence")
+    manifests: tuple[dict[str, Any], ...] = Field((), description="objects rendered or applied")
+    undo: tuple[dict[str, Any], ...] = Field((), description="steps that take it back")
+    proof: dict[str, Any] | None = Field(None, description="proof as evaluated before the step")
+    decided_tick: int = Field(description="tick of the alert, s since epoch")
+    at: str = Field(description="wall-clock time of the step, ISO 8601, UTC")
+    expires_at: str | None = Field(None, description="when it will be reverted, ISO 8601, UTC")
+    operator: str | None = Field(None, description="who commanded it, where an operator did")

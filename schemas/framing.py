@@ -1,0 +1,139 @@
+"""One header and several Arrow batches in one Kafka value.
+
+Layout: four magic bytes, header length (u32, little endian), header JSON
+``{"header": {...}, "batches": {name: [offset, length]}}`` padded to 8 bytes, then one Arrow IPC stream
+per named batch. Everything read is checked before it is used: lengths, columns, nulls, dictionaries.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+MAX_ROWS = 65_536
+_MAX_HEADER = 64 << 10
+_LENGTH = struct.Struct("<I")
+
+
+class DecodeError(ValueError):
+    """A value that cannot be read; the text names what is wrong and where."""
+
+
+def pack_frame(magic: bytes, header: dict[str, Any], batches: Mapping[str, pa.RecordBatch]) -> bytes:
+    """Return the bytes; batches without rows are left out, the rest keep the mapping's order."""
+    bodies: list[bytes] = []
+    table: dict[str, list[int]] = {}
+    offset = 0
+    for name, batch in batches.items():
+        if batch.num_rows == 0:
+            continue
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        body = sink.getvalue().to_pybytes()
+        table[name] = [offset, len(body)]
+        bodies.append(body)
+        offset += len(body)
+    head = orjson.dumps({"header": header, "batches": table})
+    # Arrow buffers are read in place, so the bodies start on an 8-byte boundary.
+    head += b" " * (-(len(head) + 8) % 8)
+    return b"".join([magic, _LENGTH.pack(len(head)), head, *bodies])
+
+
+def unpack_frame(value: bytes, schemas: Mapping[str, pa.Schema]) -> tuple[Any, dict[str, pa.RecordBatch]]:
+    """Return the header's JSON value and the batches, read in place.
+
+    Args:
+        value: the whole value, its magic already recognised.
+        schemas: the batches that may occur and the columns each must have.
+
+    Raises:
+        DecodeError: anything is not as it must be.
+    """
+    if len(value) < 8:
+        problem = f"cut off after {len(value)} bytes"
+        raise DecodeError(problem)
+    length = _LENGTH.unpack_from(value, 4)[0]
+    if length > _MAX_HEADER or 8 + length > len(value):
+        problem = f"header length {length} does not fit a message of {len(value)} bytes"
+        raise DecodeError(problem)
+    head = json_object(value[8 : 8 + length], "header")
+    table = head.get("batches")
+    if not isinstance(table, dict):
+        problem = "header.batches is missing"
+        raise DecodeError(problem)
+    body = pa.py_buffer(value).slice(8 + length)
+    return head.get("header"), {name: _batch(name, span, body, schemas) for name, span in table.items()}
+
+
+def json_object(raw: bytes, where: str) -> dict[str, Any]:
+    """Return a JSON object.
+
+    Raises:
+        DecodeError: it is not JSON, or not an object.
+    """
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        problem = f"{where} is not JSON: {error}"
+        raise DecodeError(problem) from None
+    if not isinstance(value, dict):
+        problem = f"{where} must be an object"
+        raise DecodeError(problem)
+    return value
+
+
+def _batch(name: str, span: Any, body: pa.Buffer, schemas: Mapping[str, pa.Schema]) -> pa.RecordBatch:
+    if name not in schemas:
+        problem = f"unknown batch {name[:40]!r}; known: {', '.join(schemas)}"
+        raise DecodeError(problem)
+    if not (isinstance(span, list) and len(span) == 2 and all(type(n) is int and n >= 0 for n in span)):
+        problem = f"batches.{name} must be [offset, length]"
+        raise DecodeError(problem)
+    start, size = span
+    if start + size > body.size:
+        problem = f"batches.{name} ends after the message does"
+        raise DecodeError(problem)
+    try:
+        with pa.ipc.open_stream(body.slice(start, size)) as reader:
+            _check_columns(name, reader.schema, schemas[name])
+            batch = reader.read_next_batch()
+        batch.validate(full=False)
+        _check_values(name, batch)
+    except (pa.ArrowException, StopIteration, OSError) as error:
+        problem = f"batches.{name} is not an Arrow stream: {str(error)[:200]}"
+        raise DecodeError(problem) from None
+    if batch.num_rows > MAX_ROWS:
+        problem = f"batches.{name} has {batch.num_rows} rows; a message holds at most {MAX_ROWS}"
+        raise DecodeError(problem)
+    return batch
+
+
+def _check_columns(name: str, found: pa.Schema, wanted: pa.Schema) -> None:
+    if found.equals(wanted):
+        return
+    for position, column in enumerate(wanted.names):
+        if position >= len(found.names) or not found.field(position).equals(wanted.field(position)):
+            problem = f"batches.{name}: column {position} must be {column}, {wanted.field(position).type}, not null"
+            raise DecodeError(problem)
+    problem = f"batches.{name} has {len(found.names)} columns instead of {len(wanted.names)}"
+    raise DecodeError(problem)
+
+
+def _check_values(name: str, batch: pa.RecordBatch) -> None:
+    """Refuse nulls and dictionary indices that point outside, which would read foreign memory."""
+    for column_name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if column.null_count:
+            problem = f"batches.{name}.{column_name} holds nulls"
+            raise DecodeError(problem)
+        if not (isinstance(column, pa.DictionaryArray) and len(column)):
+            continue
+        indices = column.indices.to_numpy()
+        if indices.min() < 0 or indices.max() >= len(column.dictionary) or column.dictionary.null_count:
+            problem = f"batches.{name}.{column_name} points outside its dictionary"
+            raise DecodeError(problem)
+        column.dictionary.validate(full=True)

@@ -1,0 +1,38 @@
+"""A response decision: what should be done about an alert, by when, and how freely."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.finding import Endpoint, Severity
+from schemas.word import Word
+
+Mode = Literal["observe", "dry-run", "approve", "enforce"]
+ActionName = Literal["block_egress_destination", "block_ingress_source", "quarantine_pod"]
+
+
+class ResponseDecision(Word):
+    """What decide says on responses.v1; the responder plans, proves and acts on it."""
+
+    type: Literal["response"] = "response"
+    schema_version: Literal[1] = 1
+    id: str = Field(description="hash of the alert id and the ladder: repeats are the same response")
+    alert_id: str
+    alert_revision: int = Field(ge=1)
+    cluster: str
+    detector: str
+    kind: str
+    severity: Severity
+    confidence: float
+    category: Literal["ddos", "intrusion", "data_leak", "misconfiguration", "other"]
+    mode: Mode
+    actions: tuple[ActionName, ...] = Field(description="ladder: tried in order until one is proven")
+    attackers: tuple[Endpoint, ...]
+    victims: tuple[Endpoint, ...]
+    spoofable: bool
+    decided_tick: int = Field(description="tick of the alert that was decided on, s since epoch")
+    deadline_s: int = Field(ge=0, description="s after decided_tick by which it should be contained")
+    ttl_s: int = Field(ge=60, description="s after which what was applied expires")
+    reason: str = Field(description="which line of the policy file decided, in words")

@@ -1,0 +1,148 @@
+"""Rollups: what stage 1 tells stage 2 about entities that span nodes.
+
+One message per (stage-1 partition, rollup partition, tick). It says everything the sender has for that
+tick and partition, so it is also the sender's watermark; a repeat is recognised by (sender, tick).
+Counters are sums over the tick; merging them is integer addition, so order does not matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from schemas.events import Capability as _C
+from schemas.events import Column
+from schemas.framing import DecodeError, pack_frame, unpack_frame
+
+MAGIC = b"SGR1"
+_ADDRESS = pa.binary(16)
+_NO = _C(0)
+
+
+def _n(name: str, unit: str, meaning: str) -> Column:
+    return Column(name, pa.int64(), unit, meaning, "0", _NO)
+
+
+def _a(name: str, meaning: str) -> Column:
+    return Column(name, _ADDRESS, "16 bytes, IPv4-mapped", meaning, "never", _NO)
+
+
+VICTIM = (
+    _a("dst", "responder that connections were attempted to"),
+    _n("attempts", "connections", "new TCP connections and QUIC flows"),
+    _n("established", "connections", "of all, those whose handshake completed in this tick"),
+    _n("exchanged", "connections", "those that have now carried payload both ways"),
+    _n("refused", "connections", "those refused in this tick"),
+    _n("unanswered", "connections", "those given up as unanswered in this tick"),
+    _n("syn", "packets", "SYN without ACK towards it"),
+    _n("packets", "packets", "towards it"),
+    _n("bytes", "IP bytes", "towards it"),
+    _n("top_port", "port", "most attempted port of the tick, the lowest of equals"),
+    _n("top_port_attempts", "connections", "attempts on that port"),
+)
+
+VICTIM_SOURCE = (
+    _a("dst", "victim with many attempts in this tick"),
+    _a("src", "one of its most active sources of the tick"),
+    _n("attempts", "connections", "by this source"),
+    _n("established", "connections", "by this source"),
+)
+
+NEW_SOURCE = (
+    _a("dst", "victim"),
+    Column("src_hash", pa.uint64(), "", "a source seen for this victim for the first time in a while", "never", _NO),
+)
+
+WORKLOAD = (
+    _a("address", "address of the workload's replica"),
+    Column("node", pa.string(), "", "node that reported it", "never", _NO),
+    _n("minute", "s since epoch", "end of the 60 s that the row sums"),
+    _n("flows_out", "flows", "opened by it"),
+    _n("flows_in", "flows", "opened towards it"),
+    _n("bytes_out", "IP bytes", "sent by it"),
+    _n("bytes_in", "IP bytes", "received by it"),
+    _n("packets_out", "packets", "sent by it"),
+    _n("packets_in", "packets", "received by it"),
+    _n("peers_out", "addresses", "distinct responders it opened flows to"),
+    _n("ports_out", "ports", "distinct responder ports it opened flows to"),
+    _n("failed_out", "flows", "its flows that were refused or unanswered"),
+    _n("dns_queries", "queries", "asked by it"),
+    _n("dns_failures", "queries", "answered NXDOMAIN or SERVFAIL, or not at all"),
+)
+
+SECTIONS: dict[str, tuple[Column, ...]] = {
+    "victim": VICTIM, "victim_source": VICTIM_SOURCE, "new_source": NEW_SOURCE, "workload": WORKLOAD,
+}  # fmt: skip
+SCHEMAS = {
+    name: pa.schema([pa.field(c.name, c.dtype, nullable=False) for c in columns]) for name, columns in SECTIONS.items()
+}
+
+
+class RollupHeader(BaseModel):
+    """Who says it, for which partition and tick, and how good the events behind it were."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    schema_version: Literal[1] = 1
+    cluster: Annotated[str, Field(max_length=253)] = Field(description="cluster of the events; empty: none seen yet")
+    sender: Annotated[int, Field(ge=0)] = Field(description="stage-1 partition")
+    senders: Annotated[int, Field(ge=1)] = Field(description="stage-1 partitions in all")
+    partition: Annotated[int, Field(ge=0)] = Field(description="rollup partition it is meant for")
+    partitions: Annotated[int, Field(ge=1)] = Field(description="rollup partitions in all")
+    kind: Literal["tick", "empty"] = Field(description="empty: the sender has no node now; do not wait for it")
+    tick: Annotated[int, Field(ge=0)] = Field(description="tick that is complete with this, s since epoch")
+    idle: bool = Field(False, description="all nodes of the sender have ended; do not wait for it after this tick")
+    capabilities: Annotated[int, Field(ge=0)] = Field(0, description="Capability bits that all sources had")
+    sampling: Annotated[int, Field(ge=1)] = 1
+    lost_packets: Annotated[int, Field(ge=0)] = 0
+    lost_rows: Annotated[int, Field(ge=0)] = 0
+    malformed: Annotated[int, Field(ge=0)] = 0
+    late: Annotated[int, Field(ge=0)] = Field(0, description="rows of late nodes that were added to this tick")
+    suspects: Annotated[tuple[str, ...], Field(max_length=256)] = Field(
+        (), description="addresses that stage-1 findings of this tick name; models do not learn from them"
+    )
+
+
+class RollupDecodeError(DecodeError):
+    """A value that is no rollup message."""
+
+
+@dataclass(frozen=True)
+class RollupMessage:
+    """One sender's tick for one rollup partition."""
+
+    header: RollupHeader
+    batches: dict[str, pa.RecordBatch] = field(default_factory=dict)
+
+    @property
+    def partition(self) -> int:
+        """The rollup partition it must be sent to."""
+        return self.header.partition
+
+    def encode(self) -> bytes:
+        """Return the bytes for rollups.v1."""
+        ordered = {name: self.batches[name] for name in SECTIONS if name in self.batches}
+        return pack_frame(MAGIC, self.header.model_dump(), ordered)
+
+
+def decode_rollup(value: bytes) -> RollupMessage:
+    """Read one value of rollups.v1.
+
+    Raises:
+        RollupDecodeError: anything is not as it must be.
+    """
+    if value[:4] != MAGIC:
+        problem = f"not a rollup message: begins with {value[:4]!r}"
+        raise RollupDecodeError(problem)
+    try:
+        header, batches = unpack_frame(value, SCHEMAS)
+        return RollupMessage(RollupHeader.model_validate(header), batches)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        problem = f"header.{'.'.join(str(p) for p in first['loc'])}: {first['msg']}"
+        raise RollupDecodeError(problem) from None
+    except DecodeError as error:
+        raise RollupDecodeError(str(error)) from None

@@ -1,0 +1,83 @@
+"""The command tree; each command is a file of ``sluicegate.commands``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sluicegate.commands import (
+    alerts,
+    config,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    inspect_file,
+    replay,
+    respond,
+    rules,
+    topics,
+    version,
+    worker,
+)
+from sluicegate.invocation import Invocation
+
+
+def _tree(help_text: str | None = None) -> typer.Typer:
+    return typer.Typer(
+        help=help_text, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+        rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )  # fmt: skip
+
+
+app = _tree("Detect attacks on the network of a container platform and contain them with proven policy.")
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    config_file: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", envvar="SLUICEGATE_CONFIG", help="Settings (YAML)."),
+    ] = None,
+) -> None:
+    """Detect attacks on the network of a container platform and contain them with proven policy."""
+    context.obj = Invocation(config_file)
+
+
+def _add(tree: typer.Typer, name: str, command: Callable[..., Any], *examples: str) -> None:
+    """Put a command in a tree; its help ends with examples."""
+    lines = [f"Example: sluicegate {example}" for example in examples]
+    tree.command(name, epilog="\n\n".join(lines))(command)
+
+
+_add(app, "replay", replay.replay, "replay capture.pcapng.gz --inventory inventory.jsonl")
+_add(app, "inspect", inspect_file.inspect, "inspect capture.pcap --top 5")
+_add(app, "export", export.export, "export capture.pcap --to jsonl --output events.jsonl")
+_add(app, "worker", worker.worker, "--config settings.yaml worker --rules rules.yaml")
+_add(app, "respond", respond.respond, "respond --policy policy.yaml --kubeconfig ~/.kube/config")
+_add(app, "evaluate", evaluate.evaluate, "evaluate tests/cases --kinds port_scan_vertical,syn_flood")
+_add(app, "doctor", doctor.doctor, "doctor --kubeconfig ~/.kube/config")
+_add(app, "demo", demo.demo, "demo --embedded")
+_add(app, "version", version.version, "version --json")
+
+_alerts = _tree("Read alerts from the broker.")
+_add(_alerts, "tail", alerts.tail, "alerts tail --from-beginning --json")
+app.add_typer(_alerts, name="alerts")
+
+_topics = _tree("Create and check the topics on the broker.")
+_add(_topics, "create", topics.create, "topics create")
+_add(_topics, "check", topics.check, "topics check")
+app.add_typer(_topics, name="topics")
+
+_rules = _tree("Check rule files and show what the engine computes for them.")
+_add(_rules, "check", rules.check, "rules check examples/rules/mission.yaml")
+_add(_rules, "plan", rules.plan, "rules plan --rules examples/rules/mission.yaml")
+app.add_typer(_rules, name="rules")
+
+_config = _tree("Show settings.")
+_add(_config, "show", config.show, "config show stream.kafka")
+app.add_typer(_config, name="config")

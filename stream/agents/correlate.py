@@ -1,0 +1,50 @@
+"""correlate: rollups.v1 → alerts.v1, one stage per rollup partition; sees what spans nodes."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from schemas.rollups import RollupDecodeError, RollupMessage, decode_rollup
+from schemas.topics import ROLLUPS
+from stream.agents.alert_records import alert_records
+from stream.agents.detect import StageOutput
+from stream.records import Incoming, Outgoing
+from stream.roles import Stage, Undecodable
+from stream.telemetry import Telemetry
+
+
+class CorrelateStage(Stage, Protocol):
+    """The stage as this agent uses it."""
+
+    def feed(self, messages: Sequence[RollupMessage]) -> StageOutput:
+        """Feed rollups of the partition in log order."""
+
+
+class CorrelateRole:
+    """See `stream.roles.Role`."""
+
+    name = "correlate"
+    topic = ROLLUPS.word
+    stateful = True
+
+    def __init__(self, open_stage: Callable[[int], CorrelateStage], telemetry: Telemetry) -> None:
+        self._open_stage = open_stage
+        self._telemetry = telemetry
+
+    def open(self, partition: int) -> CorrelateStage:
+        """A fresh stage."""
+        return self._open_stage(partition)
+
+    async def process(self, stage: CorrelateStage, record: Incoming) -> Sequence[Outgoing]:
+        """See `stream.roles.Role.process`."""
+        try:
+            message = decode_rollup(record.value or b"")
+        except RollupDecodeError as error:
+            raise Undecodable(str(error)) from None
+        for section, batch in message.batches.items():
+            self._telemetry.rows.labels(self.name, section).inc(batch.num_rows)
+        output = stage.feed([message])
+        return alert_records(output.alerts, output.watermark, (self.name, record.partition), self._telemetry)
+
+    def announce(self, stage: CorrelateStage) -> Sequence[Outgoing]:
+        """Nothing: only event partitions are waited for."""
+        return ()

@@ -1,0 +1,44 @@
+"""decide: alerts.v1 → responses.v1, by the policy file."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from schemas.alert import Alert
+from schemas.response import ResponseDecision
+from schemas.topics import ALERTS, RESPONSES
+from stream.agents.incidents import read_alert_record
+from stream.records import Incoming, Outgoing
+from stream.roles import Stage
+
+
+class DecideStage(Stage, Protocol):
+    """The stage as this agent uses it."""
+
+    def feed(self, alert: Alert) -> Sequence[ResponseDecision]:
+        """What should be done about an alert; repeats are decided once."""
+
+
+class DecideRole:
+    """See `stream.roles.Role`."""
+
+    name = "decide"
+    topic = ALERTS.word
+    stateful = True
+
+    def __init__(self, open_stage: Callable[[], DecideStage]) -> None:
+        self._open_stage = open_stage
+
+    def open(self, partition: int) -> DecideStage:
+        """A fresh stage; the topic has one partition."""
+        return self._open_stage()
+
+    async def process(self, stage: DecideStage, record: Incoming) -> Sequence[Outgoing]:
+        """See `stream.roles.Role.process`."""
+        word = read_alert_record(record)
+        if not isinstance(word, Alert):
+            return ()
+        return [Outgoing(RESPONSES.word, d.id.encode(), d.encode()) for d in stage.feed(word)]
+
+    def announce(self, stage: DecideStage) -> Sequence[Outgoing]:
+        """Nothing to announce."""
+        return ()

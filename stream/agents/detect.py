@@ -1,0 +1,81 @@
+"""detect: events.v1 → rollups.v1 and alerts.v1, one stage per event partition."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from schemas.alert import Alert, Watermark
+from schemas.event_codec import EventDecodeError, EventMessage, decode
+from schemas.events import KINDS
+from schemas.rollups import RollupMessage
+from schemas.topics import CONTENT_TYPE_HEADER, EVENTS, ROLLUPS, ROLLUPS_ARROW
+from stream.agents.alert_records import alert_records
+from stream.records import Incoming, Outgoing
+from stream.roles import Stage, Undecodable
+from stream.telemetry import Telemetry
+
+
+class StageOutput(Protocol):
+    """What a detect or correlate stage says about the messages it was fed."""
+
+    @property
+    def alerts(self) -> Sequence[Alert]:
+        """Alert revisions, in order."""
+
+    @property
+    def rollups(self) -> Sequence[RollupMessage]:
+        """Rollups, each for an explicit partition."""
+
+    @property
+    def watermark(self) -> Watermark | None:
+        """Up to where everything has been said, where that moved."""
+
+
+class DetectStage(Stage, Protocol):
+    """The stage as this agent uses it."""
+
+    def feed(self, messages: Sequence[EventMessage]) -> StageOutput:
+        """Feed messages of the partition in log order."""
+
+    def announce_empty(self) -> Sequence[RollupMessage]:
+        """Tell every rollup partition not to wait for this sender; nothing where a node is known."""
+
+
+class DetectRole:
+    """See `stream.roles.Role`."""
+
+    name = "detect"
+    topic = EVENTS.word
+    stateful = True
+
+    def __init__(self, open_stage: Callable[[int], DetectStage], telemetry: Telemetry) -> None:
+        self._open_stage = open_stage
+        self._telemetry = telemetry
+
+    def open(self, partition: int) -> DetectStage:
+        """A fresh stage."""
+        return self._open_stage(partition)
+
+    async def process(self, stage: DetectStage, record: Incoming) -> Sequence[Outgoing]:
+        """See `stream.roles.Role.process`."""
+        try:
+            message = decode(record.value or b"")
+        except EventDecodeError as error:
+            raise Undecodable(str(error)) from None
+        for kind in KINDS:
+            if rows := message.rows(kind):
+                self._telemetry.rows.labels(self.name, kind).inc(rows)
+        output = stage.feed([message])
+        records = [rollup_record(rollup) for rollup in output.rollups]
+        sender = (self.name, record.partition)
+        return [*records, *alert_records(output.alerts, output.watermark, sender, self._telemetry)]
+
+    def announce(self, stage: DetectStage) -> Sequence[Outgoing]:
+        """See `stream.roles.Role.announce`."""
+        return [rollup_record(rollup) for rollup in stage.announce_empty()]
+
+
+def rollup_record(rollup: RollupMessage) -> Outgoing:
+    """A rollup as a record for its explicit partition."""
+    header = rollup.header
+    key = f"{header.cluster}/{header.sender}".encode()
+    return Outgoing(ROLLUPS.word, key, rollup.encode(), rollup.partition, ((CONTENT_TYPE_HEADER, ROLLUPS_ARROW),))

@@ -1,0 +1,235 @@
+"""Holds the stages of one agent's partitions: feeds them, checkpoints them, takes them over and gives them up.
+
+The rules, in the order of their importance:
+
+- A message is acknowledged only after everything it caused is durable and, for stateful agents, after a
+  snapshot that contains it is durable. So committed ≤ snapshot, and a killed worker does again, from the
+  snapshot, exactly what it had not claimed: same input, same state, same bytes out.
+- A partition kept through a rebalance keeps its stage; what is delivered again is skipped by offset.
+- A partition taken from us is discarded, after a checkpoint while it is still ours.
+
+Knows neither Faust nor the broker: `Acker` and `StateStore` stand between.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from stream.checkpointer import Acker, Checkpointer, Held
+from stream.deadletters import DeadLetterLimit, dead_letter, printable
+from stream.outbox import Outbox
+from stream.records import Incoming, Outgoing
+from stream.roles import AnyRole, Stage, Undecodable
+from stream.settings import WorkerSettings
+from stream.state_store import Restored, StateStore
+from stream.telemetry import Telemetry
+
+log = structlog.get_logger("stream.host")
+
+
+@dataclass(frozen=True)
+class Takeover:
+    """An assigned partition: its group's committed offset (None: never), first offset kept, end offset."""
+
+    committed: int | None
+    begin: int
+    end: int
+
+    @property
+    def start(self) -> int:
+        """Where reading begins. An offset beyond the end belongs to a topic that was deleted and made again."""
+        return self.begin if self.committed is None or self.committed > self.end else self.committed
+
+
+class PartitionHost:
+    """See the module. All methods run in one event loop; `handle` is called by one task."""
+
+    def __init__(
+        self,
+        role: AnyRole,
+        partitions: int,
+        outbox: Outbox,
+        states: StateStore,
+        acker: Acker,
+        limit: DeadLetterLimit,
+        worker: WorkerSettings,
+        telemetry: Telemetry,
+    ) -> None:
+        self._role = role
+        self._partitions = partitions
+        self._outbox = outbox
+        self._states = states
+        self._acker = acker
+        self._limit = limit
+        self._checkpointer = Checkpointer(role, partitions, outbox, states, acker, worker, telemetry)
+        self._telemetry = telemetry
+        self._held: dict[int, Held] = {}
+        self._assigned = asyncio.Event()
+        self._feeding = asyncio.Lock()
+        self._closed = False
+
+    @property
+    def ready(self) -> bool:
+        """An assignment is there and taken over (it may be empty)."""
+        return self._assigned.is_set() and not self._closed
+
+    def positions(self) -> dict[int, int]:
+        """Next offset to be fed of each held partition."""
+        return {p: held.next_offset for p, held in self._held.items()}
+
+    async def handle(self, record: Incoming, token: Any) -> None:
+        """Feed one delivered message.
+
+        Raises:
+            SendFailed, TooManyDeadLetters: the process must stop; nothing was acknowledged.
+        """
+        while True:
+            # Messages may arrive before the handler of their assignment has restored the stage.
+            await self._assigned.wait()
+            async with self._feeding:
+                if not self._assigned.is_set():
+                    continue
+                held = self._held.get(record.partition)
+                if self._closed or held is None or not self._acker.current(token):
+                    return
+                await self._take(held, record, token)
+                return
+
+    async def assigned(self, taken: dict[int, Takeover]) -> None:
+        """Take over an assignment: keep what was ours without a break, restore the rest, drop what is not named.
+
+        Raises:
+            ConnectionProblem: state.v1 cannot be read.
+        """
+        async with self._feeding:
+            self._held = {p: held for p, held in self._held.items() if p in taken and _unbroken(held, taken[p])}
+            missing = {p: t.committed for p, t in taken.items() if p not in self._held}
+            restored: dict[int, Restored] = {}
+            if missing and self._role.stateful:
+                restored = await self._states.load(self._role.name, self._partitions, missing)
+            for held in self._held.values():
+                # Faust delivers again from the committed offset; those messages bring their own tokens.
+                held.tokens.clear()
+            for partition in missing:
+                held = self._open(partition, taken[partition], restored.get(partition))
+                self._held[partition] = held
+                self._skip_to(held, partition, taken[partition].begin)
+                if taken[partition].end <= held.next_offset:
+                    await self._outbox.post(self._role.announce(held.stage), held.sends)
+                    await self._outbox.durable(held.sends)
+            self._telemetry.rebalances.labels(self._role.name).inc()
+            self._telemetry.partitions.labels(self._role.name).set(len(self._held))
+            self._assigned.set()
+
+    async def revoked(self) -> None:
+        """Everything is about to be taken away: checkpoint while it is ours, feed nothing until reassigned."""
+        self._assigned.clear()
+        async with self._feeding:
+            await self._checkpointer.publish(self._checkpointer.prepare(self._held, self._held), "revoked")
+
+    async def close(self) -> None:
+        """The last checkpoint; afterwards messages are ignored (and stay unacknowledged).
+
+        Raises:
+            SendFailed: something was not durable; its input stays unacknowledged.
+        """
+        self._closed = True
+        self._assigned.set()
+        async with self._feeding:
+            await self._checkpointer.publish(self._checkpointer.prepare(self._held, self._held), "stop")
+
+    def abandon(self) -> None:
+        """After a failure: feed nothing, claim nothing."""
+        self._closed = True
+        self._held.clear()
+        self._assigned.set()
+
+    async def checkpoint_due(self) -> None:
+        """Checkpoint the partitions whose time has come; called every so often.
+
+        Raises:
+            SendFailed: the process must stop.
+        """
+        async with self._feeding:
+            now = time.monotonic()
+            due = [p for p, held in self._held.items() if self._checkpointer.due(held, now)]
+            prepared = self._checkpointer.prepare(self._held, due)
+        # Feeding goes on while this one is being written.
+        await self._checkpointer.publish(prepared, "interval")
+
+    async def _take(self, held: Held, record: Incoming, token: Any) -> None:
+        name = self._role.name
+        if record.offset < held.next_offset:
+            self._telemetry.messages_repeated.labels(name).inc()
+            held.tokens.append(token)
+            return
+        self._skip_to(held, record.partition, record.offset)
+        with self._telemetry.process_seconds.labels(name).time():
+            outgoing = await self._process(held.stage, record)
+        await self._outbox.post(outgoing, held.sends)
+        held.next_offset = record.offset + 1
+        held.tokens.append(token)
+        self._telemetry.messages.labels(name).inc()
+        self._telemetry.append_to_fed_seconds.labels(name).observe(max(0.0, time.time() - record.append_time))  # noqa: TID251
+
+    def _skip_to(self, held: Held, partition: int, offset: int) -> None:
+        """Go on at an offset; those before it will never come."""
+        if offset > held.next_offset:
+            name = self._role.name
+            self._telemetry.offsets_missing.labels(name).inc(offset - held.next_offset)
+            log.warning("offsets missing", agent=name, partition=partition, first=held.next_offset, next=offset)
+            held.next_offset = offset
+
+    async def _process(self, stage: Stage, record: Incoming) -> Iterable[Outgoing]:
+        try:
+            return await self._role.process(stage, record)
+        except Undecodable as error:
+            return [self._set_aside(record, "undecodable", str(error))]
+        except Exception as error:
+            # One crafted message must not stop detection for good: aside it goes, and loudly.
+            log.exception("engine failed on a message", agent=self._role.name, offset=record.offset)
+            return [self._set_aside(record, "engine", f"engine: {type(error).__name__}: {error}")]
+
+    def _set_aside(self, record: Incoming, reason: str, text: str) -> Outgoing:
+        self._limit.admit(text)
+        self._telemetry.dead_letters.labels(self._role.name, reason).inc()
+        log.warning(
+            "dead letter", agent=self._role.name, topic=record.topic, partition=record.partition,
+            offset=record.offset, reason=printable(text),
+        )  # fmt: skip
+        return dead_letter(record, text)
+
+    def _open(self, partition: int, taken: Takeover, restored: Restored | None) -> Held:
+        stage = self._role.open(partition)
+        name = self._role.name
+        keys = restored.keys if restored else set()
+        for line in restored.refused if restored else ():
+            log.warning("snapshot refused", agent=name, partition=partition, reason=line)
+        snapshot = restored.snapshot if restored else None
+        if snapshot is not None and snapshot.next_offset > taken.end:
+            log.warning("snapshot refused", agent=name, partition=partition, reason="it lies beyond the topic's end")
+            snapshot = None
+        if snapshot is not None:
+            try:
+                stage.restore(snapshot.data)
+            except Exception:
+                log.exception("snapshot not understood, starting cold", agent=name, partition=partition)
+                stage = self._role.open(partition)
+            else:
+                self._telemetry.restores.labels(name, "snapshot").inc()
+                log.info("restored", agent=name, partition=partition, next_offset=snapshot.next_offset)
+                return Held(stage, snapshot.next_offset, taken.committed, keys, saved_at=time.monotonic())
+        lost = taken.committed is not None and self._role.stateful
+        self._telemetry.restores.labels(name, "lost" if lost else "cold").inc()
+        log.log(logging.WARNING if lost else logging.INFO, "started cold", agent=name, partition=partition)
+        return Held(stage, taken.start, taken.committed, keys, saved_at=time.monotonic())
+
+
+def _unbroken(held: Held, taken: Takeover) -> bool:
+    """Nobody else has moved the partition on since our last checkpoint of it."""
+    return taken.committed is None or (held.saved_offset is not None and taken.committed <= held.saved_offset)

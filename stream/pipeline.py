@@ -1,0 +1,301 @@
+"""The composition detect → correlate → episodes → incidents → decide, without a broker.
+
+The agents of the Faust application and ``sluicegate replay`` run these same stages; only who carries
+records from one to the next differs. Only correlate says watermarks: it passes a tick after every
+detect stage has passed it, and a detect stage's alerts are durable before its rollups are sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+from alerts.episodes import EpisodeBook
+from alerts.incidents import IncidentBook
+from alerts.settings import AlertSettings
+from detectors.base import Detector
+from detectors.correlate import CorrelateEngine
+from detectors.detect import DetectEngine
+from detectors.hashing import hash_text
+from detectors.registry import build_detectors
+from detectors.rule_file import Rule, rule_detectors
+from detectors.settings import EngineSettings
+from detectors.snapshot import decode_state, encode_state
+from response.decide import decide
+from response.policyfile import DecisionPolicy, load_policy
+from schemas.alert import Alert, AlertRecord, Watermark
+from schemas.event_codec import EventMessage
+from schemas.identity import IdentityTable
+from schemas.incident import Incident
+from schemas.response import ResponseDecision
+from schemas.rollups import RollupMessage
+
+_DECIDED = 8192  # alerts whose decision is remembered
+
+
+class PipelineSettings(BaseModel):
+    """Everything that decides what alerts come out of a log."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    engine: EngineSettings = EngineSettings()
+    alerts: AlertSettings = AlertSettings()
+    detectors: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="fields of built-in detectors' configurations to override, by detector id"
+    )
+
+
+@dataclass
+class StageOutput:
+    """What a stage says about the messages it was fed, in order."""
+
+    alerts: list[Alert] = field(default_factory=list)
+    rollups: list[RollupMessage] = field(default_factory=list)
+    watermark: Watermark | None = None
+
+
+class Parts:
+    """Builds stages that agree on settings, rules and identities."""
+
+    def __init__(self, settings: PipelineSettings, identities: IdentityTable | None = None,
+                 rules: Sequence[Rule] = (), policy: DecisionPolicy | None = None) -> None:  # fmt: skip
+        self.settings = settings
+        self.identities = identities if identities is not None else IdentityTable()
+        self.policy = policy if policy is not None else load_policy()
+        self._rules = list(rules)
+        self.detectors()  # a configuration that does not fit is an error at once, not at the first message
+
+    def detectors(self) -> list[Detector]:
+        """Return fresh detectors; stages never share their state."""
+        built_in = build_detectors(self.settings.detectors, self.settings.engine.seed)
+        return [*built_in, *rule_detectors(self._rules)]
+
+    def detect(self, partition: int) -> DetectStage:
+        """Return a fresh stage for an event partition."""
+        return DetectStage(partition, self)
+
+    def correlate(self, partition: int) -> CorrelateStage:
+        """Return a fresh stage for a rollup partition."""
+        return CorrelateStage(partition, self)
+
+    def incidents(self) -> IncidentStage:
+        """Return a fresh incident stage."""
+        return IncidentStage(self.settings.alerts)
+
+    def decide(self) -> DecideStage:
+        """Return a fresh decide stage."""
+        return DecideStage(self.policy)
+
+
+class DetectStage:
+    """Stage 1 of one event partition, with one book of episodes per node."""
+
+    def __init__(self, partition: int, parts: Parts) -> None:
+        self._engine = DetectEngine(partition, parts.settings.engine, parts.detectors(), parts.identities)
+        self._settings = parts.settings.alerts
+        self._books: dict[int, EpisodeBook] = {}
+
+    @property
+    def rows(self) -> int:
+        """Rows taken in so far."""
+        return self._engine.rows
+
+    def feed(self, messages: Sequence[EventMessage]) -> StageOutput:
+        """Take messages of the partition in log order."""
+        output = self._engine.feed(messages)
+        alerts: list[Alert] = []
+        for tick in output.ticks:
+            book = self._books.get(tick.number)
+            if book is None:
+                book = self._books[tick.number] = self._book()
+            alerts += book.observe(tick.tick, tick.findings)
+        return StageOutput(alerts, output.rollups)
+
+    def _book(self) -> EpisodeBook:
+        return EpisodeBook(self._engine.assembler.cluster, self._settings.episodes)
+
+    def announce_empty(self) -> list[RollupMessage]:
+        """Return what tells stage 2 not to wait for this partition; nothing where it has nodes."""
+        return self._engine.announce_empty()
+
+    def snapshot(self) -> bytes:
+        """Return the whole state."""
+        books = {str(n): orjson.loads(b.snapshot()) for n, b in sorted(self._books.items())}
+        return encode_state({"engine": self._engine.snapshot(), "books": books})
+
+    def restore(self, data: bytes) -> None:
+        """Take in what ``snapshot`` gave.
+
+        Raises:
+            SnapshotError: it is no snapshot of this version.
+        """
+        state = decode_state(data)
+        self._engine.restore(state["engine"])
+        self._books = {}
+        for number, book in state["books"].items():
+            self._books[int(number)] = self._book()
+            self._books[int(number)].restore(orjson.dumps(book))
+
+
+class CorrelateStage:
+    """Stage 2 of one rollup partition, with its book of episodes."""
+
+    def __init__(self, partition: int, parts: Parts) -> None:
+        self._engine = CorrelateEngine(partition, parts.settings.engine, parts.detectors(), parts.identities)
+        self._parts = parts
+        self._book: EpisodeBook | None = None
+        self._said = -1
+
+    def feed(self, messages: Sequence[RollupMessage]) -> StageOutput:
+        """Take messages of the partition in log order."""
+        output = self._engine.feed(messages)
+        if output.watermark is None:
+            return StageOutput()
+        if self._book is None:
+            self._book = EpisodeBook(self._engine.cluster, self._parts.settings.alerts.episodes)
+        alerts: list[Alert] = []
+        for tick, findings, _ in output.ticks:
+            alerts += self._book.observe(tick, findings)
+        if output.watermark <= self._said:
+            return StageOutput(alerts)
+        alerts += self._book.close_quiet(output.watermark)
+        self._said = output.watermark
+        return StageOutput(alerts, [], self._watermark())
+
+    def _watermark(self) -> Watermark:
+        senders = self._parts.settings.engine.rollup_partitions
+        return Watermark(sender=f"correlate/{self._engine.partition}", tick=self._said, senders=senders)
+
+    def snapshot(self) -> bytes:
+        """Return the whole state."""
+        book = None if self._book is None else orjson.loads(self._book.snapshot())
+        return encode_state({"engine": self._engine.snapshot(), "book": book, "said": self._said})
+
+    def restore(self, data: bytes) -> None:
+        """Take in what ``snapshot`` gave.
+
+        Raises:
+            SnapshotError: it is no snapshot of this version.
+        """
+        state = decode_state(data)
+        self._engine.restore(state["engine"])
+        self._said = int(state["said"])
+        self._book = None
+        if state["book"] is not None:
+            self._book = EpisodeBook(self._engine.cluster, self._parts.settings.alerts.episodes)
+            self._book.restore(orjson.dumps(state["book"]))
+
+
+class IncidentStage:
+    """Incidents of all alerts."""
+
+    def __init__(self, settings: AlertSettings) -> None:
+        self._book = IncidentBook(settings.incidents)
+
+    def feed(self, records: Sequence[AlertRecord]) -> list[Incident]:
+        """Take alerts and watermarks in log order."""
+        return [incident for record in records for incident in self._book.add(record)]
+
+    def snapshot(self) -> bytes:
+        """Return the whole state."""
+        return self._book.snapshot()
+
+    def restore(self, data: bytes) -> None:
+        """Take in what ``snapshot`` gave."""
+        self._book.restore(data)
+
+
+class DecideStage:
+    """Decisions on alerts; an alert is decided again only when a later revision changes the decision."""
+
+    def __init__(self, policy: DecisionPolicy) -> None:
+        self._policy = policy
+        self._decided: dict[str, str] = {}
+
+    def feed(self, alert: Alert) -> list[ResponseDecision]:
+        """Return the decision on an alert, if it is a new one."""
+        decision = decide(alert, self._policy)
+        if decision is None:
+            return []
+        gist = f"{decision.mode}/{','.join(decision.actions)}/{decision.spoofable}"
+        if self._decided.get(alert.id) == gist:
+            return []
+        self._decided.pop(alert.id, None)
+        self._decided[alert.id] = gist
+        if len(self._decided) > _DECIDED:
+            del self._decided[next(iter(self._decided))]
+        return [decision]
+
+    def snapshot(self) -> bytes:
+        """Return the whole state; the order is the order of forgetting."""
+        return orjson.dumps(list(self._decided.items()))
+
+    def restore(self, data: bytes) -> None:
+        """Take in what ``snapshot`` gave."""
+        self._decided = dict(orjson.loads(data))
+
+
+@dataclass(frozen=True)
+class PipelineOutput:
+    """What a run of messages led to, in order."""
+
+    alerts: list[Alert]
+    incidents: list[Incident]
+    responses: list[ResponseDecision]
+
+
+class Pipeline:
+    """All stages of all partitions in one process."""
+
+    def __init__(self, parts: Parts) -> None:
+        engine = parts.settings.engine
+        self._detect = [parts.detect(p) for p in range(engine.event_partitions)]
+        self._correlate = [parts.correlate(p) for p in range(engine.rollup_partitions)]
+        self._incidents, self._decide = parts.incidents(), parts.decide()
+        self._announced = False
+
+    @property
+    def rows(self) -> int:
+        """Rows taken in so far."""
+        return sum(stage.rows for stage in self._detect)
+
+    def run(self, messages: Iterable[EventMessage], batch: int = 64) -> Iterator[PipelineOutput]:
+        """Feed messages a batch at a time; what comes out does not depend on the batch."""
+        pending: list[EventMessage] = []
+        for message in messages:
+            pending.append(message)
+            if len(pending) == batch:
+                yield self.feed(pending)
+                pending = []
+        if pending:
+            yield self.feed(pending)
+
+    def feed(self, messages: Sequence[EventMessage]) -> PipelineOutput:
+        """Take messages in log order; a node's messages always go to the same partition."""
+        by_partition: dict[int, list[EventMessage]] = {}
+        for message in messages:
+            name = f"{message.header.cluster}/{message.header.node}"
+            by_partition.setdefault(hash_text(name) % len(self._detect), []).append(message)
+        alerts: list[Alert] = []
+        rollups: list[RollupMessage] = []
+        for partition, own in sorted(by_partition.items()):
+            output = self._detect[partition].feed(own)
+            alerts += output.alerts
+            rollups += output.rollups
+        if not self._announced:
+            self._announced = True
+            rollups += [r for stage in self._detect for r in stage.announce_empty()]
+        records: list[AlertRecord] = list(alerts)
+        for partition, stage in enumerate(self._correlate):
+            output = stage.feed([r for r in rollups if r.partition == partition])
+            alerts += output.alerts
+            records += output.alerts
+            if output.watermark is not None:
+                records.append(output.watermark)
+        incidents = self._incidents.feed(records)
+        responses = [d for alert in alerts for d in self._decide.feed(alert)]
+        return PipelineOutput(alerts, incidents, responses)

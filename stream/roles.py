@@ -1,0 +1,63 @@
+"""What an agent is, apart from Kafka and Faust: its input topic, its stage, and how a record becomes records."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
+
+from stream.records import Incoming, Outgoing
+
+
+class Undecodable(Exception):
+    """An input value that cannot be read; the text says why. The message goes to deadletter.v1."""
+
+
+class Stage(Protocol):
+    """The state of one input partition."""
+
+    def snapshot(self) -> bytes:
+        """The whole state; `restore` of it gives a stage that behaves the same from then on."""
+
+    def restore(self, data: bytes) -> None:
+        """Replace the state. May raise any exception for bytes it does not understand."""
+
+
+S = TypeVar("S")
+
+
+class Role(Protocol[S]):
+    """One agent. Called by one task at a time, never concurrently for the same host.
+
+    `name` is also the group's and the metrics' word; `topic` is a word of `schemas.topics`. An agent
+    that is not `stateful` has no snapshots: its input is committed as soon as its output is durable.
+    """
+
+    name: str
+    topic: str
+    stateful: bool
+
+    def open(self, partition: int) -> S:
+        """A fresh stage for an input partition."""
+
+    async def process(self, stage: S, record: Incoming) -> Sequence[Outgoing]:
+        """Feed one record; returns what it causes, in order.
+
+        Raises:
+            Undecodable: the value cannot be read; the stage is unchanged.
+        """
+
+    def announce(self, stage: S) -> Sequence[Outgoing]:
+        """What to say for a partition that was just taken over and has nothing to read."""
+
+
+# For code that runs any agent: the stage type matters between a role and its own stages only.
+AnyRole = Role[Any]
+
+
+class Stateless:
+    """The stage of agents without state."""
+
+    def snapshot(self) -> bytes:
+        """Nothing."""
+        return b""
+
+    def restore(self, data: bytes) -> None:
+        """Nothing to replace."""

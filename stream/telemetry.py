@@ -1,0 +1,127 @@
+"""Every metric of the stream, defined once: name, kind, labels and help. `docs/metrics.md` is made from here."""
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics import MetricWrapperBase
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """One metric as documented."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+SPECS: tuple[MetricSpec, ...] = (
+    MetricSpec("messages", "counter", "Messages fed to an agent's engine.", ("agent",)),
+    MetricSpec("rows", "counter", "Rows in those messages, by kind of row.", ("agent", "kind")),
+    MetricSpec(
+        "messages_repeated",
+        "counter",
+        "Messages delivered again after a rebalance or restart and skipped: their effect is in the engine.",
+        ("agent",),
+    ),
+    MetricSpec(
+        "offsets_missing",
+        "counter",
+        "Input offsets that never came: retention overtook the worker, or a transaction's marker.",
+        ("agent",),
+    ),
+    MetricSpec("dead_letters", "counter", "Messages set aside on deadletter.v1.", ("agent", "reason")),
+    MetricSpec("records_sent", "counter", "Records handed to the producer.", ("topic",)),
+    MetricSpec("send_failures", "counter", "Records the broker did not take; the worker stops unacknowledged."),
+    MetricSpec("process_seconds", "histogram", "Time to decode and feed one message, without sending.", ("agent",)),
+    MetricSpec("durable_seconds", "histogram", "Time a checkpoint waited for its records to be durable.", ("agent",)),
+    MetricSpec("snapshot_seconds", "histogram", "Time to take one partition's snapshot, engine paused.", ("agent",)),
+    MetricSpec("snapshot_bytes", "gauge", "Size of the last snapshot.", ("agent", "partition")),
+    MetricSpec("checkpoints", "counter", "Snapshots made durable and committed.", ("agent", "cause")),
+    MetricSpec(
+        "restores",
+        "counter",
+        "Partitions taken over, by how: snapshot, cold (nothing to restore) or lost (a snapshot should exist).",
+        ("agent", "outcome"),
+    ),
+    MetricSpec("rebalances", "counter", "Assignments received.", ("agent",)),
+    MetricSpec("partitions", "gauge", "Input partitions this process holds.", ("agent",)),
+    MetricSpec("lag", "gauge", "Input messages on the broker and not yet fed.", ("agent", "partition")),
+    MetricSpec("stalled", "gauge", "1 while there is lag and no progress for longer than health.stall_s.", ("agent",)),
+    MetricSpec("watermark", "gauge", "Last tick announced on alerts.v1, s since epoch.", ("agent", "partition")),
+    MetricSpec("alerts", "counter", "Alert revisions sent.", ("detector", "severity")),
+    MetricSpec(
+        "append_to_fed_seconds",
+        "histogram",
+        "From the broker's append time of an input message until its engine was fed; clocks of two machines.",
+        ("agent",),
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Telemetry:
+    """The metrics of one process, one attribute per entry of `SPECS`."""
+
+    registry: CollectorRegistry
+    messages: Counter
+    rows: Counter
+    messages_repeated: Counter
+    offsets_missing: Counter
+    dead_letters: Counter
+    records_sent: Counter
+    send_failures: Counter
+    process_seconds: Histogram
+    durable_seconds: Histogram
+    snapshot_seconds: Histogram
+    snapshot_bytes: Gauge
+    checkpoints: Counter
+    restores: Counter
+    rebalances: Counter
+    partitions: Gauge
+    lag: Gauge
+    stalled: Gauge
+    watermark: Gauge
+    alerts: Counter
+    append_to_fed_seconds: Histogram
+
+
+def make_telemetry() -> Telemetry:
+    """Fresh metrics on a registry of their own, so that tests and processes share nothing."""
+    registry = CollectorRegistry()
+    made = {spec.name: _make(spec, registry) for spec in SPECS}
+    wanted = {f.name for f in fields(Telemetry)} - {"registry"}
+    if wanted != set(made):
+        message = f"metrics defined and used differ: {sorted(wanted ^ set(made))}"
+        raise AssertionError(message)
+    return Telemetry(registry=registry, **made)  # type: ignore[arg-type]  # each kind matches by construction
+
+
+def metrics_markdown() -> str:
+    """The text of `docs/metrics.md`."""
+    lines = [
+        "# Metrics",
+        "",
+        "Served on `/metrics` by `sluicegate worker` and `sluicegate respond`. Made from `stream/telemetry.py`;",
+        "do not edit here.",
+        "",
+        "| metric | kind | labels | meaning |",
+        "|---|---|---|---|",
+    ]
+    for spec in SPECS:
+        suffix = "_total" if spec.kind == "counter" else ""
+        labels = ", ".join(f"`{label}`" for label in spec.labels) or "none"
+        lines.append(f"| `sluicegate_{spec.name}{suffix}` | {spec.kind} | {labels} | {spec.help} |")
+    return "\n".join(lines) + "\n"
+
+
+def _make(spec: MetricSpec, registry: CollectorRegistry) -> MetricWrapperBase:
+    name = f"sluicegate_{spec.name}"
+    if spec.kind == "histogram":
+        return Histogram(name, spec.help, spec.labels, buckets=_SECONDS, registry=registry)
+    kind = Counter if spec.kind == "counter" else Gauge
+    return kind(name, spec.help, spec.labels, registry=registry)

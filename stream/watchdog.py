@@ -1,0 +1,56 @@
+"""Tells a stalled agent from an idle one: lag without progress for too long. Pure; time is an argument."""
+
+from dataclasses import dataclass
+
+
+@dataclass
+class _Seen:
+    position: int
+    moved_at: float
+    lag: int
+
+
+class LagWatchdog:
+    """Remembers, per agent and input partition, when it last moved.
+
+    Args:
+        stall_s: seconds with lag and without progress that make an agent stalled.
+    """
+
+    def __init__(self, stall_s: float) -> None:
+        self._stall_s = stall_s
+        self._seen: dict[tuple[str, int], _Seen] = {}
+
+    def observe(self, agent: str, positions: dict[int, int], ends: dict[int, int], now: float) -> dict[int, int]:
+        """Take in where an agent is; returns the lag in messages per partition. Partitions not named are forgotten.
+
+        Args:
+            agent: whose positions.
+            positions: next offset to be fed, per partition held.
+            ends: offset after the last record, per partition.
+            now: seconds from any fixed point.
+        """
+        for key in [k for k in self._seen if k[0] == agent and k[1] not in positions]:
+            del self._seen[key]
+        lags = {}
+        for partition, position in positions.items():
+            lag = max(0, ends.get(partition, position) - position)
+            seen = self._seen.get((agent, partition))
+            if seen is None or position != seen.position or seen.lag == 0:
+                # An agent that had nothing to do cannot have been stalled: its time starts with the lag.
+                self._seen[agent, partition] = _Seen(position, now, lag)
+            else:
+                seen.lag = lag
+            lags[partition] = lag
+        return lags
+
+    def stalled(self, now: float) -> dict[str, str]:
+        """Stalled agents, each with one line that says where."""
+        lines: dict[str, str] = {}
+        for (agent, partition), seen in sorted(self._seen.items()):
+            idle = now - seen.moved_at
+            if seen.lag > 0 and idle > self._stall_s:
+                lines.setdefault(
+                    agent, f"{agent} partition {partition}: {seen.lag} messages behind, none fed for {idle:.0f} s"
+                )
+        return lines

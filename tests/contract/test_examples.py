@@ -1,0 +1,34 @@
+"""Every example is read by the code that it is an example for."""
+
+from pathlib import Path
+
+import pytest
+
+from detectors.rule_file import load_rules
+from response.policyfile import load_policy
+from sluicegate.settings import load_settings
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+READ_ELSEWHERE = {"prometheus.yml", "prometheus-alerts.yml"}  # test_compose.py
+
+
+@pytest.mark.parametrize("path", sorted((EXAMPLES / "rules").glob("*.yaml")), ids=lambda path: path.name)
+def test_rules_load(path: Path) -> None:
+    assert load_rules(path)
+
+
+def test_settings_load() -> None:
+    settings = load_settings(EXAMPLES / "settings.yaml", {})
+    assert settings.stream.kafka.security == "sasl_tls"
+    assert settings.stream.topics.event_partitions == settings.engine.event_partitions == 8
+
+
+def test_policy_loads() -> None:
+    policy = load_policy(EXAMPLES / "policy.yaml")
+    assert policy.mode == "dry-run"
+
+
+def test_no_example_goes_unread() -> None:
+    found = {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*") if path.is_file()}
+    rules = {name for name in found if name.startswith("rules/") and name.endswith(".yaml")}
+    assert found - rules - READ_ELSEWHERE == {"settings.yaml", "policy.yaml"}

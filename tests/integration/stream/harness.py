@@ -1,0 +1,94 @@
+"""What the tests of this folder hold in their hands: topics of one test, and worker processes."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.structs import ConsumerRecord
+
+ROOT = Path(__file__).parents[3]
+
+
+@dataclass
+class Topics:
+    """Sends to and reads whole topics of one test."""
+
+    bootstrap: str
+    prefix: str
+    producer: AIOKafkaProducer
+
+    async def send(self, word: str, values: list[tuple[str, bytes]], partition: int | None = None) -> None:
+        await asyncio.gather(
+            *[
+                self.producer.send(f"{self.prefix}.{word}", key=key.encode(), value=value, partition=partition)
+                for key, value in values
+            ]
+        )
+        await self.producer.flush()
+
+    async def read(
+        self, word: str, enough: Callable[[list[ConsumerRecord]], bool] = lambda _: True, within: float = 60
+    ) -> list[ConsumerRecord]:
+        """All records until `enough`, partition by partition in order; what came so far when time is up."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, enable_auto_commit=False)
+        await consumer.start()
+        records: list[ConsumerRecord] = []
+        topic = f"{self.prefix}.{word}"
+        try:
+            await consumer._client.force_metadata_update()
+            consumer.subscribe([topic])
+            for _ in range(100):
+                if partitions := consumer.partitions_for_topic(topic):
+                    break
+                await asyncio.sleep(0.05)
+            consumer.unsubscribe()
+            places = [TopicPartition(topic, p) for p in partitions or ()]
+            consumer.assign(places)
+            await consumer.seek_to_beginning(*places)
+            ends = await consumer.end_offsets(places)
+            deadline = asyncio.get_running_loop().time() + within
+            while asyncio.get_running_loop().time() < deadline:
+                for batch in (await consumer.getmany(timeout_ms=200)).values():
+                    records.extend(batch)
+                reached = all([await consumer.position(place) >= ends[place] for place in places])
+                if reached and enough(records):
+                    break
+        finally:
+            await consumer.stop()
+        return records
+
+
+@dataclass
+class WorkerProcesses:
+    """Counting workers as processes; what is left running is killed at the end."""
+
+    bootstrap: str
+    prefix: str
+    folder: Path
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start(self, *, checkpoint_s: float = 3600, agents: str = "detect") -> subprocess.Popen[bytes]:
+        log = (self.folder / f"worker{len(self.started)}.log").open("wb")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.stream.counting_worker",
+             self.bootstrap, self.prefix, str(checkpoint_s), agents],
+            stderr=log, stdout=log, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        log.close()
+        self.started.append(process)
+        return process
+
+    def log(self, number: int) -> str:
+        return (self.folder / f"worker{number}.log").read_text()
+
+    async def until_logged(self, number: int, text: str, within: float = 60) -> None:
+        deadline = asyncio.get_running_loop().time() + within
+        while text not in self.log(number):
+            assert self.started[number].poll() is None, self.log(number)
+            assert asyncio.get_running_loop().time() < deadline, f"{text!r} not in:\n{self.log(number)}"
+            await asyncio.sleep(0.05)

@@ -1,0 +1,157 @@
+import asyncio
+import signal
+import subprocess
+from collections import defaultdict
+
+import pytest
+from aiokafka.structs import ConsumerRecord
+
+from schemas.alert import Alert, decode_alert_record
+from stream.topics_admin import create_topics
+from tests.integration.stream.counting import chain, event_value, make_settings
+from tests.integration.stream.harness import Topics, WorkerProcesses
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+
+NODES = [f"node-{n}" for n in range(8)]
+
+
+@pytest.fixture(autouse=True)
+async def made_topics(bootstrap: str, prefix: str) -> None:
+    settings = make_settings(bootstrap, prefix)
+    await create_topics(settings.kafka, settings.topics)
+
+
+async def send_events(topics: Topics, sequences: range) -> None:
+    for sequence in sequences:
+        await topics.send("events.v1", [(f"c/{node}", event_value(node, sequence)) for node in NODES])
+
+
+def alerts_of(records: list[ConsumerRecord]) -> dict[str, dict[int, set[bytes]]]:
+    """Every distinct text of each (id, revision)."""
+    found: dict[str, dict[int, set[bytes]]] = defaultdict(lambda: defaultdict(set))
+    for record in records:
+        word = decode_alert_record(record.value)
+        if isinstance(word, Alert):
+            found[word.id][word.revision].add(record.value)
+    return found
+
+
+def complete(records: list[ConsumerRecord], messages: int) -> bool:
+    found = alerts_of(records)
+    return len(found) == len(NODES) and all(len(revisions) >= messages for revisions in found.values())
+
+
+async def assert_exactly(topics: Topics, messages: int) -> None:
+    """Every message of every node has its one alert, and each repeat of one is the same to the byte."""
+    found = alerts_of(await topics.read("alerts.v1", lambda records: complete(records, messages)))
+    for node in NODES:
+        texts = [found[node][revision] for revision in sorted(found[node])]
+        assert [len(t) for t in texts] == [1] * messages, node
+        explanations = [Alert.decode(next(iter(t))).explanation for t in texts]
+        assert explanations == chain(node, range(messages)), node
+
+
+async def ended(process: subprocess.Popen[bytes], within: float = 40) -> int:
+    deadline = asyncio.get_running_loop().time() + within
+    while process.poll() is None and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(0.05)
+    assert process.returncode is not None, "the worker did not stop in time"
+    return process.returncode
+
+
+async def test_nothing_is_lost_or_doubled_across_sigterm(topics: Topics, workers: WorkerProcesses) -> None:
+    first = workers.start()
+    await send_events(topics, range(20))
+    await topics.read("alerts.v1", lambda records: complete(records, 10))
+    first.send_signal(signal.SIGTERM)
+    await send_events(topics, range(20, 30))
+    assert await ended(first) == 0, workers.log(0)
+    workers.start()
+    await send_events(topics, range(30, 40))
+    await assert_exactly(topics, 40)
+    assert '"event": "restored"' in workers.log(1)
+    records = await topics.read("alerts.v1")
+    assert sum(isinstance(decode_alert_record(r.value), Alert) for r in records) == 40 * len(NODES)
+
+
+async def test_sigkill_repeats_only_equal_alerts(topics: Topics, workers: WorkerProcesses) -> None:
+    first = workers.start(checkpoint_s=0.5)
+    await send_events(topics, range(20))
+    await topics.read("alerts.v1", lambda records: complete(records, 15))
+    first.kill()
+    await send_events(topics, range(20, 40))
+    workers.start(checkpoint_s=0.5)
+    await assert_exactly(topics, 40)
+
+
+async def test_two_workers_share_and_one_takes_over_from_a_killed_one(topics: Topics, workers: WorkerProcesses) -> None:
+    workers.start(checkpoint_s=1)
+    await workers.until_logged(0, '"partitions": [0, 1, 2, 3]')
+    await send_events(topics, range(10))
+    second = workers.start(checkpoint_s=1)
+    await workers.until_logged(1, '"event": "assigned"')
+    await send_events(topics, range(10, 20))
+    await assert_exactly(topics, 20)
+    assert '"partitions": [0, 1, 2, 3]' not in workers.log(1)
+    second.kill()
+    await send_events(topics, range(20, 30))
+    await assert_exactly(topics, 30)
+    assert workers.started[0].poll() is None
+
+
+async def test_all_agents_of_the_chain_run_in_one_process(topics: Topics, workers: WorkerProcesses) -> None:
+    process = workers.start(agents="detect,correlate,incidents,decide")
+    await send_events(topics, range(5))
+    incidents = await topics.read("incidents.v1", lambda records: len(records) >= 5 * len(NODES))
+    responses = await topics.read("responses.v1", lambda records: len(records) >= len(NODES))
+    assert len(incidents) == 5 * len(NODES)
+    assert {r.key.decode() for r in responses} == {f"r-{node}" for node in NODES}
+    process.send_signal(signal.SIGTERM)
+    assert await ended(process) == 0, workers.log(0)
+
+
+async def test_poison_is_set_aside_and_the_rest_proceeds(topics: Topics, workers: WorkerProcesses) -> None:
+    await topics.send("events.v1", [("c/bad", b"no event\x1b[31m")], partition=0)
+    await topics.send("events.v1", [("c/p", event_value("poison", s)) for s in range(15)], partition=0)
+    await topics.send("events.v1", [("c/bad", b"SGE1\xff\xff\xff\xff")], partition=0)
+    await send_events(topics, range(3))
+    workers.start()
+    letters = await topics.read("deadletter.v1", lambda records: len(records) >= 3)
+    assert [record.value for record in letters] == [
+        b"no event\x1b[31m", event_value("poison", 13), b"SGE1\xff\xff\xff\xff",
+    ]  # fmt: skip
+    headers = dict(letters[0].headers)
+    assert headers["topic"].decode().endswith(".events.v1")
+    assert (headers["partition"], headers["offset"]) == (b"0", b"0")
+    assert b"\x1b" not in headers["reason"]
+    assert b"the thirteenth" in dict(letters[1].headers)["reason"]
+    found = alerts_of(await topics.read("alerts.v1", lambda r: len(alerts_of(r).get("poison", ())) >= 14))
+    assert len(found["poison"]) == 14
+    assert set(NODES) <= set(found)
+
+
+async def test_empty_partitions_are_announced_once_to_every_rollup_partition(
+    topics: Topics, workers: WorkerProcesses
+) -> None:
+    workers.start()
+    rollups = await topics.read("rollups.v1", lambda records: len(records) >= 8)
+    assert sorted((r.partition, r.key) for r in rollups) == sorted(
+        (partition, f"c/{sender}".encode()) for partition in range(2) for sender in range(4)
+    )
+
+
+async def test_an_unreachable_broker_is_one_line_and_exit_code_three(prefix: str, workers: WorkerProcesses) -> None:
+    workers.bootstrap = "127.0.0.1:1"
+    process = workers.start()
+    assert await ended(process) == 3
+    lines = [line for line in workers.log(0).splitlines() if not line.startswith("{")]
+    assert len(lines) == 1
+    assert "127.0.0.1:1" in lines[0]
+
+
+async def test_missing_topics_are_refused_with_the_remedy(prefix: str, workers: WorkerProcesses) -> None:
+    workers.prefix = f"{prefix}-other"
+    process = workers.start()
+    assert await ended(process) == 2
+    assert "sluicegate topics create" in workers.log(0)

@@ -1,0 +1,69 @@
+"""The lab as the cluster would describe it: one InventoryObject a line, valid at any time."""
+
+from __future__ import annotations
+
+import orjson
+
+from schemas.inventory import InventoryObject, ServicePort
+from tests.lab import pods
+from tests.lab.pods import PODS, Pod
+
+CLUSTER = "lab"
+PORTS = {"web": {"http": 80}, "api": {"http": 8080}, "db": {"postgresql": 5432}, "dns": {"dns": 53}}
+SERVICES = (("shop", "web", "10.96.0.10", 80), ("shop", "api", "10.96.0.11", 80), ("shop", "db", "10.96.0.12", 5432))
+
+
+def _pod(pod: Pod) -> InventoryObject:
+    ordinal = "-0" if pod.workload_kind == "StatefulSet" else f"-7d9f{pod.host:02d}"
+    return InventoryObject(
+        kind="Pod", uid=f"pod-{pod.name}", cluster=CLUSTER, namespace=pod.namespace,
+        name=f"{pod.workload}{ordinal}", ips=(pod.ip4, pod.ip6), labels={"app": pod.app},
+        workload=f"{pod.workload_kind}/{pod.workload}", node=pods.NODE, interface=pod.veth,
+        ports=PORTS.get(pod.name, {}),
+    )  # fmt: skip
+
+
+def _service(namespace: str, name: str, address: str, port: int) -> InventoryObject:
+    (port_name,) = PORTS[name]
+    return InventoryObject(
+        kind="Service", uid=f"service-{name}", cluster=CLUSTER, namespace=namespace, name=name, ips=(address,),
+        service_ports=(ServicePort(name=port_name, port=port, target_port=port_name),), selector={"app": name},
+    )  # fmt: skip
+
+
+def _dns_service() -> InventoryObject:
+    ports = (
+        ServicePort(name="dns", protocol="UDP", port=53, target_port=53),
+        ServicePort(name="dns-tcp", protocol="TCP", port=53, target_port=53),
+    )
+    return InventoryObject(
+        kind="Service", uid="service-dns", cluster=CLUSTER, namespace="kube-system", name="dns",
+        ips=("10.96.0.53",), service_ports=ports, selector={"app": "dns"},
+    )  # fmt: skip
+
+
+def objects() -> list[InventoryObject]:
+    """Namespaces, the node, pods, services and the pod ranges, in that order."""
+    spaces = [
+        InventoryObject(
+            kind="Namespace", uid=f"namespace-{name}", cluster=CLUSTER, name=name,
+            labels={"kubernetes.io/metadata.name": name},
+        )
+        for name in sorted({pod.namespace for pod in PODS})
+    ]  # fmt: skip
+    node = InventoryObject(
+        kind="Node", uid=f"node-{pods.NODE}", cluster=CLUSTER, name=pods.NODE,
+        ips=(pods.NODE_UPLINK4, pods.NODE_UPLINK6, pods.GATEWAY4, pods.GATEWAY6),
+    )  # fmt: skip
+    ranges = [
+        InventoryObject(kind="Range", uid=f"range-{n}", cluster=CLUSTER, name=f"pods-{n}", ips=(cidr,), role="internal")
+        for n, cidr in enumerate((pods.POD_CIDR4, pods.POD_CIDR6, pods.OTHER_NODE_CIDR4))
+    ]
+    services = [_service(*each) for each in SERVICES]
+    return [*spaces, node, *(_pod(pod) for pod in PODS), *services, _dns_service(), *ranges]
+
+
+def lines() -> bytes:
+    """The inventory as JSON lines, keys sorted, fields at their default left out."""
+    dumped = (each.model_dump(mode="json", exclude_defaults=True) for each in objects())
+    return b"".join(orjson.dumps(each, option=orjson.OPT_SORT_KEYS) + b"\n" for each in dumped)

@@ -1,0 +1,278 @@
+"""Every rendered object is what Kubernetes accepts, and no pod has more rights than it needs."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from detectors.rule_file import load_rules
+from response.policyfile import parse_policy
+from sluicegate.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[3]
+CHART = ROOT / "helm" / "sluicegate"
+EVERYTHING = str(Path(__file__).with_name("everything.yaml"))
+
+Documents = list[dict[str, Any]]
+Render = Callable[..., Documents]
+RunHelm = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def _pods(objects: Documents) -> Iterator[tuple[str, dict[str, Any]]]:
+    for item in objects:
+        if item["kind"] in ("Deployment", "StatefulSet", "Job"):
+            yield item["metadata"]["labels"]["app.kubernetes.io/component"], item["spec"]["template"]
+
+
+def _one(objects: Documents, kind: str, component: str) -> dict[str, Any]:
+    (found,) = (
+        item
+        for item in objects
+        if item["kind"] == kind and item["metadata"]["labels"]["app.kubernetes.io/component"] == component
+    )
+    return found
+
+
+def _files(objects: Documents) -> dict[str, str]:
+    (found,) = (item["data"] for item in objects if item["kind"] == "ConfigMap")
+    files: dict[str, str] = found
+    return files
+
+
+def _settings(objects: Documents) -> Settings:
+    return Settings(**yaml.safe_load(_files(objects)["settings.yaml"]))
+
+
+@pytest.mark.parametrize("values", [(), ("--values", EVERYTHING)], ids=["defaults", "everything"])
+def test_lints(run_helm: RunHelm, values: tuple[str, ...]) -> None:
+    done = run_helm("lint", "--strict", str(CHART), *values)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_objects_are_valid(objects: Documents) -> None:
+    # ServiceMonitor belongs to the Prometheus operator; Kubernetes' schemas do not know it.
+    for item in objects:
+        if item["kind"] != "ServiceMonitor":
+            kubernetes_validate.validate(item, "1.34", strict=True)
+
+
+def test_kinds_are_complete(render: Render) -> None:
+    everything = {item["kind"] for item in render("--values", EVERYTHING)}
+    assert everything == {
+        "ClusterRole", "ClusterRoleBinding", "ConfigMap", "Deployment", "Job", "NetworkPolicy",
+        "PodDisruptionBudget", "Service", "ServiceAccount", "ServiceMonitor", "StatefulSet",
+    }  # fmt: skip
+    assert everything - {item["kind"] for item in render()} == {"ServiceMonitor"}
+
+
+def test_names_are_unique(objects: Documents) -> None:
+    names = [(item["kind"], item["metadata"]["name"]) for item in objects]
+    assert len(names) == len(set(names))
+
+
+def test_pods_are_confined(objects: Documents) -> None:
+    components = set()
+    for component, template in _pods(objects):
+        components.add(component)
+        pod = template["spec"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert "memory" in container["resources"]["limits"]
+            # The image's entry point is the command; the chart gives arguments only.
+            assert "command" not in container
+    assert components == {"worker", "responder", "topics"}
+
+
+def test_only_the_responder_can_talk_to_the_cluster(objects: Documents) -> None:
+    for component, template in _pods(objects):
+        assert template["spec"].get("automountServiceAccountToken") is (component == "responder")
+        assert ("serviceAccountName" in template["spec"]) is (component == "responder")
+
+
+def test_own_pods_carry_the_label_that_the_guard_protects(objects: Documents) -> None:
+    for _, template in _pods(objects):
+        assert template["metadata"]["labels"]["app.kubernetes.io/part-of"] == "sluicegate"
+
+
+def test_selectors_match_their_pods(objects: Documents) -> None:
+    labels = {component: template["metadata"]["labels"] for component, template in _pods(objects)}
+    for item in objects:
+        component = item["metadata"]["labels"]["app.kubernetes.io/component"]
+        spec = item.get("spec", {})
+        selector = {
+            "Deployment": lambda spec: spec["selector"]["matchLabels"],
+            "StatefulSet": lambda spec: spec["selector"]["matchLabels"],
+            "PodDisruptionBudget": lambda spec: spec["selector"]["matchLabels"],
+            "NetworkPolicy": lambda spec: spec["podSelector"]["matchLabels"],
+            "Service": lambda spec: spec["selector"],
+        }.get(item["kind"])
+        if selector is not None:
+            wanted = selector(spec)
+            matched = [name for name, have in labels.items() if wanted.items() <= have.items()]
+            assert matched == [component], item["metadata"]["name"]
+
+
+def test_probes_ask_the_health_port(objects: Documents) -> None:
+    port = _settings(objects).stream.health.port
+    for component, template in _pods(objects):
+        (container,) = template["spec"]["containers"]
+        probes = {name: probe["httpGet"] for name, probe in container.items() if name.endswith("Probe")}
+        if component == "topics":
+            assert probes == {}
+            continue
+        assert container["ports"] == [{"name": "metrics", "containerPort": port}]
+        assert probes == {
+            "startupProbe": {"path": "/healthz", "port": "metrics"},
+            "livenessProbe": {"path": "/healthz", "port": "metrics"},
+            "readinessProbe": {"path": "/readyz", "port": "metrics"},
+        }
+
+
+def test_grace_period_exceeds_the_stop_deadline(objects: Documents) -> None:
+    deadline = Settings().stream.worker.stop_deadline_s
+    for component, template in _pods(objects):
+        if component != "topics":
+            assert template["spec"]["terminationGracePeriodSeconds"] > deadline
+
+
+def test_settings_are_what_the_program_reads(render: Render) -> None:
+    stream = _settings(render("--values", EVERYTHING)).stream
+    assert stream.kafka.bootstrap == "broker-0.kafka:9093,broker-1.kafka:9093"
+    assert (stream.kafka.prefix, stream.kafka.security) == ("prod", "sasl_tls")
+    assert stream.kafka.sasl_password_file == Path("/etc/sluicegate/login/password")
+    assert stream.kafka.key_file == Path("/etc/sluicegate/tls/tls.key")
+    assert (stream.topics.event_partitions, stream.topics.rollup_partitions, stream.topics.replication) == (16, 8, 3)
+    # What the operator adds is merged, not replaced.
+    assert (stream.worker.checkpoint_interval_s, stream.health.stall_s, stream.health.host) == (30, 120, "0.0.0.0")
+
+
+def test_files_named_in_the_settings_are_mounted(render: Render) -> None:
+    for _, template in _pods(render("--values", EVERYTHING)):
+        (container,) = template["spec"]["containers"]
+        mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+        volumes = {volume["name"] for volume in template["spec"]["volumes"]}
+        assert set(mounts.values()) == volumes
+        assert {"/etc/sluicegate/settings", "/etc/sluicegate/login", "/etc/sluicegate/tls"} <= set(mounts)
+
+
+def test_policy_is_one_that_the_program_accepts(render: Render) -> None:
+    assert parse_policy(_files(render("--values", EVERYTHING))["policy.yaml"], "policy.yaml").mode == "approve"
+
+
+def test_rules_are_ones_that_the_program_accepts(render: Render) -> None:
+    (rule,) = load_rules(_files(render("--values", EVERYTHING))["rules.yaml"])
+    assert rule.name == "ddos_attack"
+
+
+def test_files_that_were_not_asked_for_are_left_out(render: Render) -> None:
+    assert set(_files(render())) == {"settings.yaml"}
+
+
+def test_program_is_told_of_every_file_it_is_given(objects: Documents) -> None:
+    for component, template in _pods(objects):
+        (container,) = template["spec"]["containers"]
+        variables = {item["name"]: item.get("value") for item in container["env"]}
+        assert variables["SLUICEGATE_CONFIG"] == "/etc/sluicegate/settings/settings.yaml"
+        given = {argument.rsplit("/", 1)[-1] for argument in container["args"] if argument.startswith("/etc/")}
+        assert given == (set(_files(objects)) - {"settings.yaml"} if component == "worker" else set())
+
+
+def test_members_of_consumer_groups_keep_their_names(objects: Documents) -> None:
+    named = {
+        component: item
+        for component, template in _pods(objects)
+        for item in template["spec"]["containers"][0]["env"]
+        if item["name"] == "SLUICEGATE_STREAM__WORKER__INSTANCE"
+    }
+    assert set(named) == {"worker", "responder"}
+    assert named["worker"]["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name"
+    # A Deployment's pod has another name after every restart; as a group member that would be a stranger.
+    assert named["responder"]["value"] == "responder"
+
+
+def _verbs(role: dict[str, Any]) -> dict[str, set[str]]:
+    verbs: dict[str, set[str]] = {}
+    for rule in role["rules"]:
+        for resource in rule["resources"]:
+            verbs.setdefault(resource, set()).update(rule["verbs"])
+    return verbs
+
+
+def test_responder_may_only_read_unless_told(render: Render) -> None:
+    role = _one(render(), "ClusterRole", "responder")
+    assert _verbs(role) == {name: {"get", "list"} for name in ("namespaces", "pods", "services", "networkpolicies")}
+
+
+def test_enforcing_responder_may_write_policies_and_label_pods(render: Render) -> None:
+    role = _one(render("--set", "responder.enforce=true"), "ClusterRole", "responder")
+    assert _verbs(role) == {
+        "namespaces": {"get", "list"},
+        "services": {"get", "list"},
+        "pods": {"get", "list", "patch"},
+        "networkpolicies": {"get", "list", "create", "patch", "delete"},
+    }
+
+
+def test_role_is_bound_to_the_responder_alone(objects: Documents) -> None:
+    binding = _one(objects, "ClusterRoleBinding", "responder")
+    account = _one(objects, "ServiceAccount", "responder")["metadata"]["name"]
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": account, "namespace": "sluicegate"}]
+    assert binding["roleRef"]["name"] == _one(objects, "ClusterRole", "responder")["metadata"]["name"]
+
+
+def test_responder_can_be_left_out(render: Render) -> None:
+    components = {
+        item["metadata"]["labels"]["app.kubernetes.io/component"] for item in render("--set", "responder.enabled=false")
+    }
+    assert components == {"worker", "topics", "settings"}
+
+
+def test_changed_settings_roll_the_pods(render: Render) -> None:
+    def checksum(*arguments: str) -> str:
+        pod = _one(render(*arguments), "StatefulSet", "worker")["spec"]["template"]
+        return str(pod["metadata"]["annotations"]["checksum/settings"])
+
+    assert checksum() == checksum()
+    assert checksum() != checksum("--set", "kafka.prefix=other")
+
+
+def test_schema_lists_every_value() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    # `global` is Helm's own word for parent charts.
+    assert set(schema["properties"]) - {"global"} == set(values)
+    for name, value in values.items():
+        inner = schema["properties"][name]
+        if "properties" in inner:
+            assert set(inner["properties"]) == set(value), name
+            assert inner["additionalProperties"] is False, name
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "kafka.bootstrap=kafka",
+        "kafka.security=ssl",
+        "kafka.security=sasl_tls",
+        "worker.replicas=0",
+        "topics.rollupPartitions=9",
+        "responder.enforced=true",
+        "networkPolicies.kafkaPorts={70000}",
+        "unknown=1",
+    ],
+)
+def test_wrong_values_are_refused(run_helm: RunHelm, wrong: str) -> None:
+    done = run_helm("template", "demo", str(CHART), "--kube-version", "1.34.0", "--set", wrong)
+    assert done.returncode != 0
+    assert "values don't meet the specifications of the schema" in done.stderr

@@ -1,0 +1,125 @@
+"""A small cluster and decisions about it, shared by the tests of planning, guarding and responding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from response.cluster import ClusterView, Pod, Service
+from response.gateway import ClusterError, Managed
+from response.managed import group_managed
+from response.networkpolicy import NetworkPolicy, read_policy
+from response.objects import QUARANTINE_LABEL
+from schemas.finding import Endpoint
+from schemas.response import ActionName, Mode, ResponseDecision
+
+NOW = 1_800_000_000
+NODE = ("10.9.0.1",)
+DNS = Pod(
+    "kube-system", "coredns-1", {"k8s-app": "kube-dns"}, ("10.0.9.53",), node_ips=NODE, workload="Deployment/coredns"
+)
+WEB = Pod(
+    "shop", "web-a", {"app": "web", "pod-template-hash": "aa"}, ("10.0.0.10",), node_ips=NODE, workload="Deployment/web"
+)
+WEB_B = replace(WEB, name="web-b", labels={"app": "web", "pod-template-hash": "bb"}, ips=("10.0.0.11",))
+DB = Pod("shop", "db-0", {"app": "db"}, ("10.0.0.20", "fd00::20"), node_ips=NODE, workload="StatefulSet/db")
+API = Pod("bank", "api-a", {"app": "api"}, ("10.0.1.10",), node_ips=NODE, workload="Deployment/api")
+VIEW = ClusterView(
+    pods=(WEB, WEB_B, DB, API, DNS),
+    namespaces={"shop": {}, "bank": {}, "kube-system": {}},
+    services=(Service("kube-system", "kube-dns", ("10.96.0.10",)),),
+)
+OUTSIDE = Endpoint(ip="203.0.113.9", port=443, protocol="TCP")
+
+
+def end(pod: Pod, port: int | None = None, protocol: str | None = None) -> Endpoint:
+    return Endpoint(
+        ip=pod.ips[0],
+        port=port,
+        protocol=protocol,
+        pod=pod.name,
+        namespace=pod.namespace,
+        workload=pod.workload or None,
+        labels=dict(pod.labels),
+        identity="known",
+    )
+
+
+def decision(
+    *actions: ActionName,
+    attackers: tuple[Endpoint, ...] = (end(WEB),),
+    victims: tuple[Endpoint, ...] = (OUTSIDE,),
+    mode: Mode = "dry-run",
+    **changes: Any,
+) -> ResponseDecision:
+    values: dict[str, Any] = {
+        "id": "0123456789abcdef",
+        "alert_id": "alert-1",
+        "alert_revision": 1,
+        "cluster": "test",
+        "detector": "port_scan",
+        "kind": "port_scan_vertical",
+        "severity": "high",
+        "confidence": 0.9,
+        "category": "intrusion",
+        "mode": mode,
+        "actions": actions,
+        "attackers": attackers,
+        "victims": victims,
+        "spoofable": False,
+        "decided_tick": NOW,
+        "deadline_s": 60,
+        "ttl_s": 600,
+        "reason": "test",
+    }
+    return ResponseDecision(**{**values, **changes})
+
+
+def policy(key: str, spec: dict[str, Any]) -> NetworkPolicy:
+    namespace, name = key.split("/")
+    return read_policy({"metadata": {"namespace": namespace, "name": name}, "spec": spec})
+
+
+@dataclass
+class MemoryGateway:
+    """A cluster in memory that does what the API server does with our objects, and fails on demand."""
+
+    base: ClusterView = VIEW
+    policies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pod_metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
+    fail_on: str = ""
+    meanwhile: NetworkPolicy | None = None
+
+    def view(self) -> ClusterView:
+        made = self.base.with_policies(*(read_policy(item) for item in self.policies.values()))
+        for key, metadata in self.pod_metadata.items():
+            made = made.with_pod_labels(key, metadata["labels"])
+        return made
+
+    def apply(self, manifest: Mapping[str, Any]) -> None:
+        self._maybe_fail(f"apply {manifest['kind']}")
+        metadata = manifest["metadata"]
+        key = f"{metadata['namespace']}/{metadata['name']}"
+        if manifest["kind"] == "Pod":
+            self.pod_metadata[key] = dict(metadata)
+        else:
+            self.policies[key] = dict(manifest)
+        if self.meanwhile is not None:
+            self.base = self.base.with_policies(self.meanwhile)
+
+    def undo(self, step: Mapping[str, Any]) -> None:
+        self._maybe_fail(f"undo {step['step']}")
+        metadata = step["object"]["metadata"]
+        key = f"{metadata['namespace']}/{metadata['name']}"
+        (self.pod_metadata if step["step"] == "unlabel" else self.policies).pop(key, None)
+
+    def managed(self) -> tuple[Managed, ...]:
+        self._maybe_fail("managed")
+        pods = [{"metadata": item} for item in self.pod_metadata.values() if QUARANTINE_LABEL in item["labels"]]
+        return group_managed(self.policies.values(), pods)
+
+    def _maybe_fail(self, what: str) -> None:
+        if what == self.fail_on:
+            message = f"cannot {what}: no"
+            raise ClusterError(message, "forbidden")

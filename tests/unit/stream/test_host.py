@@ -1,0 +1,214 @@
+import asyncio
+
+import pytest
+
+from stream.checkpointer import CheckpointTooLarge
+from stream.deadletters import TooManyDeadLetters
+from stream.outbox import SendFailed
+from tests.unit.stream.memory import Broker, SumRole, deliver, make_host, taken
+
+
+@pytest.fixture
+def broker() -> Broker:
+    return Broker()
+
+
+async def test_outputs_are_durable_before_the_snapshot_and_the_snapshot_before_the_acknowledgement(
+    broker: Broker,
+) -> None:
+    host = make_host(broker, SumRole())
+    await host.assigned(taken(broker))
+    await deliver(host, broker, {0: "1", 1: "2"})
+    assert broker.happened == []
+    await host.close()
+    assert broker.happened == [
+        ("sent", ("alerts.v1", b"1")),
+        ("sent", ("alerts.v1", b"3")),
+        ("saved", 2),
+        ("acked", 0),
+        ("acked", 1),
+        ("committed", 2),
+    ]
+
+
+async def test_nothing_is_claimed_when_an_output_is_not_durable(broker: Broker) -> None:
+    host = make_host(broker, SumRole())
+    await host.assigned(taken(broker))
+    await deliver(host, broker, {0: "1"})
+    broker.refuse = True
+    with pytest.raises(SendFailed):
+        await host.close()
+    assert (broker.acked, broker.state) == ([], [])
+
+
+async def test_a_successor_goes_on_from_the_snapshot_and_skips_what_it_contains(broker: Broker) -> None:
+    first = make_host(broker, SumRole())
+    await first.assigned(taken(broker))
+    await deliver(first, broker, {0: "1", 1: "2"})
+    await first.close()
+    broker.committed = 1  # the commit of the second message got lost
+    broker.happened.clear()
+    role = SumRole()
+    second = make_host(broker, role)
+    await second.assigned(taken(broker))
+    await deliver(second, broker, {1: "2", 2: "10"})
+    await second.close()
+    assert role.stages[0].total == 13
+    assert broker.happened[0] == ("sent", ("alerts.v1", b"13"))
+    assert broker.happened[1:] == [("saved", 3), ("acked", 1), ("acked", 2), ("committed", 3)]
+
+
+async def test_a_killed_worker_s_work_is_done_again_from_its_last_checkpoint(broker: Broker) -> None:
+    killed = make_host(broker, SumRole(), checkpoint_interval_s=1e-9)
+    await killed.assigned(taken(broker))
+    await deliver(killed, broker, {0: "1"})
+    await killed.checkpoint_due()
+    await deliver(killed, broker, {1: "2"})
+    role = SumRole()
+    second = make_host(broker, role)
+    await second.assigned(taken(broker))
+    await deliver(second, broker, {1: "2"})
+    assert role.stages[0].total == 3
+
+
+async def test_a_partition_kept_through_a_rebalance_keeps_its_stage(broker: Broker) -> None:
+    role = SumRole()
+    host = make_host(broker, role)
+    await host.assigned(taken(broker))
+    await deliver(host, broker, {0: "1"})
+    await host.revoked()
+    broker.generation += 1
+    await host.assigned(taken(broker))
+    await deliver(host, broker, {0: "1", 1: "2"})
+    assert len(role.stages) == 1
+    assert role.stages[0].total == 3
+
+
+async def test_a_partition_that_somebody_else_moved_on_is_restored_anew(broker: Broker) -> None:
+    role = SumRole()
+    ours = make_host(broker, role)
+    await ours.assigned(taken(broker))
+    await deliver(ours, broker, {0: "1"})
+    await ours.revoked()
+    other = make_host(broker, SumRole())
+    await other.assigned(taken(broker))
+    await deliver(other, broker, {1: "5"})
+    await other.close()
+    await ours.assigned(taken(broker))
+    await deliver(ours, broker, {2: "10"})
+    assert [stage.total for stage in role.stages] == [1, 16]
+
+
+async def test_a_partition_taken_away_is_checkpointed_and_dropped(broker: Broker) -> None:
+    host = make_host(broker, SumRole())
+    await host.assigned(taken(broker))
+    await deliver(host, broker, {0: "1"})
+    await host.revoked()
+    assert broker.committed == 1
+    await host.assigned({})
+    assert host.positions() == {}
+    await deliver(host, broker, {1: "2"})
+    await host.close()
+    assert broker.committed == 1
+
+
+async def test_messages_of_an_assignment_that_is_over_are_left_to_their_owner(broker: Broker) -> None:
+    role = SumRole()
+    host = make_host(broker, role)
+    await host.assigned(taken(broker))
+    broker.generation += 1
+    await deliver(host, broker, {5: "100"}, generation=1)
+    await deliver(host, broker, {0: "1"})
+    assert role.stages[0].total == 1
+
+
+async def test_a_message_that_comes_before_its_assignment_is_restored_waits(broker: Broker) -> None:
+    role = SumRole()
+    host = make_host(broker, role)
+    early = asyncio.create_task(deliver(host, broker, {0: "7"}))
+    await asyncio.sleep(0)
+    assert not early.done()
+    await host.assigned(taken(broker))
+    await early
+    assert role.stages[0].total == 7
+
+
+async def test_bad_messages_are_set_aside_and_acknowledged_with_the_rest(broker: Broker) -> None:
+    role = SumRole()
+    host = make_host(broker, role)
+    await host.assigned(taken(broker))
+    await deliver(host, broker, {0: "1", 1: "bad", 2: "-4", 3: "2"})
+    await host.close()
+    letters = [value for what, value in broker.happened if what == "sent" and value[0] == "deadletter.v1"]
+    assert sorted(letters) == [("deadletter.v1", b"-4"), ("deadletter.v1", b"bad")]
+    assert role.stages[0].total == 3
+    assert broker.committed == 4
+
+
+async def test_too_many_bad_messages_stop_the_line_unacknowledged(broker: Broker) -> None:
+    host = make_host(broker, SumRole(), limit=2)
+    await host.assigned(taken(broker))
+    with pytest.raises(TooManyDeadLetters):
+        await deliver(host, broker, {0: "a", 1: "b", 2: "c"})
+    host.abandon()
+    await host.close()
+    assert broker.acked == []
+
+
+async def test_only_a_partition_with_nothing_to_read_is_announced(broker: Broker) -> None:
+    empty = make_host(broker, SumRole())
+    await empty.assigned(taken(broker, end=0))
+    assert broker.happened == [("sent", ("rollups.v1", b"empty"))]
+    broker.happened.clear()
+    busy = make_host(broker, SumRole())
+    await busy.assigned(taken(broker, end=1))
+    assert broker.happened == []
+
+
+async def test_a_topic_that_was_made_again_is_read_from_its_beginning(broker: Broker) -> None:
+    first = make_host(broker, SumRole())
+    await first.assigned(taken(broker))
+    await deliver(first, broker, {49: "1"})
+    await first.close()
+    role = SumRole()
+    second = make_host(broker, role)
+    await second.assigned(taken(broker, end=3))
+    await deliver(second, broker, {0: "5"})
+    assert role.stages[0].total == 5
+
+
+async def test_retention_that_overtook_the_group_is_no_stall(broker: Broker) -> None:
+    broker.committed = 5
+    host = make_host(broker, SumRole())
+    await host.assigned(taken(broker, begin=20, end=20))
+    assert host.positions() == {0: 20}
+
+
+async def test_a_snapshot_that_is_not_understood_starts_cold(broker: Broker) -> None:
+    first = make_host(broker, SumRole())
+    await first.assigned(taken(broker))
+    await deliver(first, broker, {0: "1"})
+    await first.close()
+
+    class Changed(SumRole):
+        def open(self, partition: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
+            stage = super().open(partition)
+            stage.restore = lambda data: int(b"not " + data)  # type: ignore[method-assign,assignment,return-value]
+            return stage
+
+    role = Changed()
+    second = make_host(broker, role)
+    await second.assigned(taken(broker))
+    await deliver(second, broker, {1: "4"})
+    assert role.stages[-1].total == 4
+
+
+async def test_a_snapshot_above_its_limit_is_refused_with_the_remedy(broker: Broker) -> None:
+    role = SumRole()
+    host = make_host(broker, role, checkpoint_bytes=1 << 20)
+    await host.assigned(taken(broker))
+    await deliver(host, broker, {0: "1"})
+    role.stages[0].snapshot = lambda: b"x" * ((1 << 20) + 1)  # type: ignore[method-assign]
+    with pytest.raises(CheckpointTooLarge, match=r"worker\.checkpoint_bytes"):
+        await host.close()
+    assert broker.acked == []
