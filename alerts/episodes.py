@@ -55,8 +55,9 @@ class EpisodeBook:
         self._shed_now = 0
         self.counts = EpisodeCounts()
 
-    def __len__(self) -> int:
-        """Return the number of open episodes."""
+    @property
+    def open_count(self) -> int:
+        """The number of open episodes."""
         return len(self._open)
 
     def observe(self, tick: int, findings: Sequence[Finding]) -> list[Alert]:

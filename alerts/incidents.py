@@ -39,7 +39,7 @@ class IncidentCounts(BaseModel):
 
 class _Seen(BaseModel):
     revision: int
-    joined: bool
+    incident: str
 
 
 class _State(BaseModel):
@@ -66,8 +66,9 @@ class IncidentBook:
         self._seen: dict[str, _Seen] = {}
         self.counts = IncidentCounts()
 
-    def __len__(self) -> int:
-        """Return the number of open incidents."""
+    @property
+    def open_count(self) -> int:
+        """The number of open incidents."""
         return len(self._index.incidents)
 
     @property
@@ -130,8 +131,8 @@ class IncidentBook:
                 continue
             same = self._index.matching(alert.id, endpoint_keys(alert))
             home = self._merged(tick, same, out) if same else self._opened(tick, alert, out)
-            fresh = not (self._index.follows(alert.id) or self._joined(alert.id))
-            self._remember(alert, home is not None)
+            fresh = home is not None and self._fresh(alert, home)
+            self._remember(alert, home)
             if home is None:
                 continue
             news = home.take(tick, alert, fresh, self._settings)
@@ -155,7 +156,7 @@ class IncidentBook:
         """Return a new incident, or none where the alert alone is too slight."""
         if SEVERITIES.index(alert.severity) < SEVERITIES.index(self._settings.open_severity):
             return None
-        if len(self) >= self._settings.max_open:
+        if self.open_count >= self._settings.max_open:
             quietest = self._index.quietest()
             self._index.drop(quietest)
             self.counts.evicted += 1
@@ -183,14 +184,14 @@ class IncidentBook:
         self.counts.repeats += repeated
         return repeated
 
-    def _joined(self, alert_id: str) -> bool:
-        seen = self._seen.get(alert_id)
-        return seen is not None and seen.joined
+    def _fresh(self, alert: Alert, home: IncidentState) -> bool:
+        """Tell whether an incident has not counted an alert yet; not all that it counted is it able to follow."""
+        seen = self._seen.get(alert.id)
+        return not self._index.follows(alert.id) and (seen is None or seen.incident != home.id)
 
-    def _remember(self, alert: Alert, joined: bool) -> None:
-        joined = joined or self._joined(alert.id)
+    def _remember(self, alert: Alert, home: IncidentState | None) -> None:
         self._seen.pop(alert.id, None)
-        self._seen[alert.id] = _Seen(revision=alert.revision, joined=joined)
+        self._seen[alert.id] = _Seen(revision=alert.revision, incident=home.id if home else "")
         if len(self._seen) > self._settings.max_seen:
             del self._seen[next(iter(self._seen))]
 

@@ -207,9 +207,13 @@ class DetectEngine:
 def update_table(table: SpaceTable, features: Sequence[Any], given: SpaceInput, names: Sequence[str]) -> KeyView:
     """Add one round's input to a table and return the touched keys."""
     ticks = given.ticks
-    slots = table.touch(given.keys, ticks, given.columns)
+    slots = table.touch(given.keys, ticks, given.columns, given.admit)
     good = slots >= 0
-    every = bool(good.all())
+    if not good.all():
+        given, slots, ticks = given.keep(good), slots[good], ticks[good]
+    view = KeyView(table, slots, ticks, names, given.nodes, given.capabilities)
+    if not len(view):
+        return view
     totals: dict[str, npt.NDArray[np.int64]] = {}
     elements: dict[Distinct, Any] = {}
     for feature in features:
@@ -218,15 +222,12 @@ def update_table(table: SpaceTable, features: Sequence[Any], given: SpaceInput, 
             if aggregate not in elements:
                 elements[aggregate] = given.elements(aggregate)
             owner, hashes, cancel = elements[aggregate]
-            if not every:
-                kept = good[owner]
-                owner, hashes, cancel = owner[kept], hashes[kept], cancel[kept]
             table.add_elements(feature, slots[owner], ticks[owner], hashes, cancel)
         else:
             if aggregate.measure not in totals:
                 totals[aggregate.measure] = given.total(aggregate.measure)
-            table.add(feature, slots[good], ticks[good], totals[aggregate.measure][good])
-    return KeyView(table, slots[good], ticks[good], names, given.nodes[good], given.capabilities[good])
+            table.add(feature, slots, ticks, totals[aggregate.measure])
+    return view
 
 
 def _rounds(closed: Sequence[ClosedTick]) -> list[list[int]]:

@@ -118,7 +118,8 @@ class DnsFrame:
         """Queries answered NXDOMAIN or SERVFAIL, or not at all, counted once."""
         code = self._column("rcode")
         last = self._column("answer_number") <= 1
-        return (last & ((code == 2) | (code == 3) | (code < 0))).astype(np.int64)
+        failed: I64 = (last & ((code == 2) | (code == 3) | (code < 0))).astype(np.int64)
+        return failed
 
     def measure(self, name: str) -> I64:
         """Return a measure per row by name."""

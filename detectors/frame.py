@@ -160,7 +160,8 @@ class FlowFrame:
     @cached_property
     def udp_probes(self) -> I64:
         """Probes that are UDP."""
-        return np.where(self.proto == UDP, self.probes, 0)
+        probes: I64 = np.where(self.proto == UDP, self.probes, 0)
+        return probes
 
     @cached_property
     def odd_probes(self) -> I64:
@@ -171,7 +172,14 @@ class FlowFrame:
     @cached_property
     def conversed(self) -> I64:
         """Flows that have carried payload both ways; an answered echo request is no conversation."""
-        return np.where((self.proto == ICMP) | (self.proto == ICMPV6), 0, self.exchanged)
+        talked: I64 = np.where((self.proto == ICMP) | (self.proto == ICMPV6), 0, self.exchanged)
+        return talked
+
+    @cached_property
+    def dangling(self) -> I64:
+        """1 for groups with probes of which none is known to have become a conversation."""
+        unfinished: I64 = ((self.probes > 0) & (self.conversed == 0)).astype(np.int64)
+        return unfinished
 
     @cached_property
     def interface(self) -> U64:
@@ -265,6 +273,17 @@ class Grouping:
 
     def __len__(self) -> int:
         return len(self.starts)
+
+    def keep(self, chosen: npt.NDArray[np.bool_]) -> Grouping:
+        """Return only the chosen groups, in the same order."""
+        inside = chosen[self.number]
+        out = object.__new__(Grouping)
+        out.members = self.members[inside]
+        out.number = (np.cumsum(chosen) - 1)[self.number[inside]]
+        out.first = self.first[chosen]
+        lengths = np.diff(np.append(self.starts, len(self.members)))[chosen]
+        out.starts = np.cumsum(lengths) - lengths
+        return out
 
     def total(self, values: I64) -> I64:
         """Sum a per-group array over each grouping."""

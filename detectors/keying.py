@@ -27,6 +27,10 @@ class _Frame(Protocol):
     def measure(self, name: str) -> I64: ...
 
 
+# Members of a frame to (grouping by key columns and element, element hash per group).
+Finer = Callable[[I64], tuple[Grouping, U64]]
+
+
 @dataclass(frozen=True)
 class SpaceInput:
     """What one round of ticks adds to one key space; every array has one entry per key."""
@@ -35,8 +39,9 @@ class SpaceInput:
     grouping: Grouping
     frame: _Frame
     columns: Mapping[str, Array]
-    # element name -> (finer grouping, element hash per finer group)
-    finer: Mapping[str, Callable[[], tuple[Grouping, U64]]] = field(default_factory=dict)
+    finer: Mapping[str, Finer] = field(default_factory=dict)  # by element name
+    # false where an absent key is not worth a slot: everything it did ended in conversations at once
+    admit: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -60,9 +65,13 @@ class SpaceInput:
         """Sum a measure over each key."""
         return self.grouping.total(self.frame.measure(measure))
 
+    def keep(self, chosen: npt.NDArray[np.bool_]) -> SpaceInput:
+        """Return only the chosen keys; identity columns are left behind, their table has them."""
+        return SpaceInput(self.keys[chosen], self.grouping.keep(chosen), self.frame, {}, self.finer)
+
     def elements(self, aggregate: Distinct) -> Elements:
         """Return (position of the owner key, element hash, cancel) for each pair to record."""
-        finer, hashes = self.finer[aggregate.element]()
+        finer, hashes = self.finer[aggregate.element](self.grouping.members)
         seen = finer.total(self.frame.measure(aggregate.measure)) > 0
         out = np.zeros(len(finer), np.bool_)
         if aggregate.cancel:
@@ -72,7 +81,6 @@ class SpaceInput:
         return owner[wanted], hashes[wanted], out[wanted]
 
     def _owners(self, finer: Grouping) -> I64:
-        # Finer groups are in key order, so owners come in order as well.
         position = np.empty(int(self.grouping.members.max(initial=-1)) + 1, np.int64)
         position[self.grouping.members] = self.grouping.number
         return position[finer.first]
@@ -98,11 +106,11 @@ def _source(frame: FlowFrame, members: I64) -> SpaceInput:
     grouping = Grouping(members, [frame.node, frame.src], ordered=True)
     first = grouping.first
 
-    def hosts() -> tuple[Grouping, U64]:
+    def hosts(members: I64) -> tuple[Grouping, U64]:
         finer = Grouping(members, [frame.node, frame.src, frame.dst], ordered=True)
         return finer, frame.hashes[frame.dst[finer.first]]
 
-    def ports() -> tuple[Grouping, U64]:
+    def ports(members: I64) -> tuple[Grouping, U64]:
         finer = Grouping(members, [frame.node, frame.src, frame.service])
         return finer, frame.service[finer.first].astype(np.uint64)
 
@@ -114,7 +122,7 @@ def _pair(frame: FlowFrame, members: I64) -> SpaceInput:
     grouping = Grouping(members, [frame.node, frame.src, frame.dst], ordered=True)
     first = grouping.first
 
-    def ports() -> tuple[Grouping, U64]:
+    def ports(members: I64) -> tuple[Grouping, U64]:
         finer = Grouping(members, [frame.node, frame.src, frame.dst, frame.service], ordered=True)
         return finer, frame.service[finer.first].astype(np.uint64)
 
@@ -126,18 +134,21 @@ def _pair(frame: FlowFrame, members: I64) -> SpaceInput:
         "mac": frame.detail("src_mac")[first],
         "interface": frame.interface[first],
     }
-    return SpaceInput(keys, grouping, frame, columns, {"port": ports})
+    return SpaceInput(keys, grouping, frame, columns, {"port": ports}, _suspicious(frame, grouping))
 
 
 def _sweep(frame: FlowFrame, members: I64) -> SpaceInput:
-    finest = Grouping(members, [frame.node, frame.src, frame.service, frame.dst])
-    grouping = Grouping(finest.members, [frame.node, frame.src, frame.service], ordered=True)
+    # One sort for both: the finer groups are runs of the coarser ones.
+    ordered = Grouping(members, [frame.node, frame.src, frame.service, frame.dst]).members
+    grouping = Grouping(ordered, [frame.node, frame.src, frame.service], ordered=True)
     first = grouping.first
 
-    def hosts() -> tuple[Grouping, U64]:
-        return finest, frame.hashes[frame.dst[finest.first]]
+    def hosts(members: I64) -> tuple[Grouping, U64]:
+        finer = Grouping(members, [frame.node, frame.src, frame.service, frame.dst], ordered=True)
+        return finer, frame.hashes[frame.dst[finer.first]]
 
     service = frame.service[first]
+    admit = _suspicious(frame, grouping)
     keys = combine(scoped(frame.node[first], frame.hashes[frame.src[first]]), service.astype(np.uint64))
     columns = {
         "src": frame.addresses[frame.src[first]],
@@ -147,7 +158,12 @@ def _sweep(frame: FlowFrame, members: I64) -> SpaceInput:
         "mac": frame.detail("src_mac")[first],
         "interface": frame.interface[first],
     }
-    return SpaceInput(keys, grouping, frame, columns, {"host": hosts})
+    return SpaceInput(keys, grouping, frame, columns, {"host": hosts}, admit)
+
+
+def _suspicious(frame: FlowFrame, grouping: Grouping) -> npt.NDArray[np.bool_]:
+    """Tell per key whether it tried anything in this tick that did not become a conversation."""
+    return grouping.total(frame.dangling) > 0
 
 
 def dns_inputs(frame: DnsFrame, wanted: set[str]) -> dict[str, SpaceInput]:
@@ -160,9 +176,9 @@ def dns_inputs(frame: DnsFrame, wanted: set[str]) -> dict[str, SpaceInput]:
     return inputs
 
 
-def _names(frame: DnsFrame, keys: list[I64]) -> Callable[[], tuple[Grouping, U64]]:
-    def finer() -> tuple[Grouping, U64]:
-        grouping = Grouping(frame.subjects, [*keys, frame.name])
+def _names(frame: DnsFrame, keys: list[I64]) -> Finer:
+    def finer(members: I64) -> tuple[Grouping, U64]:
+        grouping = Grouping(members, [*keys, frame.name])
         return grouping, frame.name_hashes[frame.name[grouping.first]]
 
     return finer

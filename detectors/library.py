@@ -6,7 +6,7 @@ with every detector that asks for the same. ``docs/rules.md`` is made from this 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from detectors.features import Distinct, Feature, Sum
 from detectors.spaces import SPACES
@@ -15,8 +15,7 @@ from schemas.events import Capability as _C
 ANOMALY_WORD = "traffic_pattern_anomaly"
 ANOMALY_DETECTOR = "traffic_anomaly"
 
-_COUNTED = 1024  # elements per key that a distinct count remembers unless a rule asks for more
-MAX_COUNTED = 1 << 16  # above this, one key could fill a sixteenth of its space's pairs
+MAX_COUNTED = 1 << 16  # limit of a distinct count; above it, one key could fill a quarter of its space's pairs
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,11 @@ class FeatureWord:
             highest: the largest number that the value is compared with; a distinct count remembers at
                 least four times as many.
         """
-        aggregate = self.aggregate
-        if isinstance(aggregate, Distinct) and 4 * highest > _COUNTED:
+        aggregate, name = self.aggregate, self.word
+        if isinstance(aggregate, Distinct) and 4 * highest > aggregate.cap:
             cap = 1 << (int(4 * highest) - 1).bit_length()
-            aggregate = Distinct(aggregate.element, aggregate.measure, aggregate.cancel, min(cap, 4 * MAX_COUNTED))
-        return Feature(self.word, self.space, window, aggregate, self.unit)
+            aggregate, name = replace(aggregate, cap=cap), f"{name}.{cap}"
+        return Feature(name, self.space, window, aggregate, self.unit)
 
 
 _OPEN = _C.ATTEMPTS
@@ -58,20 +57,20 @@ _OPEN = _C.ATTEMPTS
 _TABLE = (
     FeatureWord("connection_rate", "victim", Sum("attempts"), "connections",
                 "new TCP and QUIC connections towards one host, from all sources and nodes", _OPEN,
-                "connection_flood", "connection_flood", ("T1498",)),
+                "connection_flood", "connection_flood", ("T1498", "T1499")),
     FeatureWord("syn_rate", "victim", Sum("syn"), "packets",
                 "SYN packets towards one host, from all sources and nodes", _C.TCP_FLAGS | _OPEN,
-                "syn_flood", "syn_flood", ("T1499.001",)),
+                "syn_flood", "syn_flood", ("T1498.001", "T1499.001")),
     FeatureWord("unanswered_connections", "victim", Sum("unanswered"), "connections",
                 "connections towards one host that it never answered", _OPEN),
     FeatureWord("refused_connections", "victim", Sum("refused"), "connections",
                 "connections towards one host that were refused", _OPEN),
-    FeatureWord("unique_sources", "victim", Distinct("source", "attempts"), "addresses",
+    FeatureWord("unique_sources", "victim", Distinct("source", "attempts", cap=MAX_COUNTED), "sources",
                 "different sources that opened connections towards one host", _OPEN),
-    FeatureWord("unique_ports_scanned", "pair", Distinct("port", "probes", "exchanged"), "ports",
+    FeatureWord("unique_ports_scanned", "pair", Distinct("port", "probes", "conversed"), "ports",
                 "different ports that one source tried on one host without ever talking to them", _OPEN | _C.PORTS,
                 "port_scan", "port_scan_vertical", ("T1046",)),
-    FeatureWord("unique_hosts_contacted", "sweep", Distinct("host", "probes", "exchanged"), "addresses",
+    FeatureWord("unique_hosts_contacted", "sweep", Distinct("host", "probes", "conversed"), "hosts",
                 "different hosts on which one source tried the same service without ever talking to it", _OPEN,
                 "host_sweep", "port_scan_horizontal", ("T1018", "T1046")),
     FeatureWord("connection_attempts", "source", Sum("opened"), "flows",

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from detectors.dns_frame import DnsFrame
 from detectors.frame import FlowFrame, Grouping
-from detectors.hashing import U64
+from detectors.hashing import U64, combine
 from detectors.index import I64
 
 SUMS = (
@@ -25,12 +25,12 @@ _FOLD = 200_000
 
 @dataclass
 class _Gathered:
-    """Entries of one node's minute: sums by address, and (address, peer) and (address, port) pairs."""
+    """Entries of one node's minute: sums by address; (address, peer) and (address, port) pairs with owners."""
 
     address: list[npt.NDArray[np.uint8]] = field(default_factory=list)
     owner: list[U64] = field(default_factory=list)
     sums: list[I64] = field(default_factory=list)
-    pairs: dict[str, list[npt.NDArray[np.uint64]]] = field(default_factory=lambda: {"peer": [], "port": []})
+    pairs: dict[str, list[tuple[U64, U64]]] = field(default_factory=lambda: {"peer": [], "port": []})
     entries: int = 0
 
 
@@ -87,10 +87,11 @@ class MinuteBook:
             sums[:, SUMS.index(name)] = grouping.total(values)
         self._gather(frame.node[grouping.first], frame.hashes, frame.addresses, frame.src[grouping.first], sums)
         opening = members[frame.opened[members] > 0]
+        owner = frame.hashes[frame.src[opening]]
         for kind, element in (("peer", frame.hashes[frame.dst]), ("port", frame.service.astype(np.uint64))):
-            pairs = np.stack([frame.hashes[frame.src[opening]], element[opening]], axis=1)
+            pairs = combine(owner, element[opening])
             for node, rows in _by_node(frame.node[opening]):
-                self._at(node).pairs[kind].append(pairs[rows])
+                self._at(node).pairs[kind].append((pairs[rows], owner[rows]))
 
     def add_dns(self, frame: DnsFrame) -> None:
         """Add a frame's queries to their clients."""
@@ -125,7 +126,8 @@ class MinuteBook:
         gathered.entries = 0
         for kind, parts in gathered.pairs.items():
             if parts:
-                gathered.pairs[kind] = [np.unique(np.concatenate(parts), axis=0)]
+                pairs, first = np.unique(np.concatenate([p for p, _ in parts]), return_index=True)
+                gathered.pairs[kind] = [(pairs, np.concatenate([o for _, o in parts])[first])]
 
     def _rows(self, node: int, minute: int, gathered: _Gathered) -> MinuteRows:
         self._fold(gathered)
@@ -138,8 +140,8 @@ class MinuteBook:
             kept = kept[np.lexsort((owner[kept], -volume))[: self._most]]
         counts = {}
         for kind, parts in gathered.pairs.items():
-            pairs = parts[0] if parts else np.zeros((0, 2), np.uint64)
-            place = np.searchsorted(owner, pairs[:, 0])
+            owners = parts[0][1] if parts else np.zeros(0, np.uint64)
+            place = np.searchsorted(owner, owners)
             counts[kind] = np.bincount(place, minlength=len(owner)).astype(np.int64)
         order = kept[np.lexsort(address[kept].T[::-1])] if len(kept) else kept
         return MinuteRows(node, minute, address[order], sums[order], counts["peer"][order], counts["port"][order],
@@ -158,7 +160,7 @@ class MinuteBook:
             state[f"{node}.owner"], state[f"{node}.sums"] = gathered.owner[0], gathered.sums[0]
             state[f"{node}.address"] = gathered.address[0]
             for kind, parts in gathered.pairs.items():
-                state[f"{node}.{kind}"] = parts[0] if parts else np.zeros((0, 2), np.uint64)
+                state[f"{node}.{kind}"] = np.stack(parts[0]) if parts else np.zeros((2, 0), np.uint64)
         return state
 
     def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
@@ -171,7 +173,9 @@ class MinuteBook:
                 gathered = self._at(int(node))
                 gathered.owner, gathered.sums = [state[name]], [state[f"{node}.sums"]]
                 gathered.address = [state[f"{node}.address"]]
-                gathered.pairs = {kind: [state[f"{node}.{kind}"]] for kind in ("peer", "port")}
+                for kind in gathered.pairs:
+                    pairs, owners = state[f"{node}.{kind}"]
+                    gathered.pairs[kind] = [(pairs, owners)]
 
 
 def _by_node(nodes: I64) -> list[tuple[int, I64]]:

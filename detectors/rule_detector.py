@@ -8,18 +8,18 @@ from typing import Any, ClassVar
 import numpy as np
 
 from detectors.base import Detector, KeyView, Meta, TickView, confidence
-from detectors.features import Feature
-from detectors.frame import ICMP, ICMPV6, UDP
+from detectors.features import Feature, Sum
 from detectors.index import I64
 from detectors.library import ANOMALY_DETECTOR, WORDS, FeatureWord
 from detectors.rule_file import Rule
 from detectors.spaces import SPACES
+from detectors.statement import PROTOCOLS, attacker, count, victims
 from schemas.events import Capability
-from schemas.finding import MAX_ENDPOINTS, DataQuality, Endpoint, Evidence, Finding
+from schemas.finding import MAX_ENDPOINTS, Endpoint, Evidence, Finding
 
 MAX_FINDINGS = 1000  # per rule and tick; a rule that everything matches must not stall the engine
 
-_ACTOR = {"pair": "src", "sweep": "src", "source": "src", "dns_client": "client"}
+_COLUMN = {"pair": "src", "sweep": "src", "source": "src", "dns_client": "client", "victim": "dst"}
 
 
 def rule_detectors(rules: Sequence[Rule]) -> list[Detector]:
@@ -97,10 +97,13 @@ class FeatureRule(Detector):
         self._rule = rule
         self._lead = lead
         self._features = {w.word: w.feature(rule.window, rule.condition.highest) for w in words}
+        # What sort of probes they were is asked for under the names that port_scan uses, and so computed once.
+        probes = ("probes", "udp_probes") if lead.space == "pair" else ()
+        self._probes = [Feature(name, "pair", rule.window, Sum(name), "flows") for name in probes]
 
     def features(self) -> Sequence[Feature]:
-        """One per word."""
-        return tuple(self._features.values())
+        """One per word, and what its kind depends on."""
+        return *self._features.values(), *self._probes
 
     def evaluate(self, view: TickView) -> list[Finding]:
         """Return one finding per subject, ordered by (tick, subject)."""
@@ -112,20 +115,19 @@ class FeatureRule(Detector):
         rows = np.flatnonzero(fires)
         if not len(rows):
             return []
-        subjects, left_out = _by_subject(keys, rows, values[self._lead.word], _ACTOR.get(self._lead.space))
-        findings = [self._finding(view, keys, members, values, left_out) for members in subjects]
+        subjects = _by_subject(keys, rows, values[self._lead.word], self._lead.space)
+        left_out = len(subjects) - MAX_FINDINGS
+        notes = (f"{left_out} more subjects matched",) if left_out > 0 else ()
+        findings = [self._finding(view, keys, members, values, notes) for members in subjects[:MAX_FINDINGS]]
         return sorted(findings, key=lambda f: (f.tick, f.subject))
 
     def _finding(self, view: TickView, keys: KeyView, rows: list[int], values: dict[str, I64],
-                 left_out: int) -> Finding:  # fmt: skip
+                 notes: tuple[str, ...]) -> Finding:  # fmt: skip
         top, tick = rows[0], int(keys.ticks[rows[0]])
         node = keys.node(top)
-        attackers, victims = self._ends(view, keys, rows, tick)
-        ends = victims if self._lead.space == "victim" else attackers
+        attackers, hit, own = self._ends(view, keys, rows, tick)
         evidence = self._evidence(values, top)
-        quality = view.quality.get(node, DataQuality())
-        if left_out:
-            quality = quality.model_copy(update={"notes": (*quality.notes, f"{left_out} more subjects matched")})
+        quality = view.quality[node]
         limit = self._rule.condition.limits.get(self._lead.word, 0.0)
         return Finding(
             detector=self._lead.detector,
@@ -135,77 +137,77 @@ class FeatureRule(Detector):
             severity=self._rule.severity,
             confidence=confidence(float(values[self._lead.word][top]), limit),
             tick=tick,
-            started=max(0, tick - self._rule.window),
+            started=max(int(keys.since()[rows].min()), tick - self._rule.window),
             node=node,
-            subject=ends[0].ip if self._lead.space == "victim" else f"{ends[0].ip}@{node}",
+            subject=self._subject(keys, top, node),
             attackers=attackers,
-            victims=victims,
+            victims=hit,
             techniques=self.meta.techniques,
             evidence=evidence,
-            summary=f"Rule {self._rule.name}: {self._told(attackers, victims)}: {_sentence(evidence)}",
-            spoofable=True,  # counts of attempts do not prove that an address was really there
-            data_quality=quality,
+            summary=f"rule {self._rule.name}: {_sentence(evidence)}",
+            spoofable=not own,
+            data_quality=quality.model_copy(update={"notes": (*quality.notes, *notes)}),
             response=self.meta.response,
-            quiet=max(60, self._rule.window),
+            quiet=60,
         )
+
+    def _subject(self, keys: KeyView, row: int, node: str) -> str:
+        space = self._lead.space
+        ip = keys.address(_COLUMN[space], row)
+        if space == "victim":
+            return ip
+        return f"{ip}@{node}" + (f"/{PROTOCOLS[int(keys.column('proto')[row])]}" if space == "sweep" else "")
 
     def _kind(self, keys: KeyView, row: int) -> str:
         if self._lead.space == "sweep":
-            proto = int(keys.column("proto")[row])
-            return {ICMP: "icmp_sweep", ICMPV6: "icmp_sweep", UDP: "udp_scan"}.get(proto, self._lead.kind)
+            name = PROTOCOLS[int(keys.column("proto")[row])]
+            return {"ICMP": "icmp_sweep", "UDP": "udp_scan"}.get(name, self._lead.kind)
+        if self._lead.space == "pair":
+            probes, udp = (int(keys.value(feature)[row]) for feature in self._probes)
+            return "udp_scan" if 2 * udp > probes else self._lead.kind
         return self._lead.kind
 
     def _ends(self, view: TickView, keys: KeyView, rows: list[int],
-              tick: int) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]:  # fmt: skip
+              tick: int) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...], bool]:  # fmt: skip
+        """Return attackers, victims, and whether the attacker's address is proven."""
         space = self._lead.space
         if space == "victim":
             # A source whose handshake completed was really there; the others may be false addresses.
             sources = view.top_sources(bytes(keys.column("dst")[rows[0]]))[:MAX_ENDPOINTS]
             real = tuple(view.endpoint(ip, tick) for ip, _, established in sources if established)
-            return real, (view.endpoint(keys.address("dst", rows[0]), tick),)
-        attackers = (view.endpoint(keys.address(_ACTOR[space], rows[0]), tick),)
-        if space not in ("pair", "sweep"):
-            return attackers, ()
-        victims = dict.fromkeys(keys.address("dst", row) for row in rows)
-        return attackers, tuple(view.endpoint(ip, tick) for ip in list(victims)[:MAX_ENDPOINTS])
+            return real, victims(view, keys, rows), False
+        if space in ("pair", "sweep"):
+            source, own = attacker(view, keys, rows[0])
+            return (source,), victims(view, keys, rows), own
+        return (view.endpoint(keys.address(_COLUMN[space], rows[0]), tick),), (), False
 
     def _evidence(self, values: dict[str, I64], row: int) -> tuple[Evidence, ...]:
+        limits = self._rule.condition.limits
         return tuple(
-            Evidence(
-                name=word,
-                value=float(values[word][row]),
-                limit=self._rule.condition.limits.get(word),
-                unit=feature.unit,
-                window=feature.window,
-            )
-            for word, feature in self._features.items()
+            Evidence(name=w, value=float(values[w][row]), limit=limits.get(w), unit=f.unit, window=f.window)
+            for w, f in self._features.items()
         )
 
-    def _told(self, attackers: tuple[Endpoint, ...], victims: tuple[Endpoint, ...]) -> str:
-        if self._lead.space == "victim":
-            return f"towards {victims[0].ip}"
-        return attackers[0].ip + (f" towards {victims[0].ip}" if victims else "")
 
-
-def _by_subject(keys: KeyView, rows: I64, lead: I64, actor: str | None) -> tuple[list[list[int]], int]:
-    """Return the rows of each subject, the largest value first, and how many subjects were left out."""
-    who = keys.column(actor or "dst")[rows]
-    words = np.ascontiguousarray(who).view(">u8").reshape(len(rows), 2)
-    order = rows[np.lexsort((words[:, 1], words[:, 0], keys.ticks[rows], -lead[rows]))]
-    subjects: dict[tuple[int, int, bytes], list[int]] = {}
-    column = keys.column(actor or "dst")
+def _by_subject(keys: KeyView, rows: I64, lead: I64, space: str) -> list[list[int]]:
+    """Return the rows of each subject, at most ``MAX_ENDPOINTS``; subjects and rows with the largest value first."""
+    actor = keys.column(_COLUMN[space])
+    words = np.ascontiguousarray(actor).view(">u8").reshape(len(actor), 2)
+    identity = keys.table.keys(keys.slots[rows])
+    order = rows[np.lexsort((identity, words[rows, 1], words[rows, 0], keys.ticks[rows], -lead[rows]))]
+    sort = keys.column("proto") if space == "sweep" else np.zeros(len(actor), np.int64)
+    subjects: dict[tuple[int, int, bytes, int], list[int]] = {}
     for row in order.tolist():
-        subject = (int(keys.ticks[row]), int(keys.node_numbers[row]), bytes(column[row]))
+        subject = (int(keys.ticks[row]), int(keys.node_numbers[row]), bytes(actor[row]), int(sort[row]))
         members = subjects.setdefault(subject, [])
         if len(members) < MAX_ENDPOINTS:
             members.append(row)
-    chosen = list(subjects.values())
-    return chosen[:MAX_FINDINGS], max(0, len(chosen) - MAX_FINDINGS)
+    return list(subjects.values())
 
 
 def _sentence(evidence: tuple[Evidence, ...]) -> str:
     parts = []
     for item in evidence:
-        limit = "" if item.limit is None else f" (limit {item.limit:g})"
-        parts.append(f"{item.name} {item.value:.0f}{limit}")
+        limit = "" if item.limit is None else f" (limit {item.limit:,g})"
+        parts.append(f"{item.name} {count(item.value)}{limit}")
     return f"{', '.join(parts)} within {evidence[0].window} s"

@@ -42,6 +42,7 @@ class SpaceTable:
         self._allocated = 0
         self.shed = 0
         self.evicted = 0
+        self._searched = -1
         self._columns: dict[str, Array] = {}
         self._last = np.zeros(0, np.int64)
         self._first = np.zeros(0, np.int64)
@@ -63,22 +64,23 @@ class SpaceTable:
     def __len__(self) -> int:
         return len(self._index)
 
-    def touch(self, keys: U64, ticks: I64, columns: Mapping[str, Array]) -> I64:
+    def touch(self, keys: U64, ticks: I64, columns: Mapping[str, Array],
+              admit: npt.NDArray[np.bool_] | None = None) -> I64:  # fmt: skip
         """Find or admit keys and move their windows to their ticks.
 
         Args:
             keys: distinct, u64, shape (n,).
             ticks: the tick in which each is touched, s.
             columns: the space's identity columns, each of length n.
+            admit: false where an absent key is not worth a slot; by default all are.
 
         Returns:
-            int64 slots, -1 where the table is full.
+            int64 slots, -1 where the key is absent and not worth a slot, or the table is full.
         """
         slots = self._index.lookup(keys)
-        absent = np.flatnonzero(slots < 0)
+        absent = np.flatnonzero(slots < 0 if admit is None else (slots < 0) & admit)
         if len(absent):
-            if len(self._index) + len(absent) > self.space.capacity:
-                self.evict(int(ticks.max()))
+            self._make_room(len(absent), int(ticks.max()))
             new = self._index.insert(keys[absent])
             slots[absent] = new
             kept = new >= 0
@@ -90,6 +92,13 @@ class SpaceTable:
         else:
             self._advance(slots[good], ticks[good])
         return slots
+
+    def _make_room(self, wanted: int, now: int) -> None:
+        # Nothing new can have expired within a bucket, so a full table is not searched again before the next.
+        moment = now // min((w.bucket for w in self._windows), default=1)
+        if len(self._index) + wanted > self.space.capacity and moment > self._searched:
+            self._searched = moment
+            self.evict(now)
 
     def _admit(self, slots: I64, rows: I64, ticks: I64, columns: Mapping[str, Array]) -> None:
         if not len(slots):

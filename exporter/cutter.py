@@ -210,6 +210,8 @@ class Cutter:
         """
         if self._open == 0:
             return
+        if self._dns.cut_short:
+            self._report.note(f"{self._dns.cut_short} DNS messages are cut short by the capture's snap length")
         end = self._open + drain_seconds
         yield from self._advance(end)
         yield from self._close(end, final=True)

@@ -42,6 +42,7 @@ class DnsPairs:
 
     Attributes:
         malformed: messages that could not be read, since the last ``close``.
+        cut_short: messages of which the capture kept only the beginning, so far; what is there is used.
     """
 
     def __init__(self, settings: DnsSettings) -> None:
@@ -53,6 +54,7 @@ class DnsPairs:
         self._deadline = 0
         self._rows: list[Row] = []
         self.malformed = 0
+        self.cut_short = 0
 
     @property
     def next_due(self) -> int | None:
@@ -90,7 +92,7 @@ class DnsPairs:
                 for message in self._streams.feed(key, sequence, wire):
                     self._message(time, TCP, src, source, dst, target, message, len(message))
             elif size:
-                self.malformed += 1
+                self.cut_short += 1
                 self._streams.forget(key)
             if flags & (FIN | RST):
                 self._streams.forget(key)
@@ -98,12 +100,14 @@ class DnsPairs:
     def _message(
         self, time: int, transport: int, src: bytes, source: int, dst: bytes, target: int, wire: bytes, size: int
     ) -> None:
+        whole = len(wire) >= size
+        self.cut_short += not whole
         try:
             message = self._reader.read(wire)
         except MalformedDns:
-            self.malformed += 1
+            self.malformed += whole
             return
-        self.malformed += message.damaged
+        self.malformed += whole and message.damaged
         if message.is_answer:
             self._answer((dst, target, message.id, message.qname), time, transport, src, message, size)
         else:

@@ -41,7 +41,8 @@ class DnsStreams:
             data = data[_WRAP - ahead :]
         elif ahead:
             stream.held.clear()
-        stream.expected = (sequence + len(data)) % _WRAP if ahead < _WRAP // 2 else (stream.expected + len(data)) % _WRAP
+            stream.expected = sequence
+        stream.expected = (stream.expected + len(data)) % _WRAP
         stream.held += data
         return self._complete(stream)
 

@@ -100,7 +100,8 @@ class DnsReader:
                 parser.get_struct("!HH")
         except (dns.exception.DNSException, ValueError):
             raise MalformedDns from None
-        size, found, damaged = 0, (), False
+        size, damaged = 0, False
+        found: tuple[Record, ...] = ()
         if flags & ANSWER_FLAG:
             found, damaged = _answers(parser, min(answers, self._most))
         else:

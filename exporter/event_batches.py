@@ -18,7 +18,7 @@ from exporter.dns_pairs import Row
 from exporter.flow_rows import RowBlock
 from exporter.gather import U64
 from schemas.addresses import UNSPECIFIED
-from schemas.events import ADDRESS, DNS, FLOW, LINK, arrow_schema
+from schemas.events import ADDRESS, DNS, FLOW, LINK, WORD, arrow_schema
 
 
 def flow_batch(rows: RowBlock, interfaces: Sequence[str]) -> pa.RecordBatch:
@@ -33,7 +33,7 @@ def flow_batch(rows: RowBlock, interfaces: Sequence[str]) -> pa.RecordBatch:
         if column.name in given:
             arrays.append(given[column.name])
         elif column.name in rows:
-            arrays.append(pa.array(rows[column.name], type=column.dtype))
+            arrays.append(_plain(rows[column.name], column.dtype))
         else:
             arrays.append(_absent(column.dtype, count))
     return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema("flow"))
@@ -52,7 +52,7 @@ def link_batch(rows: LinkBlock, interfaces: Sequence[str]) -> pa.RecordBatch:
         if column.name in given:
             arrays.append(given[column.name])
         elif column.name in rows:
-            arrays.append(pa.array(rows[column.name], type=column.dtype))
+            arrays.append(_plain(rows[column.name], column.dtype))
         else:
             arrays.append(_absent(column.dtype, count))
     return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema("link"))
@@ -87,8 +87,18 @@ def addresses(high: U64, low: U64) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(inverse.astype(np.int32)), kept)
 
 
+def _plain(values: npt.NDArray[Any], dtype: pa.DataType) -> pa.Array:
+    """Return a column of numbers without a copy where the types agree already."""
+    if pa.types.is_boolean(dtype):
+        return pa.array(values)
+    kept = np.ascontiguousarray(values, dtype=dtype.to_pandas_dtype())
+    return pa.Array.from_buffers(dtype, len(kept), [None, pa.py_buffer(kept)])
+
+
 def _words(numbers: npt.NDArray[Any], words: Sequence[str]) -> pa.DictionaryArray:
     """Return words from their numbers; only those that occur enter the dictionary."""
+    if words[0] == "" and not numbers.any():
+        return _absent(WORD, len(numbers))
     used, indices = np.unique(numbers, return_inverse=True)
     kept = pa.array([words[number] for number in used.tolist()], pa.string())
     return pa.DictionaryArray.from_arrays(pa.array(indices.astype(np.int32)), kept)
@@ -107,5 +117,3 @@ def _absent(dtype: pa.DataType, count: int) -> pa.Array:
 
 def _zeros(count: int) -> I64:
     return np.zeros(count, np.int64)
-
-

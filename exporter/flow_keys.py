@@ -29,16 +29,19 @@ _FORWARD_BIT = np.uint64(1 << 41)
 
 def is_question(proto: I64, icmp_type: I64) -> Bool:
     """Tell which ICMP packets ask for an answer (echo, time stamp, information, mask)."""
-    return _QUESTION[(proto == ICMP6).astype(np.int64), icmp_type] & _is_icmp(proto)
+    found: Bool = _QUESTION[(proto == ICMP6).astype(np.int64), icmp_type] & _is_icmp(proto)
+    return found
 
 
 def is_answer(proto: I64, icmp_type: I64) -> Bool:
     """Tell which ICMP packets answer such a question."""
-    return (_ASKED[(proto == ICMP6).astype(np.int64), icmp_type] != icmp_type) & _is_icmp(proto)
+    found: Bool = (_ASKED[(proto == ICMP6).astype(np.int64), icmp_type] != icmp_type) & _is_icmp(proto)
+    return found
 
 
 def _is_icmp(proto: I64) -> Bool:
-    return (proto == ICMP) | (proto == ICMP6)
+    found: Bool = (proto == ICMP) | (proto == ICMP6)
+    return found
 
 
 def packet_keys(packets: Packets, seed: int) -> tuple[U64, Bool]:

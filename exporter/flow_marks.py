@@ -9,7 +9,14 @@ import numpy as np
 from exporter.chunks import I64, U8
 from exporter.flow_groups import NOT_RST, PLAIN_ACK, SYN_ACK
 from exporter.flow_state import (
-    ATTEMPT, DST_PACKETS, DST_PAYLOAD, ICMP_REFUSED, PAIRED, SRC_PACKETS, SRC_PAYLOAD, FlowState,
+    ATTEMPT,
+    DST_PACKETS,
+    DST_PAYLOAD,
+    ICMP_REFUSED,
+    PAIRED,
+    SRC_PACKETS,
+    SRC_PAYLOAD,
+    FlowState,
 )  # fmt: skip
 from exporter.packets import FIN, RST, SYN, TCP
 from exporter.settings import FlowSettings
@@ -39,7 +46,8 @@ def marks_now(state: FlowState, slots: I64) -> U8:
     opened = attempt | (tcp & (src & SYN != 0))
     marks = opened * FlowMark.OPENED | established * FlowMark.ESTABLISHED | refused * FlowMark.REFUSED
     marks |= closed * FlowMark.CLOSED | (said > 0).all(axis=1) * FlowMark.EXCHANGED
-    return marks.astype(np.uint8) & ~state.done[slots]
+    fresh: U8 = marks.astype(np.uint8) & ~state.done[slots]
+    return fresh
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,24 @@ import numpy.typing as npt
 
 from exporter.chunks import I64, U8
 from exporter.flow_state import (
-    BURSTS, DST_BYTES, DST_FIN, DST_PACKETS, DST_PAYLOAD, DST_RST, DST_SYNACK, GAP_SQUARES, GAP_SUM, KNOWN,
-    SRC_BYTES, SRC_FIN, SRC_PACKETS, SRC_PAYLOAD, SRC_RST, SRC_SYN, TOTALS, FlowState,
+    BURSTS,
+    DST_BYTES,
+    DST_FIN,
+    DST_PACKETS,
+    DST_PAYLOAD,
+    DST_RST,
+    DST_SYNACK,
+    GAP_SQUARES,
+    GAP_SUM,
+    KNOWN,
+    SRC_BYTES,
+    SRC_FIN,
+    SRC_PACKETS,
+    SRC_PAYLOAD,
+    SRC_RST,
+    SRC_SYN,
+    TOTALS,
+    FlowState,
 )  # fmt: skip
 from schemas.events import FlowMark
 

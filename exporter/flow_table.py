@@ -19,8 +19,24 @@ from exporter.flow_marks import cuts_due, marks_now
 from exporter.flow_origin import origins
 from exporter.flow_rows import RowBlock, join_rows, take_rows
 from exporter.flow_state import (
-    BURSTS, DST_BYTES, DST_FIN, DST_PACKETS, DST_PAYLOAD, DST_RST, DST_SYNACK, GAP_SQUARES, GAP_SUM, ICMP_REFUSED,
-    JOINED, SRC_BYTES, SRC_FIN, SRC_PACKETS, SRC_PAYLOAD, SRC_RST, SRC_SYN, FlowState,
+    BURSTS,
+    DST_BYTES,
+    DST_FIN,
+    DST_PACKETS,
+    DST_PAYLOAD,
+    DST_RST,
+    DST_SYNACK,
+    GAP_SQUARES,
+    GAP_SUM,
+    ICMP_REFUSED,
+    JOINED,
+    SRC_BYTES,
+    SRC_FIN,
+    SRC_PACKETS,
+    SRC_PAYLOAD,
+    SRC_RST,
+    SRC_SYN,
+    FlowState,
 )  # fmt: skip
 from exporter.gather import U64
 from exporter.packets import FIN, RST, Packets
@@ -97,7 +113,7 @@ class FlowTable:
     def _finish_reopened(self, slots: I64, cuts: I64) -> None:
         state = self._state
         marks = marks_now(state, slots)
-        marks |= FlowMark.CLOSED & ~state.done[slots]
+        marks |= np.uint8(FlowMark.CLOSED) & ~state.done[slots]
         silent = (marks == 0) & (state.delta[slots, :2].sum(axis=1) == 0)
         self._reopened.append(take_rows(state, slots[~silent], marks[~silent]))
         same = state.reopen_cut[slots] == cuts

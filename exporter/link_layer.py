@@ -8,8 +8,19 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.chunks import (
-    I64, LINK_COOKED, LINK_COOKED2, LINK_ETHERNET, LINK_IPV4, LINK_IPV6, LINK_LOOP, LINK_NULL, LINK_RAW,
-    LINK_RAW_BSD, LINK_RAW_OPENBSD, U8, PacketChunk,
+    I64,
+    LINK_COOKED,
+    LINK_COOKED2,
+    LINK_ETHERNET,
+    LINK_IPV4,
+    LINK_IPV6,
+    LINK_LOOP,
+    LINK_NULL,
+    LINK_RAW,
+    LINK_RAW_BSD,
+    LINK_RAW_OPENBSD,
+    U8,
+    PacketChunk,
 )  # fmt: skip
 from exporter.gather import U64, structs_at, u16_at, u64_at
 
@@ -129,4 +140,3 @@ def _strip_tags(buffer: U8, frames: Frames) -> None:
         found = np.where(protocol == 0x0021, ETHER_IPV4, np.where(protocol == 0x0057, ETHER_IPV6, 0))
         frames.ether_type[session] = found
         frames.network[session] = at + 8
-

@@ -93,7 +93,10 @@ def decode(chunk: PacketChunk) -> Decoded:
     wire_ends = chunk.offsets[rows] + chunk.wire[rows]
     net = read_networks(chunk.buffer, frames.network[rows], ends, wire_ends, is_v6[rows])
     packets, good = _transports(chunk, frames, rows, net, ends)
-    names = [f"link type {t} ({LINK_NAMES.get(t, 'unknown')}) cannot be read; its packets are left out" for t in sorted(unknown)]
+    names = [
+        f"link type {t} ({LINK_NAMES.get(t, 'unknown')}) cannot be read; its packets are left out"
+        for t in sorted(unknown)
+    ]
     other = len(chunk) - len(rows) - len(arp)
     return Decoded(packets, frames, arp, rows[~good], other, names)
 

@@ -61,8 +61,12 @@ class FlowSettings(BaseModel):
         8, description="times the same endpoints may open a new flow within one second; repeats after that "
         "count to the last one, so that a flood from one port cannot make a row per packet"
     )  # fmt: skip
-    report_packets: Annotated[int, Field(ge=1)] = Field(1000, description="packets gained that send a row at the next cut")
-    report_bytes: Annotated[int, Field(ge=1)] = Field(1_000_000, description="bytes gained that send a row at the next cut")
+    report_packets: Annotated[int, Field(ge=1)] = Field(
+        1000, description="packets gained that send a row at the next cut"
+    )
+    report_bytes: Annotated[int, Field(ge=1)] = Field(
+        1_000_000, description="bytes gained that send a row at the next cut"
+    )
     report_seconds: Seconds = Field(60, description="s after which a flow that gained anything is reported anyway")
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] = Field(
         0, description="of the flow hash; give each deployment its own so that collisions cannot be prepared"

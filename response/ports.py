@@ -53,9 +53,12 @@ class PortSet:
     def __bool__(self) -> bool:
         return bool(self.intervals)
 
-    def first(self) -> int:
-        """The smallest port; raises IndexError on the empty set."""
-        return self.intervals[0][0]
+    def example(self) -> int:
+        """The smallest port that people use, so 0 only where there is no other; raises IndexError if empty."""
+        low, high = self.intervals[0]
+        if low > 0 or (high == 0 and len(self.intervals) == 1):
+            return low
+        return 1 if high > 0 else self.intervals[1][0]
 
 
 ALL_PORTS = PortSet(((0, LAST_PORT),))

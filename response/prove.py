@@ -180,7 +180,7 @@ def _open_port(view: ClusterView, pair: AttackPair, reading: IpBlockReading) -> 
     allowed = pair_ports(view, span_of_address(pair.source), span_of_address(pair.destination), reading)
     for protocol in PROTOCOLS:
         if pair.protocol in (None, protocol) and allowed[protocol]:
-            return protocol, allowed[protocol].first()
+            return protocol, allowed[protocol].example()
     return pair.protocol or "TCP", 0
 
 

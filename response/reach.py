@@ -183,7 +183,7 @@ def _widening_of(
             gained = has[protocol] - had[protocol]
             if gained:
                 peer = f"{cell.pod} ({cell.span.address()})" if cell.pod else cell.span.address()
-                return Widening(key, direction, peer, protocol, gained.first())
+                return Widening(key, direction, peer, protocol, gained.example())
     return None
 
 

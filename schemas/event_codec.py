@@ -17,7 +17,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from schemas.addresses import UNSPECIFIED, pack, unpack
-from schemas.events import ADDRESS, KINDS, MAX_TEXT, WORD, EventHeader, arrow_schema
+from schemas.events import ADDRESS, KINDS, MAX_TEXT, WORD, Column, EventHeader, arrow_schema
 from schemas.framing import MAX_ROWS, DecodeError, json_object, pack_frame, unpack_frame
 
 MAGIC = b"SGE1"
@@ -124,7 +124,7 @@ def rows_to_batch(kind: str, rows: list[Any], cut: int) -> pa.RecordBatch:
     for column in columns:
         default = cut * 1_000_000_000 - 1 if column.unit == "ns since epoch" else _default(column.dtype, column.name)
         try:
-            values = [_json_value(column.dtype, row.get(column.name, default)) for row in rows]
+            values = [_json_value(column, row.get(column.name, default)) for row in rows]
             arrays.append(pa.array(values, type=column.dtype.value_type).dictionary_encode().cast(column.dtype)
                           if pa.types.is_dictionary(column.dtype) else pa.array(values, type=column.dtype))  # fmt: skip
         except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
@@ -133,16 +133,20 @@ def rows_to_batch(kind: str, rows: list[Any], cut: int) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(kind))
 
 
-def _json_value(dtype: pa.DataType, value: Any) -> Any:
-    if dtype == ADDRESS:
-        return value if isinstance(value, bytes) else pack(value)
-    if dtype == WORD:
-        if not isinstance(value, str) or len(value) > MAX_TEXT:
-            problem = f"must be text of at most {MAX_TEXT} characters"
-            raise ValueError(problem)
-        return value
-    if pa.types.is_boolean(dtype) != isinstance(value, bool):
-        problem = f"{value!r} is not {dtype}"
+def _json_value(column: Column, value: Any) -> Any:
+    dtype = column.dtype
+    if dtype == ADDRESS and isinstance(value, str):
+        return pack(value)
+    if dtype == WORD and isinstance(value, str) and len(value) > MAX_TEXT:
+        problem = f"must be text of at most {MAX_TEXT} characters"
+        raise ValueError(problem)
+    wanted = bool if pa.types.is_boolean(dtype) else bytes if dtype == ADDRESS else str if dtype == WORD else int
+    # By exact type: Arrow would take true for 1, cut off fractions and let nulls pass.
+    if type(value) is not wanted:
+        problem = f"{str(value)[:40]!r} is not {'an address in text' if dtype == ADDRESS else column.dtype}"
+        raise ValueError(problem)
+    if wanted is int and value < (-1 if column.absent == "-1" else 0):
+        problem = f"{value} is negative"
         raise ValueError(problem)
     return value
 

@@ -275,6 +275,8 @@ _SCHEMAS = {
 }
 
 Name = Annotated[str, Field(min_length=1, max_length=253)]
+# So bounded that sums over many messages fit 64 bits.
+Count = Annotated[int, Field(ge=0, le=1 << 48)]
 
 
 class EventHeader(BaseModel):
@@ -291,16 +293,18 @@ class EventHeader(BaseModel):
     node: Name = Field(description="node whose second this is")
     exporter: Name = Field(description="exporter's name, unique on its node")
     boot: Annotated[str, Field(min_length=1, max_length=64)] = Field(description="new at each exporter start")
-    sequence: Annotated[int, Field(ge=0)] = Field(description="counts this boot's messages from 0")
+    sequence: Count = Field(description="counts this boot's messages from 0")
     cut: Annotated[int, Field(ge=0, le=1 << 34)] = Field(description="end of the second, s since epoch (UTC)")
     part: Annotated[int, Field(ge=0, lt=4096)] = Field(0, description="part of the second, from 0")
     parts: Annotated[int, Field(ge=1, le=4096)] = Field(1, description="parts that the second was split into")
     source: Name = Field(description="where rows come from: capture, packets, conntrack, ...")
-    capabilities: Annotated[int, Field(ge=0)] = Field(description="Capability bits of the source")
+    capabilities: Count = Field(description="Capability bits of the source")
     clock: Literal["live", "capture"] = Field("live", description="capture: exempt from skew and silence rules")
-    sampling: Annotated[int, Field(ge=1)] = Field(1, description="one packet in N was seen")
-    sent_at: Annotated[int, Field(ge=0)] = Field(0, description="send time, ns since epoch; 0: not live")
-    lost_packets: Annotated[int, Field(ge=0)] = Field(0, description="dropped before parsing since the last message")
-    lost_rows: Annotated[int, Field(ge=0)] = Field(0, description="rows shed by the exporter since the last message")
-    malformed: Annotated[int, Field(ge=0)] = Field(0, description="packets or messages that could not be parsed")
+    sampling: Annotated[int, Field(ge=1, le=1 << 32)] = Field(1, description="one packet in N was seen")
+    sent_at: Annotated[int, Field(ge=0, le=(1 << 63) - 1)] = Field(
+        0, description="send time, ns since epoch; 0: not live"
+    )
+    lost_packets: Count = Field(0, description="dropped before parsing since the last message")
+    lost_rows: Count = Field(0, description="rows shed by the exporter since the last message")
+    malformed: Count = Field(0, description="packets or messages that could not be parsed")
     final: bool = Field(False, description="the exporter ends here on purpose")

@@ -13,8 +13,11 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 MAX_ROWS = 65_536
+# 512 characters of four bytes each.
+MAX_TEXT_BYTES = 2048
 _MAX_HEADER = 64 << 10
 _LENGTH = struct.Struct("<I")
 
@@ -104,7 +107,7 @@ def _batch(name: str, span: Any, body: pa.Buffer, schemas: Mapping[str, pa.Schem
             batch = reader.read_next_batch()
         batch.validate(full=False)
         _check_values(name, batch)
-    except (pa.ArrowException, StopIteration, OSError) as error:
+    except (pa.ArrowException, StopIteration, OSError, UnicodeDecodeError) as error:
         problem = f"batches.{name} is not an Arrow stream: {str(error)[:200]}"
         raise DecodeError(problem) from None
     if batch.num_rows > MAX_ROWS:
@@ -125,15 +128,33 @@ def _check_columns(name: str, found: pa.Schema, wanted: pa.Schema) -> None:
 
 
 def _check_values(name: str, batch: pa.RecordBatch) -> None:
-    """Refuse nulls and dictionary indices that point outside, which would read foreign memory."""
+    """Refuse nulls, and offsets or dictionary indices that point outside, which would read foreign memory."""
     for column_name, column in zip(batch.schema.names, batch.columns, strict=True):
         if column.null_count:
             problem = f"batches.{name}.{column_name} holds nulls"
             raise DecodeError(problem)
-        if not (isinstance(column, pa.DictionaryArray) and len(column)):
+        if not len(column):
             continue
-        indices = column.indices.to_numpy()
-        if indices.min() < 0 or indices.max() >= len(column.dictionary) or column.dictionary.null_count:
-            problem = f"batches.{name}.{column_name} points outside its dictionary"
-            raise DecodeError(problem)
-        column.dictionary.validate(full=True)
+        if pa.types.is_string(column.type):
+            _check_text(f"batches.{name}.{column_name}", column)
+        elif isinstance(column, pa.DictionaryArray):
+            _check_dictionary(f"batches.{name}.{column_name}", column)
+
+
+def _check_dictionary(where: str, column: pa.DictionaryArray) -> None:
+    indices = column.indices.to_numpy()
+    words = column.dictionary
+    if indices.min() < 0 or indices.max() >= len(words) or words.null_count:
+        problem = f"{where} points outside its dictionary"
+        raise DecodeError(problem)
+    if pa.types.is_string(words.type):
+        _check_text(where, words)
+    else:
+        words.validate(full=True)
+
+
+def _check_text(where: str, column: pa.StringArray) -> None:
+    column.validate(full=True)
+    if column.nbytes > MAX_TEXT_BYTES and pc.max(pc.binary_length(column)).as_py() > MAX_TEXT_BYTES:
+        problem = f"{where} holds text of more than {MAX_TEXT_BYTES} bytes"
+        raise DecodeError(problem)

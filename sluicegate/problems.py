@@ -25,6 +25,7 @@ _KNOWN: tuple[tuple[str, str, int], ...] = (
     ("response.networkpolicy", "PolicyError", BAD_INPUT),
     ("stream.connection", "ConnectionProblem", UNREACHABLE),
     ("stream.topics_admin", "TopicMismatch", BAD_INPUT),
+    ("exporter.delivery", "DeliveryError", UNREACHABLE),
     ("sluicegate.local_broker", "BrokerError", UNREACHABLE),
 )
 # A file that is not a kubeconfig is bad input; an API server that says no is a cluster out of reach.

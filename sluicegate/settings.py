@@ -18,6 +18,7 @@ from alerts.settings import AlertSettings
 from detectors.settings import EngineSettings
 from exporter.settings import ExporterSettings
 from response.settings import ResponseSettings
+from sluicegate.detector_settings import DetectorSettings
 from sluicegate.problems import CommandProblem
 from sluicegate.settings_file import read_settings_file
 from sluicegate.terminal import shortened
@@ -37,6 +38,7 @@ class Settings(BaseSettings):
     exporter: ExporterSettings = Field(ExporterSettings(), description="capture files to event messages")
     stream: StreamSettings = Field(StreamSettings(), description="broker, topics, worker, health")
     engine: EngineSettings = Field(EngineSettings(), description="what all detectors share")
+    detectors: DetectorSettings = Field(DetectorSettings(), description="limits of each built-in detector")
     alerts: AlertSettings = Field(AlertSettings(), description="episodes and incidents")
     response: ResponseSettings = Field(ResponseSettings(), description="what responses must keep working")
 

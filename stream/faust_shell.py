@@ -30,6 +30,18 @@ class _App(faust.App):  # type: ignore[misc]  # Faust publishes no types here
     def _create_directories(self) -> None:
         """No data folder: there are no tables, and a container's file system is read-only."""
 
+    def _new_consumer(self) -> Any:
+        consumer = super()._new_consumer()
+        # Faust pauses a partition when the agent's queue fills and, once all are paused, sleeps a whole second;
+        # measured: 140 messages/s instead of 700. Without the pause a full queue simply blocks the reader, which
+        # is what one agent per application needs.
+        consumer.on_buffer_full = _leave_running
+        return consumer
+
+
+def _leave_running(_partition: TP) -> None:
+    """Instead of pausing a partition."""
+
 
 def group_name(prefix: str, agent: str) -> str:
     """The consumer group of an agent."""

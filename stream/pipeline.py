@@ -22,7 +22,8 @@ from detectors.correlate import CorrelateEngine
 from detectors.detect import DetectEngine
 from detectors.hashing import hash_text
 from detectors.registry import build_detectors
-from detectors.rule_file import Rule, rule_detectors
+from detectors.rule_detector import rule_detectors
+from detectors.rule_file import Rule
 from detectors.settings import EngineSettings
 from detectors.snapshot import decode_state, encode_state
 from response.decide import decide

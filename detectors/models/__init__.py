@@ -1,1 +1,1 @@
-"""Learning detectors, one file each."""
+"""Learned detectors: one module per model, found by its name."""

@@ -71,7 +71,7 @@ def _walk(
     while True:
         room = len(rest) + size
         block = np.empty(room + PADDING, np.uint8)
-        view = memoryview(block)
+        view = block.data
         view[: len(rest)] = rest
         target = view[len(rest) : room]
         count = source.fill(target) if source.whole else source.read_into(target)

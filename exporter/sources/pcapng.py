@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from exporter.chunks import I64, LINK_ETHERNET, Interface, PacketChunk
+from exporter.chunks import I32, I64, LINK_ETHERNET, Interface, PacketChunk
 from exporter.gather import U64, structs_at
+from exporter.network_layer import Bool
 from exporter.sources.pcap import Walk
 
 _SECTION = 0x0A0D0D0A
@@ -179,7 +180,7 @@ class PcapngParser:
         )  # fmt: skip
         return chunk, "" if stop == len(good) else "a packet block names no interface or more bytes than it has"
 
-    def _times(self, stamps: U64, interfaces: np.ndarray[tuple[int], np.dtype[np.int32]], simple: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> I64:
+    def _times(self, stamps: U64, interfaces: I32, simple: Bool) -> I64:
         times = np.zeros(len(stamps), dtype=np.int64)
         for number in np.unique(interfaces):
             mine = interfaces == number
@@ -225,4 +226,5 @@ def _nanoseconds(stamps: U64, clock: _Clock) -> I64:
         seconds, rest = stamps // np.uint64(unit), stamps % np.uint64(unit)
         fraction = rest * np.uint64(10 ** (9 - power)) if power <= 9 else rest // np.uint64(10 ** (min(power, 19) - 9))
     whole = np.minimum(seconds, np.uint64(1 << 33)).astype(np.int64) + clock.offset
-    return np.clip(whole, 0, 1 << 33) * 1_000_000_000 + fraction.astype(np.int64)
+    times: I64 = np.clip(whole, 0, 1 << 33) * 1_000_000_000 + fraction.astype(np.int64)
+    return times

@@ -155,8 +155,3 @@ def test_nothing_is_left_for_later_in_the_code() -> None:
 def test_files_stay_readable() -> None:
     lengths = {path: text.count("\n") for path, text in _texts() if path.endswith(".py")}
     assert {path: lines for path, lines in lengths.items() if lines > LONGEST_FILE} == {}
-
-
-def test_settings_examples_are_safe_to_load() -> None:
-    suspicious = [path for path, text in _texts() if path.endswith((".yaml", ".yml")) and "!!python" in text]
-    assert suspicious == []

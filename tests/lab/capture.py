@@ -18,6 +18,10 @@ from tests.lab.lab import Lab, wait_for
 from tests.lab.pcapng import Packet, read
 
 
+class PacketsLostError(RuntimeError):
+    """dumpcap was too slow for a moment; record again."""
+
+
 class Capture:
     """A running dumpcap writing `path`; use as a context manager. `interfaces` is the order in the file.
 
@@ -83,6 +87,7 @@ class Capture:
 
     def _refuse_losses(self) -> None:
         text = self._log.read_text()
-        lost = [m for m in re.findall(r"interface '(\S+)': \d+/(\d+)", text) if m[1] != "0"]
-        if lost or "Packets received" not in text:
-            raise RuntimeError(f"lab: dumpcap lost packets, record again on a quieter machine: {lost or text}")
+        told = re.findall(r"interface '(\S+)': \d+/(\d+) (\([^)]*\))", text)
+        lost = [f"{name} {detail}" for name, count, detail in told if count != "0"]
+        if lost or len(told) != len(self.interfaces):
+            raise PacketsLostError(f"lab: dumpcap lost packets: {', '.join(lost) or text}")

@@ -15,6 +15,7 @@ import json
 import math
 import pkgutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -25,7 +26,7 @@ from types import FrameType
 from typing import Any
 
 from tests.lab import inventory, pods, scenarios
-from tests.lab.capture import Capture
+from tests.lab.capture import Capture, PacketsLostError
 from tests.lab.frames import Ends, ends, kept_bytes
 from tests.lab.lab import ROOT, Lab, missing
 from tests.lab.pcapng import Packet, write
@@ -34,6 +35,7 @@ from tests.lab.stage import Case, Expectation, Stage
 CASES_DIR = ROOT / "tests" / "cases"
 CAPTURE_NAME = "capture.pcapng.gz"
 MAX_CAPTURE_BYTES = 2_000_000
+ATTEMPTS = 3
 TAIL_SECONDS = 1.5  # last answers and RSTs are part of a recording
 SLACK_SECONDS = 0.05
 
@@ -133,6 +135,20 @@ def record(case: Case, into: Path) -> str:
     return f"{case.path}: {len(packets):,} packets, {len(content) / 1000:,.0f} kB"
 
 
+def _recorded(case: Case, into: Path) -> bool:
+    """Record one case, again when packets were lost on a busy machine; one that fails leaves the others alone."""
+    for _ in range(ATTEMPTS):
+        try:
+            print(record(case, into), flush=True)
+            return True
+        except PacketsLostError as error:
+            print(f"{case.path}: {error}; again", file=sys.stderr, flush=True)
+        except (RuntimeError, TimeoutError, subprocess.SubprocessError) as error:
+            print(f"{case.path}: {error}", file=sys.stderr, flush=True)
+            return False
+    return False
+
+
 def _stop(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)  # lets every `with` clean up
 
@@ -154,9 +170,10 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"record: {reason}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, _stop)
-    for case in chosen:
-        print(record(case, options.into), flush=True)
-    return 0 if chosen else 1
+    failed = [case.path for case in chosen if not _recorded(case, options.into)]
+    if failed:
+        print(f"record: not recorded: {' '.join(failed)}", file=sys.stderr)
+    return 1 if failed or not chosen else 0
 
 
 if __name__ == "__main__":

@@ -146,8 +146,8 @@ class CountingDecide:
         return [
             ResponseDecision(
                 id=f"r-{alert.id}", alert_id=alert.id, alert_revision=alert.revision, cluster="c", detector="d",
-                kind="k", severity="low", confidence=1, category="other", mode="dry-run", actions=(), attackers=(), victims=(),
-                spoofable=False, decided_tick=alert.tick, deadline_s=1, ttl_s=60, reason="test",
+                kind="k", severity="low", confidence=1, category="other", mode="dry-run",
+                actions=(), attackers=(), victims=(), spoofable=False, decided_tick=alert.tick, deadline_s=1, ttl_s=60, reason="test",
             )
         ]  # fmt: skip
 
@@ -161,8 +161,8 @@ class CountingDecide:
 def make_alert(node: str, revision: int, explanation: str, tick: int) -> Alert:
     return Alert(
         id=node, revision=revision, status="open", cluster="c", node=node, detector="counting", kind="counting",
-        title="t", severity="low", confidence=1, subject=node, started_at="", detected_at="", ended_at="", tick=tick, attackers=(),
-        victims=(), techniques=(), evidence=(), explanation=explanation, spoofable=False, data_quality=DataQuality(),
+        title="t", severity="low", confidence=1, subject=node, started_at="", detected_at="", ended_at="", tick=tick,
+        attackers=(), victims=(), techniques=(), evidence=(), explanation=explanation, spoofable=False, data_quality=DataQuality(),
         occurrences=1,
     )  # fmt: skip
 

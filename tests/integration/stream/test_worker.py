@@ -53,11 +53,7 @@ async def assert_exactly(topics: Topics, messages: int) -> None:
 
 
 async def ended(process: subprocess.Popen[bytes], within: float = 40) -> int:
-    deadline = asyncio.get_running_loop().time() + within
-    while process.poll() is None and asyncio.get_running_loop().time() < deadline:
-        await asyncio.sleep(0.05)
-    assert process.returncode is not None, "the worker did not stop in time"
-    return process.returncode
+    return await asyncio.to_thread(process.wait, within)
 
 
 async def test_nothing_is_lost_or_doubled_across_sigterm(topics: Topics, workers: WorkerProcesses) -> None:

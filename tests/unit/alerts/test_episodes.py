@@ -26,7 +26,7 @@ def test_an_episode_opens_lasts_and_closes_after_quiet() -> None:
     closed = book.observe(190, [])
     assert said(closed) == [(190, 2, "closed")]
     assert (closed[0].detected_at, closed[0].ended_at) == ("1970-01-01T00:01:40.000Z", "1970-01-01T00:02:10.000Z")
-    assert (closed[0].id, closed[0].occurrences, len(book)) == (opened[0].id, 2, 0)
+    assert (closed[0].id, closed[0].occurrences, book.open_count) == (opened[0].id, 2, 0)
 
 
 def test_a_finding_at_the_last_quiet_tick_continues_and_one_after_it_begins_anew() -> None:
@@ -191,7 +191,7 @@ def test_too_many_episodes_are_shed_counted_and_alerted() -> None:
     assert overflow.explanation == "4 findings opened no alert because 6 alerts are open already."
     grave = book.observe(101, [finding(subject=f"g{i}", severity="critical") for i in range(3)])
     assert [a.detector for a in grave] == ["port_scan", "port_scan"]
-    assert (len(book), book.counts.shed) == (9, 5)
+    assert (book.open_count, book.counts.shed) == (9, 5)
     assert book.observe(102, [finding(subject="s0")]) == []
     assert book.counts.shed == 5
 

@@ -27,7 +27,10 @@ def test_without_identity_or_doubt_the_summary_stands_alone() -> None:
 
 
 def test_without_a_summary_the_evidence_speaks() -> None:
-    evidence = (Evidence(name="distinct_ports", value=1204, limit=10, unit="ports", window=300), Evidence(name="x", value=0.123456))
+    evidence = (
+        Evidence(name="distinct_ports", value=1204, limit=10, unit="ports", window=300),
+        Evidence(name="x", value=0.123456),
+    )
     assert explanation("", [], [NODE], evidence, DataQuality(), False) == (
         "Against node n1 (192.0.2.7): distinct ports 1,204 ports in 300 s (limit 10); x 0.123."
     )
@@ -36,7 +39,14 @@ def test_without_a_summary_the_evidence_speaks() -> None:
 
 def test_nothing_a_terminal_acts_on_survives() -> None:
     hostile = "a\x1b[2Jb\r\nc\x85d\u202ee\u2028f\U000e0041g"
-    text = explanation(hostile, [Endpoint(ip="", mac="x\x07", pod="p\x00", identity="known")], [], (), DataQuality(notes=("\t",)), False)
+    text = explanation(
+        hostile,
+        [Endpoint(ip="", mac="x\x07", pod="p\x00", identity="known")],
+        [],
+        (),
+        DataQuality(notes=("\t",)),
+        False,
+    )
     assert text.isprintable()
     assert "a\\x1b[2Jb\\x0d\\x0ac\\x85d\\u202ee\\u2028f\\U000e0041g" in text
 
@@ -68,7 +78,8 @@ def test_durations(seconds: int, text: str) -> None:
 
 
 def test_names() -> None:
-    assert [name(e) for e in (POD, SERVICE, NODE, OUTSIDE, Endpoint(ip="", mac="02:00:00:00:00:01"), Endpoint(ip=""))] == [
+    nameless = (Endpoint(ip="", mac="02:00:00:00:00:01"), Endpoint(ip=""))
+    assert [name(e) for e in (POD, SERVICE, NODE, OUTSIDE, *nameless)] == [
         "shop/web-1", "kube-system/dns", "node n1", "198.51.100.3", "02:00:00:00:00:01", "unknown",
     ]  # fmt: skip
     assert [title(OUTSIDE), title(NODE)] == ["198.51.100.3", "node n1 (192.0.2.7)"]

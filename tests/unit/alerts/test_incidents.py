@@ -38,7 +38,7 @@ def test_a_shared_attacker_or_victim_or_both_sides_in_turn_join() -> None:
     other = alert("a4", 300, attacker="10.9.9.9", victim="10.9.9.8")
     out = told(book, [scan, guess, beyond, other, mark(300)])
     assert len({i.id for i in out}) == 2
-    last = [i for i in out if i.alerts_total == 3][0]
+    last = next(i for i in out if i.alerts_total == 3)
     assert (last.revision, last.severity, last.techniques) == (3, "high", ("T1046", "T1110"))
     assert last.attackers == ("10.0.0.1", "10.0.0.3")
     assert last.victims == ("10.0.0.2", "10.0.0.3", "10.0.0.4")
@@ -56,15 +56,24 @@ def test_clusters_do_not_mix() -> None:
 
 def test_an_incident_closes_a_window_after_its_last_alert_has_ended() -> None:
     book = IncidentBook()
-    records = [alert(tick=100), alert(tick=3000, revision=2, status="closed"), mark(3599), mark(3600)]
+    records: list[AlertRecord] = [
+        alert(tick=100),
+        alert(tick=3000, revision=2, status="closed"),
+        mark(3599),
+        mark(3600),
+    ]
     assert said(told(book, records)) == [(100, 1, "open", 1), (3600, 2, "closed", 1)]
-    assert len(book) == 0
+    assert book.open_count == 0
     again = told(book, [alert("a2", tick=3601), mark(3601)])
     assert said(again) == [(3601, 1, "open", 1)]
 
 
 def test_an_alert_at_the_last_tick_of_the_window_still_joins() -> None:
-    records = [alert(tick=100, status="closed"), alert("a2", tick=700), alert("a3", tick=701, victim="10.1.1.1", attacker=None)]
+    records = [
+        alert(tick=100, status="closed"),
+        alert("a2", tick=700),
+        alert("a3", tick=701, victim="10.1.1.1", attacker=None),
+    ]
     assert said(told(IncidentBook(), [*records, mark(701)])) == [
         (100, 1, "open", 1), (700, 2, "open", 2), (701, 1, "open", 1),
     ]  # fmt: skip
@@ -98,7 +107,7 @@ def test_an_alert_that_links_two_incidents_makes_them_one() -> None:
     assert (closed.id, closed.status, closed.revision) == (second.id, "closed", 2)
     assert closed.summary.endswith(f"It goes on as incident {first.id}.")
     assert (home.id, home.status, home.revision, home.alerts_total, home.severity) == (first.id, "open", 2, 3, "high")
-    assert (len(book), book.counts.merged) == (1, 1)
+    assert (book.open_count, book.counts.merged) == (1, 1)
     assert [i.alerts_total for i in told(book, [alert("a4", 103, attacker="10.0.0.4", victim=None), mark(103)])] == [4]
     ends = told(book, [mark(50_000)])
     assert said(ends) == [(7303, 4, "closed", 4)]
@@ -127,7 +136,7 @@ def test_an_alert_about_no_endpoint_stands_for_its_subject() -> None:
 
 def test_repeats_change_nothing_wherever_they_come() -> None:
     book = IncidentBook()
-    records = [alert(), alert(), mark(100), alert("a2", 105), mark(110)]
+    records: list[AlertRecord] = [alert(), alert(), mark(100), alert("a2", 105), mark(110)]
     assert said(told(book, records)) == [(100, 1, "open", 1), (105, 2, "open", 2)]
     assert told(book, [alert(), mark(100), alert("a2", 105), mark(110)]) == []
     assert (book.counts.repeats, book.counts.late) == (3, 0)
@@ -155,7 +164,7 @@ def test_open_incidents_are_bounded_the_quietest_closes_early() -> None:
     evicted = [i for i in out if i.status == "closed"]
     assert [(i.tick, i.attackers) for i in evicted] == [(102, ("10.0.0.0",))]
     assert evicted[0].summary.endswith("Closed early: too many incidents are open.")
-    assert (len(book), book.counts.evicted) == (2, 1)
+    assert (book.open_count, book.counts.evicted) == (2, 1)
 
 
 def test_a_large_incident_counts_all_and_lists_some() -> None:
@@ -174,7 +183,7 @@ def test_strange_senders_are_bounded() -> None:
 
 def test_ids_differ_when_the_same_alert_opens_twice() -> None:
     book = IncidentBook()
-    records = [alert(tick=100), mark(8000), alert(tick=9000, revision=2), mark(9000)]
+    records: list[AlertRecord] = [alert(tick=100), mark(8000), alert(tick=9000, revision=2), mark(9000)]
     first, closed, second = told(book, records)
     assert first.id == closed.id != second.id
 

@@ -186,7 +186,7 @@ def test_an_allow_all_except_policy_that_would_open_a_pod_is_refused_with_the_co
     (only,) = attempts(asked, view)
     assert only.refusal is not None
     assert only.refusal.reason == "widens"
-    assert only.refusal.message == "shop/web-b would newly be allowed TCP/0 from 0.0.0.0"
+    assert only.refusal.message == "shop/web-b would newly be allowed TCP/1 from 0.0.0.0"
 
 
 def test_what_is_blocked_already_is_said_so() -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 from hypothesis import given, settings
@@ -79,7 +79,7 @@ def test_cells_cover_the_space_once_and_respect_every_edge(pairs: list[tuple[int
     spans = [Span(4, min(pair), max(pair)) for pair in pairs]
     cells = [cell for cell in cut_space(spans) if cell.family == 4]
     assert (cells[0].low, cells[-1].high) == (0, 2**32 - 1)
-    assert all(one.high + 1 == other.low for one, other in zip(cells, cells[1:], strict=False))
+    assert all(one.high + 1 == other.low for one, other in pairwise(cells))
     for span, cell in product(spans, cells):
         assert span.covers(cell) or cell.high < span.low or span.high < cell.low
 

@@ -1,0 +1,44 @@
+"""``sluicegate worker``: the detecting agents on the broker."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sluicegate.invocation import invocation
+
+
+class LogLevel(StrEnum):
+    """Least severe log lines written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def worker(
+    context: typer.Context,
+    rules: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Rules (YAML); may be repeated.")] = None,
+    policy: Annotated[Path | None, typer.Option(metavar="FILE", help="Decision policy (YAML).")] = None,
+    log_level: Annotated[LogLevel, typer.Option(help="Least severe log lines written.")] = LogLevel.INFO,
+) -> None:
+    """Run the agents detect, correlate, incidents and decide until SIGTERM.
+
+    Several workers share the partitions; all must have the same settings, rules and policy. Logs are JSON
+    lines on standard error; health and metrics are served on stream.health.port.
+    """
+    from sluicegate.composition import parts
+    from stream.structured_logs import configure_logs
+    from stream.worker import StageFactories, run
+
+    settings = invocation(context).settings
+    built = parts(settings, rules=rules or [], policy=policy)
+    configure_logs(log_level.value)
+    stages = StageFactories(
+        built.detect, built.correlate, built.incidents, built.decide, identity=built.identities.add
+    )  # fmt: skip
+    raise typer.Exit(run(settings.stream, stages))

@@ -1,0 +1,131 @@
+"""Files that commands read: captures, event files, inventories."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporter.chunks import CaptureReport
+from exporter.settings import ExporterSettings
+from exporter.sources.capture import read_messages
+from schemas.event_codec import FILE_MAGIC, EventDecodeError, EventMessage, read_file
+from schemas.inventory import InventoryObject
+from schemas.word import WordError
+from sluicegate.problems import CommandProblem
+
+if TYPE_CHECKING:
+    from schemas.identity import IdentityTable
+
+STANDARD_INPUT = "-"
+# One object is a few hundred bytes; a million of them is far above the largest cluster.
+_MAX_LINE = 64 << 10
+_MAX_OBJECTS = 1_000_000
+
+
+def is_event_file(path: str) -> bool:
+    """Tell whether a file begins like a file of event messages; standard input is taken for a capture."""
+    if path == STANDARD_INPUT:
+        return False
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        message = f"{path}: cannot be read: {error.strerror}"
+        raise CommandProblem(message) from None
+    return start == FILE_MAGIC or start[:1] == b"{"
+
+
+def read_any(
+    path: str, node: str, cluster: str, settings: ExporterSettings, report: CaptureReport
+) -> Iterator[EventMessage]:
+    """Read a capture, or a file of event messages, which keeps its own node names.
+
+    A damaged end is noted in the report; what came before it has been given.
+
+    Raises:
+        CaptureError: it is neither.
+        CommandProblem: it cannot be read, or no message of an event file is whole.
+    """
+    if is_event_file(path):
+        return _read_events(path, report)
+    return read_messages(path, node, cluster, settings, report)
+
+
+def _read_events(path: str, report: CaptureReport) -> Iterator[EventMessage]:
+    report.name = path
+    read = 0
+    with Path(path).open("rb") as file:
+        try:
+            for message in read_file(file):
+                read += 1
+                yield message
+        except EventDecodeError as error:
+            if not read:
+                message_text = f"{path}: {error}"
+                raise CommandProblem(message_text) from None
+            report.note(f"damaged, what follows was left out: {error}")
+
+
+def in_cut_order(sources: Sequence[Iterator[EventMessage]]) -> Iterator[EventMessage]:
+    """Merge several nodes' messages by cut; equal cuts keep the order of the sources.
+
+    Every source's first message, its heartbeat, comes before all others: whoever waits for the slowest
+    node then knows of all of them.
+    """
+    firsts = [(source, message) for source in sources if (message := next(source, None)) is not None]
+    yield from (message for _, message in firsts)
+    yield from heapq.merge(*(source for source, _ in firsts), key=lambda message: message.header.cut)
+
+
+def read_inventory(path: Path) -> list[InventoryObject]:
+    """Read objects, one JSON object a line; empty lines are passed over.
+
+    Raises:
+        CommandProblem: it cannot be read, or a line is no object; names the line.
+    """
+    objects: list[InventoryObject] = []
+    try:
+        with path.open("rb") as file:
+            number = 0
+            while line := file.readline(_MAX_LINE + 1):
+                number += 1
+                if line.strip():
+                    objects.append(_object(line, path, number))
+                if len(objects) > _MAX_OBJECTS:
+                    message = f"{path}: more than {_MAX_OBJECTS} objects"
+                    raise CommandProblem(message)
+    except OSError as error:
+        message = f"{path}: cannot read the inventory: {error.strerror}"
+        raise CommandProblem(message) from None
+    return objects
+
+
+def _object(line: bytes, path: Path, number: int) -> InventoryObject:
+    if len(line) > _MAX_LINE:
+        message = f"{path}:{number}: longer than {_MAX_LINE} bytes, no inventory object"
+        raise CommandProblem(message)
+    try:
+        return InventoryObject.decode(line)
+    except WordError as error:
+        message = f"{path}:{number}: {error}"
+        raise CommandProblem(message) from None
+
+
+def identities_of(path: Path | None, objects: Sequence[InventoryObject]) -> IdentityTable:
+    """Return the table of who had which address.
+
+    Raises:
+        CommandProblem: an object holds an address that is none.
+    """
+    from schemas.identity import IdentityTable
+
+    table = IdentityTable()
+    for item in objects:
+        try:
+            table.add(item)
+        except ValueError as error:
+            message = f"{path or 'inventory'}: {item.kind} {item.name}: {error}"
+            raise CommandProblem(message) from None
+    return table

@@ -1,0 +1,97 @@
+"""What would be done about a decision, planned and proven without a cluster at hand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from response.cluster import ClusterView
+from response.gateway import ClusterError, Managed
+from response.inventory_view import view_of_inventory
+from response.networkpolicy import NetworkPolicy
+from response.prove import Proof
+from response.render import manifests_yaml, proof_table
+from response.responder import Responder
+from response.settings import ResponseSettings
+from schemas.action import Action
+from schemas.inventory import InventoryObject
+from schemas.response import ResponseDecision
+from sluicegate.alert_view import wrapped
+from sluicegate.terminal import cell, escape
+
+
+class InventoryGateway:
+    """A cluster as its inventory describes it; it can be read, and refuses every change."""
+
+    def __init__(self, policies: Sequence[NetworkPolicy] = ()) -> None:
+        self._objects: dict[tuple[str, int], InventoryObject] = {}
+        self._policies = tuple(policies)
+
+    def add(self, item: InventoryObject) -> None:
+        """Take in one object; a later statement about it replaces an earlier one."""
+        self._objects[(item.uid, item.valid_from)] = item
+
+    def view(self) -> ClusterView:
+        """The cluster as last described."""
+        latest = max((item.valid_from for item in self._objects.values()), default=0)
+        return view_of_inventory(self._objects.values(), self._policies, latest)
+
+    def apply(self, manifest: Mapping[str, Any]) -> None:
+        """Refuse: there is nothing to apply it to."""
+        raise _nothing_to_change()
+
+    def undo(self, step: Mapping[str, Any]) -> None:
+        """Refuse likewise."""
+        raise _nothing_to_change()
+
+    def managed(self) -> tuple[Managed, ...]:
+        """Nothing was ever applied."""
+        return ()
+
+
+def _nothing_to_change() -> ClusterError:
+    message = "no cluster is configured, only its inventory: give --kubeconfig to apply policies"
+    return ClusterError(message, "no_cluster")
+
+
+class Proposals:
+    """Plans and proves decisions against an inventory; nothing is applied, whatever their mode."""
+
+    def __init__(self, settings: ResponseSettings, cluster: str, objects: Sequence[InventoryObject]) -> None:
+        gateway = InventoryGateway()
+        for item in objects:
+            gateway.add(item)
+        self._responder = Responder(gateway, settings, cluster)
+
+    def about(self, decision: ResponseDecision) -> tuple[Action, ...]:
+        """Return what was proposed or refused, in the order of the ladder."""
+        harmless = decision if decision.mode == "observe" else decision.model_copy(update={"mode": "dry-run"})
+        return self._responder.respond(harmless, time.time())  # noqa: TID251 - the time of the step, not of events
+
+
+def print_proposals(out: Console, decision: ResponseDecision, actions: Sequence[Action]) -> None:
+    """Print a decision and what came of it."""
+    out.print(cell(f"Response to {decision.kind}: {decision.category}, {decision.mode}", "bold"))
+    for action in actions:
+        print_action(out, action)
+
+
+def print_action(out: Console, action: Action) -> None:
+    """Print one step: the policy with its proof, or the reason why there is none."""
+    name = f"{action.action} " if action.action else ""
+    for line in wrapped(f"{name}{action.outcome} for {action.target}: {action.reason}: {action.message}", "  "):
+        out.print(Text(line, style="green" if action.outcome in ("proposed", "applied") else "yellow"))
+    if action.manifests:
+        _print_lines(out, manifests_yaml(action.manifests))
+    if action.proof is not None:
+        out.print(cell("    proof"))
+        _print_lines(out, proof_table(Proof.model_validate(action.proof)))
+
+
+def _print_lines(out: Console, text: str) -> None:
+    for line in text.splitlines():
+        out.print(Text(f"    {escape(line)}"), soft_wrap=False)

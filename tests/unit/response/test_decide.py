@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from response.decide import decide
+from response.policyfile import DEFAULT_POLICY_FILE, DecisionPolicy, PolicyFileError, load_policy, parse_policy
+from schemas.alert import Alert
+from schemas.finding import DataQuality, Endpoint
+
+ATTACKER = Endpoint(ip="10.0.0.10", pod="web-a", namespace="shop", identity="known")
+VICTIM = Endpoint(ip="203.0.113.9", port=443, protocol="TCP")
+
+
+def alert(**changes: Any) -> Alert:
+    values: dict[str, Any] = {
+        "id": "a1",
+        "revision": 1,
+        "status": "open",
+        "cluster": "test",
+        "node": "n1",
+        "detector": "port_scan",
+        "kind": "port_scan_vertical",
+        "title": "Port scan",
+        "severity": "medium",
+        "confidence": 0.9,
+        "subject": "10.0.0.10",
+        "started_at": "2027-01-15T08:00:00.000Z",
+        "detected_at": "2027-01-15T08:00:00.000Z",
+        "ended_at": "2027-01-15T08:00:00.000Z",
+        "tick": 1_800_000_000,
+        "attackers": (ATTACKER,),
+        "victims": (VICTIM,),
+        "techniques": ("T1046",),
+        "evidence": (),
+        "explanation": "scan",
+        "spoofable": False,
+        "data_quality": DataQuality(),
+        "occurrences": 1,
+    }
+    return Alert(**{**values, **changes})
+
+
+def policy(**changes: Any) -> DecisionPolicy:
+    document = yaml.safe_load(DEFAULT_POLICY_FILE.read_text())
+    return parse_policy(yaml.safe_dump({**document, **changes}), "test")
+
+
+@pytest.mark.parametrize(
+    ("kind", "category", "severity", "deadline_s", "actions"),
+    [
+        ("syn_flood", "ddos", "high", 0, ("block_ingress_source",)),
+        ("port_scan_vertical", "intrusion", "high", 900, ("quarantine_pod", "block_ingress_source")),
+        ("dns_tunnel", "data_leak", "medium", 1800, ("block_egress_destination", "quarantine_pod")),
+        ("cleartext_credentials", "misconfiguration", "medium", 3600, ()),
+        ("something_new", "intrusion", "high", 900, ("quarantine_pod", "block_ingress_source")),
+    ],
+)
+def test_the_default_matrix(kind: str, category: str, severity: str, deadline_s: int, actions: tuple[str, ...]) -> None:
+    made = decide(alert(kind=kind), load_policy())
+    assert made is not None
+    assert (made.category, made.severity, made.deadline_s, made.actions) == (category, severity, deadline_s, actions)
+    assert made.mode == "dry-run"
+
+
+def test_a_kind_that_nothing_names_is_only_observed() -> None:
+    made = decide(alert(kind="x", detector="y"), load_policy())
+    assert made is not None
+    assert (made.category, made.mode, made.actions) == ("other", "observe", ())
+    assert made.reason == "x is other; mode observe: category other"
+
+
+def test_a_graver_alert_keeps_its_severity() -> None:
+    made = decide(alert(severity="critical"), load_policy())
+    assert made is not None
+    assert made.severity == "critical"
+
+
+@pytest.mark.parametrize(
+    ("changes", "alert_changes", "mode", "why"),
+    [
+        ({}, {}, "dry-run", "default"),
+        ({"mode": "enforce"}, {}, "enforce", "default"),
+        ({"namespaces": {"shop": {"mode": "enforce"}}}, {}, "enforce", "namespace shop"),
+        ({"mode": "enforce", "namespaces": {"shop": {"mode": "observe"}}}, {}, "observe", "namespace shop"),
+        (
+            {"mode": "enforce", "namespaces": {"bank": {"mode": "approve"}}},
+            {"victims": (Endpoint(ip="10.0.1.10", namespace="bank"),)},
+            "approve",
+            "namespace bank",
+        ),
+        (
+            {"namespaces": {"shop": {"mode": "enforce"}}},
+            {"victims": (Endpoint(ip="10.0.1.10", namespace="bank"),)},
+            "dry-run",
+            "default",
+        ),
+        ({"mode": "enforce"}, {"confidence": 0.49}, "observe", "confidence below 0.5"),
+        ({"mode": "enforce"}, {"confidence": 0.5}, "enforce", "default"),
+        ({"mode": "enforce"}, {"rule": "mine"}, "dry-run", "a rule alone alerts, acting needs corroboration"),
+    ],
+)
+def test_the_strictest_mode_holds(changes: dict[str, Any], alert_changes: dict[str, Any], mode: str, why: str) -> None:
+    made = decide(alert(**alert_changes), policy(**changes))
+    assert made is not None
+    assert (made.mode, made.reason) == (mode, f"port_scan_vertical is intrusion; mode {mode}: {why}")
+
+
+def test_revisions_of_an_episode_are_one_response_until_the_ladder_changes() -> None:
+    first, second = decide(alert(), load_policy()), decide(alert(revision=2), load_policy())
+    assert first is not None
+    assert second is not None
+    assert first.id == second.id
+    other = decide(alert(kind="dns_tunnel"), load_policy())
+    assert other is not None
+    assert other.id != first.id
+
+
+def test_a_closed_episode_needs_no_response_unless_it_was_never_open() -> None:
+    assert decide(alert(status="closed", revision=2), load_policy()) is None
+    assert decide(alert(status="closed"), load_policy()) is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "f.yaml: a mapping with version, categories and kinds is expected; see default_policy.yaml"),
+        ("- 1", "f.yaml: a mapping with version, categories and kinds is expected; see default_policy.yaml"),
+        ("a: [", "f.yaml: line 1, column 5 not YAML: "),
+        ("!!python/object/apply:os.system [id]", "f.yaml: line 1, column 1 not YAML: could not determine"),
+        ("version: 2\ncategories: {}\nkinds: {}", "f.yaml: version: "),
+        ("version: 1\ncategories: {}\nkinds: {}", "f.yaml: categories.other is missing"),
+        ("version: 1\nkinds: {}", "f.yaml: categories: Field required"),
+        ("version: 1\ncategories: {}\nkinds: {}\nmodus: x", "f.yaml: modus: Extra inputs are not permitted"),
+        ("version: 1\ncategories: {}\nkinds: {a: b}", "f.yaml: kinds.a: Input should be 'ddos', "),
+        ("version: 1\nmode: force\ncategories: {}\nkinds: {}", "f.yaml: mode: Input should be 'observe', "),
+        (
+            "version: 1\nkinds: {}\ncategories: {other: {severity: low, deadline_s: 1, ttl_s: 60, actions: [rm]}}",
+            "f.yaml: categories.other.actions.0: Input should be 'block_egress_destination', ",
+        ),
+        (
+            "version: 1\nkinds: {}\ncategories: {other: {severity: low, deadline_s: 1, ttl_s: 1, actions: []}}",
+            "f.yaml: categories.other.ttl_s: Input should be greater than or equal to 60",
+        ),
+    ],
+)
+def test_a_bad_file_gives_one_line_with_the_place(text: str, problem: str) -> None:
+    with pytest.raises(PolicyFileError) as caught:
+        parse_policy(text, "f.yaml")
+    assert str(caught.value).startswith(problem), str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(PolicyFileError, match="cannot be read: No such file"):
+        load_policy(tmp_path / "none.yaml")
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(PolicyFileError, match="not a text file"):
+        load_policy(binary)
+    large = tmp_path / "large.yaml"
+    large.write_bytes(b"#" * ((1 << 20) + 1))
+    with pytest.raises(PolicyFileError, match="not a policy file"):
+        load_policy(large)
