@@ -17,8 +17,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 PYTEST := $(BIN)/pytest
 HELM := $(CACHE)/bin/helm
-# Contract tests and linters look at the checkout; these parts of it may be absent in a partial one.
-TYPED_TREES := $(wildcard tests benchmarks docs/generate.py)
+# Typed like the packages, but not part of the distribution.
+TYPED_TREES := tests benchmarks docs/generate.py
 
 # What the tests and the demo call, as command:package. Only what is not on the PATH is installed.
 SYSTEM_TOOLS := java:default-jre-headless mvn:maven ip:iproute2 nft:nftables ping:iputils-ping \

@@ -140,14 +140,16 @@ class FlowFrame:
     def probes(self) -> I64:
         """Flows first seen that could be probes of a port or host.
 
-        Not traceroute's packets, not ICMP other than requests, not what is sent to a group, and not flows
-        whose initiator has sent nothing (answers to requests that passed elsewhere).
+        Not traceroute's packets, not ICMP other than requests, not what is sent to a group, not UDP from a
+        server's port whose question may have been forgotten, and not flows whose initiator has sent nothing
+        (answers to requests that passed elsewhere).
         """
         walk = (self._row_proto == UDP) & (self._row_port >= _TRACEROUTE[0]) & (self._row_port <= _TRACEROUTE[1])
         walk &= self._column("ttl_max") < _TRACEROUTE_TTL
         kind = self._column("icmp_type")
         other = (self._row_proto == ICMP) & ~np.isin(kind, _ICMP_REQUESTS)
         other |= (self._row_proto == ICMPV6) & ~np.isin(kind, _ICMPV6_REQUESTS)
+        other |= (self._row_proto == UDP) & ~self._column("direction_known")
         sent = self._column("src_packets") > 0
         return self._total(self._opened & sent & ~walk & ~other & ~self._to_group[self._dst])
 
@@ -155,7 +157,10 @@ class FlowFrame:
     def _to_group(self) -> npt.NDArray[np.bool_]:
         """Tell per address whether it is a multicast or the limited broadcast address."""
         mapped = (self.addresses[:, :10] == 0).all(axis=1) & (self.addresses[:, 10:12] == 255).all(axis=1)
-        return np.where(mapped, self.addresses[:, 12] >= 224, self.addresses[:, 0] == 255)
+        four = self.addresses[:, 12:]
+        group4 = ((four[:, 0] >= 224) & (four[:, 0] < 240)) | (four == 255).all(axis=1)
+        group: npt.NDArray[np.bool_] = np.where(mapped, group4, self.addresses[:, 0] == 255)
+        return group
 
     @cached_property
     def udp_probes(self) -> I64:

@@ -6,6 +6,8 @@ chosen collision merges two keys of one table, it does not reach outside it.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -44,6 +46,7 @@ def hash_addresses(packed: npt.NDArray[np.uint8], seed: int = 0) -> U64:
     return combine(words[:, 0] ^ np.uint64(seed), words[:, 1])
 
 
+@lru_cache(maxsize=65536)
 def hash_text(text: str, seed: int = 0) -> int:
     """Return a u64 for a text, by the same mixer over its UTF-8 bytes in 8-byte steps."""
     raw = text.encode()

@@ -15,8 +15,9 @@ from detectors.index import I64
 
 # The registered zone is the last two labels, or three where the last but one is a generic second level
 # under a country code. A list of public suffixes would be exact; it is data that ages, and a zone cut one
-# label too short only merges neighbours.
-_ZONE = r"(?P<zone>[^.]*\.(?:(?:co|com|net|org|gov|edu|ac|or|ne|go)\.[a-z]{2}|[^.]+)|[^.]*)$"
+# label too short only merges neighbours. What does not end in something that can be a top-level domain
+# (letters, or an IDNA label) belongs to no zone: tunnels that are asked directly need none.
+_ZONE = r"(?P<zone>[^.]+\.(?:(?:co|com|net|org|gov|edu|ac|or|ne|go)\.[a-z]{2}|[a-z]{2,18}|xn--[a-z0-9-]+))$"
 
 ZONE_BYTES = 96
 _POWERS = np.cumprod(np.full(1024, 0x100000001B3, np.uint64))  # FNV prime, as the base of a polynomial

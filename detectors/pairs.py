@@ -47,7 +47,7 @@ class PairTable:
             elements: element hashes, u64.
             now: present bucket number of each owner.
             cancel: true where the pair is taken out of the count.
-            room: false where the owner counts as many elements as it may.
+            room: false where the owner counts as many elements as it may; more are left out, by design.
         """
         keys = combine(owner_keys, elements)
         pair = self._index.lookup(keys)
@@ -65,7 +65,7 @@ class PairTable:
         absent = np.flatnonzero(pair < 0)
         added, shed = self._insert(keys, owners, elements, now, cancel, absent[room[absent]])
         entered.append(added[~cancel[added]])
-        return PairChange(np.concatenate(entered), left, left_bucket, shed + int((~room[absent]).sum()))
+        return PairChange(np.concatenate(entered), left, left_bucket, shed)
 
     def _insert(self, keys: U64, owners: I64, elements: U64, now: I64,
                 cancel: npt.NDArray[np.bool_], rows: I64) -> tuple[I64, int]:  # fmt: skip

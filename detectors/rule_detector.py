@@ -123,7 +123,7 @@ class FeatureRule(Detector):
 
     def _finding(self, view: TickView, keys: KeyView, rows: list[int], values: dict[str, I64],
                  notes: tuple[str, ...]) -> Finding:  # fmt: skip
-        top, tick = rows[0], int(keys.ticks[rows[0]])
+        top, tick, space = rows[0], int(keys.ticks[rows[0]]), self._lead.space
         node = keys.node(top)
         attackers, hit, own = self._ends(view, keys, rows, tick)
         evidence = self._evidence(values, top)
@@ -144,7 +144,7 @@ class FeatureRule(Detector):
             victims=hit,
             techniques=self.meta.techniques,
             evidence=evidence,
-            summary=f"rule {self._rule.name}: {_sentence(evidence)}",
+            summary=f"rule {self._rule.name}: {_who(attackers, hit, space)}: {_sentence(evidence)}",
             spoofable=not own,
             data_quality=quality.model_copy(update={"notes": (*quality.notes, *notes)}),
             response=self.meta.response,
@@ -203,6 +203,13 @@ def _by_subject(keys: KeyView, rows: I64, lead: I64, space: str) -> list[list[in
         if len(members) < MAX_ENDPOINTS:
             members.append(row)
     return list(subjects.values())
+
+
+def _who(attackers: tuple[Endpoint, ...], hit: tuple[Endpoint, ...], space: str) -> str:
+    if space == "victim":
+        return f"towards {hit[0].ip}"
+    more = f" and {len(hit) - 1} more" if len(hit) > 1 else ""
+    return attackers[0].ip + (f" towards {hit[0].ip}{more}" if hit else "")
 
 
 def _sentence(evidence: tuple[Evidence, ...]) -> str:

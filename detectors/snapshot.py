@@ -42,7 +42,7 @@ def encode_state(state: Any) -> bytes:
             offset += len(raw)
             return place
         if isinstance(value, dict):
-            return {str(k): plain(v) for k, v in value.items()}
+            return {k: plain(value[k]) for k in sorted(value)}
         if isinstance(value, list | tuple):
             return [plain(v) for v in value]
         if isinstance(value, np.generic):

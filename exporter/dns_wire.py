@@ -6,7 +6,7 @@ allows compression pointers only backwards, so no message can make it loop.
 
 from __future__ import annotations
 
-import ipaddress
+import socket
 import struct
 from dataclasses import dataclass
 
@@ -19,6 +19,8 @@ from schemas.events import MAX_TEXT
 HEADER_BYTES = 12
 ANSWER_FLAG = 0x8000
 _HEADER = struct.Struct(">HHHHHH")
+_RECORD = struct.Struct(">HHIH")
+_POINTER = 0xC0
 _OPT = 41
 _A, _NS, _CNAME, _SOA, _PTR, _MX, _TXT, _AAAA, _SRV, _DNAME = 1, 2, 5, 6, 12, 15, 16, 28, 33, 39
 # Bytes of fixed fields before the name in record types whose data ends in one.
@@ -103,7 +105,7 @@ class DnsReader:
         size, damaged = 0, False
         found: tuple[Record, ...] = ()
         if flags & ANSWER_FLAG:
-            found, damaged = _answers(parser, min(answers, self._most))
+            found, damaged = _answers(wire, parser, min(answers, self._most))
         else:
             size = _edns_size(parser, answers + authorities + additional)
         return DnsMessage(number, flags, qname, qtype, size, answers, found, damaged)
@@ -130,34 +132,45 @@ def _name_text(name: dns.name.Name) -> str:
     return ".".join("".join([_PLAIN[byte] for byte in label]) for label in labels)[:MAX_TEXT]
 
 
-def _answers(parser: dns.wirebase.Parser, count: int) -> tuple[tuple[Record, ...], bool]:
+def _answers(wire: bytes, parser: dns.wirebase.Parser, count: int) -> tuple[tuple[Record, ...], bool]:
     found: list[Record] = []
+    position = parser.current
     try:
         for _ in range(count):
-            dns.name.from_wire_parser(parser)
-            kind, _, ttl, length = parser.get_struct("!HHIH")
-            with parser.restrict_to(length):
-                found.append(Record(kind, ttl, _data_text(parser, kind, length)))
-    except (dns.exception.DNSException, ValueError):
+            if wire[position] >= _POINTER:  # nearly always: the name asked, again
+                position += 2
+            else:
+                parser.seek(position)
+                dns.name.from_wire_parser(parser)
+                position = parser.current
+            kind, _, ttl, length = _RECORD.unpack_from(wire, position)
+            position += _RECORD.size
+            if position + length > len(wire):
+                return tuple(found), True
+            parser.seek(position)
+            found.append(Record(kind, ttl, _data_text(wire[position : position + length], parser, kind)))
+            position += length
+    except (dns.exception.DNSException, ValueError, IndexError, struct.error):
         return tuple(found), True
     return tuple(found), False
 
 
-def _data_text(parser: dns.wirebase.Parser, kind: int, length: int) -> str:
+def _data_text(data: bytes, parser: dns.wirebase.Parser, kind: int) -> str:
+    """Return record data as text; names in it may point into the rest of the message."""
+    if kind == _A and len(data) == 4:
+        return socket.inet_ntop(socket.AF_INET, data)
+    if kind == _AAAA and len(data) == 16:
+        return socket.inet_ntop(socket.AF_INET6, data)
     if kind in _NAME_AT:
-        parser.get_bytes(_NAME_AT[kind])
-        text = _name_text(dns.name.from_wire_parser(parser))
-        parser.get_remaining()
-        return text
-    data = parser.get_bytes(length)
-    if kind == _A and length == 4:
-        return str(ipaddress.IPv4Address(data))
-    if kind == _AAAA and length == 16:
-        return str(ipaddress.IPv6Address(data))
+        with parser.restrict_to(len(data)):
+            parser.get_bytes(_NAME_AT[kind])
+            name = dns.name.from_wire_parser(parser)
+            parser.get_remaining()
+        return _name_text(name)
     if kind == _TXT:
         return "".join([_TEXT[byte] for byte in _strings(data)])[:MAX_TEXT]
     # RFC 3597 section 5: the generic form of unknown data.
-    return f"\\# {length} {data[: MAX_TEXT // 2].hex()}"[:MAX_TEXT]
+    return f"\\# {len(data)} {data[: MAX_TEXT // 2].hex()}"[:MAX_TEXT]
 
 
 def _strings(data: bytes) -> bytes:

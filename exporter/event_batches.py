@@ -20,6 +20,12 @@ from exporter.gather import U64
 from schemas.addresses import UNSPECIFIED
 from schemas.events import ADDRESS, DNS, FLOW, LINK, WORD, arrow_schema
 
+# Asked once: pyarrow looks for pandas each time it is asked.
+_NUMPY = {
+    column.dtype: np.dtype(column.dtype.to_pandas_dtype())
+    for column in (*FLOW, *LINK) if pa.types.is_primitive(column.dtype)
+}  # fmt: skip
+
 
 def flow_batch(rows: RowBlock, interfaces: Sequence[str]) -> pa.RecordBatch:
     """Return a flow batch; ``interfaces`` names the numbers in its interface column."""
@@ -91,7 +97,7 @@ def _plain(values: npt.NDArray[Any], dtype: pa.DataType) -> pa.Array:
     """Return a column of numbers without a copy where the types agree already."""
     if pa.types.is_boolean(dtype):
         return pa.array(values)
-    kept = np.ascontiguousarray(values, dtype=dtype.to_pandas_dtype())
+    kept = np.ascontiguousarray(values, dtype=_NUMPY[dtype])
     return pa.Array.from_buffers(dtype, len(kept), [None, pa.py_buffer(kept)])
 
 

@@ -22,6 +22,9 @@ from exporter.packets import FIN, RST, SYN, TCP
 from exporter.settings import FlowSettings
 from schemas.events import FlowMark
 
+# Plain numbers: operators of enum members cost microseconds each, several times per second and node.
+OPENED, ESTABLISHED, REFUSED = int(FlowMark.OPENED), int(FlowMark.ESTABLISHED), int(FlowMark.REFUSED)
+UNANSWERED, CLOSED, EXCHANGED = int(FlowMark.UNANSWERED), int(FlowMark.CLOSED), int(FlowMark.EXCHANGED)
 NEVER = np.iinfo(np.int64).max
 _SECOND = 1_000_000_000
 
@@ -40,12 +43,12 @@ def marks_now(state: FlowState, slots: I64) -> U8:
     established = np.where(tcp, (dst & SYN_ACK != 0) & (src & PLAIN_ACK != 0), answered)
     reset = tcp & attempt & (dst & RST != 0) & (dst & NOT_RST == 0)
     refused = reset | ((state.bits[slots] & ICMP_REFUSED != 0) & ~answered)
-    refused &= state.done[slots] & FlowMark.ESTABLISHED == 0
+    refused &= state.done[slots] & ESTABLISHED == 0
     closed = tcp & (((src | dst) & RST != 0) | (src & dst & FIN != 0))
     # Also when its SYN arrives after the SYN-ACK, as unordered captures show it.
     opened = attempt | (tcp & (src & SYN != 0))
-    marks = opened * FlowMark.OPENED | established * FlowMark.ESTABLISHED | refused * FlowMark.REFUSED
-    marks |= closed * FlowMark.CLOSED | (said > 0).all(axis=1) * FlowMark.EXCHANGED
+    marks = opened * OPENED | established * ESTABLISHED | refused * REFUSED
+    marks |= closed * CLOSED | (said > 0).all(axis=1) * EXCHANGED
     fresh: U8 = marks.astype(np.uint8) & ~state.done[slots]
     return fresh
 
@@ -76,12 +79,12 @@ def cuts_due(state: FlowState, slots: I64, marks: U8, settings: FlowSettings) ->
     tcp = state.proto[slots] == TCP
     answered = state.delta[slots, DST_PACKETS] + state.total[slots, DST_PACKETS] > 0
     waits = (state.bits[slots] & PAIRED != 0) & ~answered
-    waits &= done & (FlowMark.UNANSWERED | FlowMark.REFUSED | FlowMark.CLOSED) == 0
+    waits &= done & (UNANSWERED | REFUSED | CLOSED) == 0
     limit = state.conn_start[slots] + settings.unanswered_seconds * _SECOND
     unanswered = np.where(waits, _cut_at(limit), NEVER)
     idle = np.where(tcp, np.where(answered, settings.tcp_idle_seconds, settings.half_open_seconds),
                     settings.udp_idle_seconds)  # fmt: skip
-    closed = done & FlowMark.CLOSED != 0
+    closed = done & CLOSED != 0
     close_cut = state.close_cut[slots]
     lingers = np.where(close_cut > 0, close_cut + settings.linger_seconds, NEVER)
     gone = np.where(closed, lingers, _cut_at(state.last[slots] + idle * _SECOND))

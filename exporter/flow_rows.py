@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.chunks import I64, U8
+from exporter.flow_marks import CLOSED
 from exporter.flow_state import (
     BURSTS,
     DST_BYTES,
@@ -28,7 +29,6 @@ from exporter.flow_state import (
     TOTALS,
     FlowState,
 )  # fmt: skip
-from schemas.events import FlowMark
 
 # Columns by their names in the schema; addresses as two halves, words as numbers.
 RowBlock = dict[str, npt.NDArray[Any]]
@@ -59,7 +59,7 @@ def take_rows(state: FlowState, slots: I64, marks: U8) -> RowBlock:
     state.done[slots] |= marks
     rows: RowBlock = {name: getattr(state, column)[slots] for name, column in _PLAIN.items()}
     rows |= {name: delta[:, column] for name, column in _DELTAS.items()}
-    closing = (marks & FlowMark.CLOSED != 0)[:, None]
+    closing = (marks & CLOSED != 0)[:, None]
     totals = np.where(closing, state.total[slots], 0)
     rows |= {f"total_{name}": totals[:, column] for column, name in enumerate(_TOTALS)}
     gained = delta[:, SRC_PACKETS] + delta[:, DST_PACKETS] > 0

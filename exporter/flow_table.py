@@ -15,7 +15,7 @@ from exporter.app_guess import guess
 from exporter.chunks import I64
 from exporter.due_cuts import DueCuts
 from exporter.flow_groups import BYTES, FINS, PACKETS, PAYLOAD, RSTS, SYN_ACKS, SYNS, Segments
-from exporter.flow_marks import cuts_due, marks_now
+from exporter.flow_marks import CLOSED, UNANSWERED, cuts_due, marks_now
 from exporter.flow_origin import origins
 from exporter.flow_rows import RowBlock, join_rows, take_rows
 from exporter.flow_state import (
@@ -41,7 +41,6 @@ from exporter.flow_state import (
 from exporter.gather import U64
 from exporter.packets import FIN, RST, Packets
 from exporter.settings import FlowSettings
-from schemas.events import FlowMark
 
 _SECOND = 1_000_000_000
 _FROM_SRC = ((SRC_PACKETS, PACKETS), (SRC_BYTES, BYTES), (SRC_PAYLOAD, PAYLOAD), (SRC_SYN, SYNS), (SRC_FIN, FINS),
@@ -113,7 +112,7 @@ class FlowTable:
     def _finish_reopened(self, slots: I64, cuts: I64) -> None:
         state = self._state
         marks = marks_now(state, slots)
-        marks |= np.uint8(FlowMark.CLOSED) & ~state.done[slots]
+        marks |= np.uint8(CLOSED) & ~state.done[slots]
         silent = (marks == 0) & (state.delta[slots, :2].sum(axis=1) == 0)
         self._reopened.append(take_rows(state, slots[~silent], marks[~silent]))
         same = state.reopen_cut[slots] == cuts
@@ -228,7 +227,7 @@ class FlowTable:
         if len(self._index) > limit and not final:
             live = self._index.live()
             done = self._state.done[live]
-            blocks.append(self._report(live[done & (FlowMark.UNANSWERED | FlowMark.CLOSED) != 0], cut, True))
+            blocks.append(self._report(live[done & (UNANSWERED | CLOSED) != 0], cut, True))
         return blocks
 
     def _report(self, slots: I64, cut: int, ending: bool) -> RowBlock:
@@ -236,19 +235,19 @@ class FlowTable:
         state, settings = self._state, self._settings
         marks = marks_now(state, slots)
         due = cuts_due(state, slots, marks, settings)
-        marks |= np.where(cut >= due.unanswered, FlowMark.UNANSWERED, 0).astype(np.uint8)
+        marks |= np.where(cut >= due.unanswered, UNANSWERED, 0).astype(np.uint8)
         ended = np.full(len(slots), ending) | (cut >= due.gone)
-        marks |= np.where(ended, FlowMark.CLOSED, 0).astype(np.uint8) & ~state.done[slots]
+        marks |= np.where(ended, CLOSED, 0).astype(np.uint8) & ~state.done[slots]
         delta = state.delta[slots]
         packets, volume = delta[:, SRC_PACKETS] + delta[:, DST_PACKETS], delta[:, SRC_BYTES] + delta[:, DST_BYTES]
         row_cut = state.row_cut[slots]
         leaves = (marks != 0) | (packets >= settings.report_packets) | (volume >= settings.report_bytes)
-        closed = (state.done[slots] | marks) & FlowMark.CLOSED != 0
+        closed = (state.done[slots] | marks) & CLOSED != 0
         leaves |= (packets > 0) & ((row_cut == 0) | (cut >= row_cut + settings.report_seconds) | closed)
         rows = take_rows(state, slots[leaves], marks[leaves])
         self._clear_row(slots[leaves])
         state.row_cut[slots[leaves]] = cut
-        closing = slots[marks & FlowMark.CLOSED != 0]
+        closing = slots[marks & CLOSED != 0]
         state.close_cut[closing] = cut
         self._index.remove(slots[ended])
         state.timer[slots[ended]] = 0

@@ -5,9 +5,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 _LAST = {4: 2**32 - 1, 6: 2**128 - 1}
 _MAPPED_PREFIX = 96
+# Proofs ask for the same texts again and again; a large cluster has some ten thousand of them.
+_REMEMBERED = 65536
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -28,6 +31,7 @@ class Span:
         return str(made)
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def span_of_address(text: str) -> Span:
     """The span of one address; an IPv4-mapped IPv6 address is the IPv4 one. Raises ValueError."""
     address = ipaddress.ip_address(text)
@@ -36,6 +40,7 @@ def span_of_address(text: str) -> Span:
     return Span(address.version, int(address), int(address))
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def span_of_cidr(text: str) -> Span:
     """The span of a CIDR block. Raises ValueError.
 

@@ -20,9 +20,14 @@ def view_of_inventory(
 ) -> ClusterView:
     """The cluster at a time (seconds since the epoch) with some policies. Raises ValueError for a bad address.
 
-    The inventory does not say which protocol a named port has, so the name stands for all of them.
+    The latest statement about an object holds. The inventory does not say which protocol a named port has, so the name
+    stands for all of them.
     """
-    valid = [item for item in objects if item.valid_from <= at and (item.valid_to is None or at < item.valid_to)]
+    latest: dict[str, InventoryObject] = {}
+    for item in sorted(objects, key=lambda item: item.valid_from):
+        if item.valid_from <= at:
+            latest[item.uid] = item
+    valid = [item for item in latest.values() if item.valid_to is None or at < item.valid_to]
     nodes = {item.name: item.ips for item in valid if item.kind == "Node"}
     shared = [span_of_address(text) for ips in nodes.values() for text in ips]
     shared += [

@@ -143,9 +143,7 @@ class NetworkPolicy(ApiModel):
         return ("Ingress", "Egress") if self.spec.egress else ("Ingress",)
 
     def rules(self, direction: Direction) -> tuple[Rule, ...]:
-        """The allowances of one direction; rules of a direction the policy does not list have no effect."""
-        if direction not in self.directions():
-            return ()
+        """The rules written for a direction; they only have effect if `directions()` names it."""
         return self.spec.ingress if direction == "Ingress" else self.spec.egress
 
 

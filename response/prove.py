@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -18,7 +19,7 @@ from response.evaluator import READINGS, Flow, IpBlockReading, evaluate
 from response.guard import Refusal
 from response.networkpolicy import DIRECTIONS, PROTOCOLS
 from response.ports import ALL_PORTS, PortSet
-from response.reach import allowed_ports, cells_of, cut_peers, find_widening, pair_ports
+from response.reach import Allowance, cells_of, cut_peers, find_widening, pair_ports
 from response.settings import ResponseSettings
 
 NODE_NOTE = "traffic between a pod and its own node, kubelet probes included, is never subject to policy and stays open"
@@ -187,17 +188,14 @@ def _open_port(view: ClusterView, pair: AttackPair, reading: IpBlockReading) -> 
 def _still_open(claim: Claim) -> str | None:
     """The first thing still allowed to a pod that should be isolated, as a sentence, or none."""
     cells = cells_of(claim.after)
-    for reading in READINGS:
-        for pod in filter(None, map(claim.after.pod, claim.pods)):
-            exempt = {span_of_address(text) for text in (*pod.ips, *pod.node_ips)}
+    for pod in filter(None, map(claim.after.pod, claim.pods)):
+        exempt = {span_of_address(text) for text in (*pod.ips, *pod.node_ips)}
+        for direction, reading in product(DIRECTIONS, READINGS):
+            allowance = Allowance(claim.after, pod, direction, reading)
             for cell in cells:
-                if cell.span in exempt:
-                    continue
-                for direction in DIRECTIONS:
-                    ports = allowed_ports(claim.after, pod, direction, cell, reading)
-                    if any(ports.values()):
-                        way = "to" if direction == "Egress" else "from"
-                        return f"{pod.key} would still be allowed traffic {way} {cell.pod or cell.span.address()}"
+                if cell.span not in exempt and any(allowance.ports(cell).values()):
+                    way = "to" if direction == "Egress" else "from"
+                    return f"{pod.key} would still be allowed traffic {way} {cell.pod or cell.span.address()}"
     return None
 
 

@@ -8,9 +8,9 @@ whole truth about all 2^32 + 2^128 addresses, not a sample of it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from response.addresses import Span, cut_space, span_of_address
+from response.addresses import Span, cut_space
 from response.cluster import ClusterView, Pod
 from response.evaluator import IpBlockReading, PeerPoint, always_allowed, peer_matches, ports_of
 from response.networkpolicy import DIRECTIONS, PROTOCOLS, Direction, NetworkPolicy, Protocol, Rule
@@ -68,31 +68,31 @@ def _mentioned(view: ClusterView) -> Iterator[Span]:
                     yield from holes
 
 
-def allowed_ports(
-    view: ClusterView, subject: Pod, direction: Direction, cell: Cell, reading: IpBlockReading
-) -> dict[Protocol, PortSet]:
-    """The ports per protocol that a pod is allowed with one cell; every protocol is a key."""
-    isolating = view.policies_on(subject, direction)
-    pod = view.pod(cell.pod) if cell.pod is not None else None
-    point = PeerPoint(cell.span, pod)
-    if not isolating or always_allowed(subject, point):
-        return dict.fromkeys(PROTOCOLS, ALL_PORTS)
-    destination = subject if direction == "Ingress" else pod
-    rules = tuple(_rules_for(view, isolating, direction, point, reading))
-    return {protocol: _union(ports_of(rule, protocol, destination) for rule in rules) for protocol in PROTOCOLS}
+class Allowance:
+    """What one pod is allowed in one direction, to be asked cell by cell."""
 
+    def __init__(self, view: ClusterView, subject: Pod, direction: Direction, reading: IpBlockReading) -> None:
+        self._view = view
+        self._subject = subject
+        self._ingress = direction == "Ingress"
+        self._reading = reading
+        self.isolating = view.policies_on(subject, direction)
+        self._rules = [(policy, rule) for policy in self.isolating for rule in policy.rules(direction)]
 
-def _rules_for(
-    view: ClusterView,
-    isolating: Iterable[NetworkPolicy],
-    direction: Direction,
-    point: PeerPoint,
-    reading: IpBlockReading,
-) -> Iterator[Rule]:
-    for policy in isolating:
-        for rule in policy.rules(direction):
-            if not rule.peers or any(peer_matches(view, policy, peer, point, reading) for peer in rule.peers):
-                yield rule
+    def ports(self, cell: Cell) -> dict[Protocol, PortSet]:
+        """The allowed ports per protocol with one cell; every protocol is a key."""
+        pod = self._view.pod(cell.pod) if cell.pod is not None else None
+        point = PeerPoint(cell.span, pod)
+        if not self.isolating or always_allowed(self._subject, point):
+            return dict.fromkeys(PROTOCOLS, ALL_PORTS)
+        destination = self._subject if self._ingress else pod
+        matching = [rule for policy, rule in self._rules if self._matches(policy, rule, point)]
+        return {protocol: _union(ports_of(rule, protocol, destination) for rule in matching) for protocol in PROTOCOLS}
+
+    def _matches(self, policy: NetworkPolicy, rule: Rule, point: PeerPoint) -> bool:
+        return not rule.peers or any(
+            peer_matches(self._view, policy, peer, point, self._reading) for peer in rule.peers
+        )
 
 
 def _union(sets: Iterable[PortSet]) -> PortSet:
@@ -113,10 +113,10 @@ def pair_ports(view: ClusterView, source: Span, destination: Span, reading: IpBl
             out, into = dict.fromkeys(PROTOCOLS, ALL_PORTS), dict.fromkeys(PROTOCOLS, ALL_PORTS)
             if here is not None:
                 cell = Cell(destination, there.key if there else None)
-                out = allowed_ports(view, here, "Egress", cell, reading)
+                out = Allowance(view, here, "Egress", reading).ports(cell)
             if there is not None:
                 cell = Cell(source, here.key if here else None)
-                into = allowed_ports(view, there, "Ingress", cell, reading)
+                into = Allowance(view, there, "Ingress", reading).ports(cell)
             for protocol in PROTOCOLS:
                 total[protocol] |= out[protocol] & into[protocol]
     return total
@@ -125,28 +125,45 @@ def pair_ports(view: ClusterView, source: Span, destination: Span, reading: IpBl
 def changed_subjects(before: ClusterView, after: ClusterView) -> tuple[str, ...]:
     """Keys of the pods whose allowed sets can differ between two views, in order.
 
-    These are the pods that a changed policy selects, and those selected by a policy that names pods or namespaces as
-    peers, when labels of any pod changed.
+    These are the pods that changed themselves, and those selected by a policy that changed or whose peers match a
+    changed pod or namespace differently.
     """
     old, new = ({policy.key: policy for policy in view.policies} for view in (before, after))
     changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
-    relabelled = {pod.key for pod in after.pods if before.pod(pod.key) != pod}
-    relabelled |= {pod.key for pod in before.pods if after.pod(pod.key) is None}
-    namespaces_changed = before.namespaces != after.namespaces
-    subjects = set(relabelled)
+    touched = {pod.key for pod in after.pods if before.pod(pod.key) != pod}
+    touched |= {pod.key for pod in before.pods if after.pod(pod.key) is None}
+    moved = before.namespaces != after.namespaces or any(_moved(before, after, key) for key in touched)
+    for policy in after.policies:
+        if moved or any(_matched_otherwise(before, after, policy, key) for key in touched):
+            changed.add(policy.key)
+    namespaces = {key.partition("/")[0] for key in changed}
     for view in (before, after):
         for pod in view.pods:
-            for policy in {p.key: p for d in DIRECTIONS for p in view.policies_on(pod, d)}.values():
-                if policy.key in changed or ((relabelled or namespaces_changed) and _names_pods(policy)):
-                    subjects.add(pod.key)
-    return tuple(sorted(subjects))
+            if pod.namespace in namespaces and any(
+                policy.key in changed for direction in DIRECTIONS for policy in view.policies_on(pod, direction)
+            ):
+                touched.add(pod.key)
+    return tuple(sorted(touched))
 
 
-def _names_pods(policy: NetworkPolicy) -> bool:
-    rules = (*policy.spec.ingress, *policy.spec.egress)
-    return any(peer.ip_block is None for rule in rules for peer in rule.peers) or any(
-        isinstance(port.port, str) for rule in rules for port in rule.ports
-    )
+def _moved(before: ClusterView, after: ClusterView, key: str) -> bool:
+    """Whether more than a pod's labels changed."""
+    old, new = before.pod(key), after.pod(key)
+    return old is None or new is None or replace(old, labels={}) != replace(new, labels={})
+
+
+def _matched_otherwise(before: ClusterView, after: ClusterView, policy: NetworkPolicy, key: str) -> bool:
+    """Whether any peer of a policy matches one of a relabelled pod's two sets of labels and not the other."""
+    old, new = before.pod(key), after.pod(key)
+    if old is None or new is None:
+        return True
+    for rule in (*policy.spec.ingress, *policy.spec.egress):
+        for peer in rule.peers:
+            if peer.pod_selector is not None and (
+                peer.pod_selector.matches(old.labels) != peer.pod_selector.matches(new.labels)
+            ):
+                return True
+    return False
 
 
 def find_widening(before: ClusterView, after: ClusterView, reading: IpBlockReading = "every") -> Widening | None:
@@ -173,12 +190,15 @@ def _widening_of(
     reading: IpBlockReading,
 ) -> Widening | None:
     old, new = before.pod(key), after.pod(key)
-    # A pod that was not there had nothing to widen; one that was not isolated was allowed everything.
-    if old is None or new is None or not before.policies_on(old, direction):
+    # A pod that was not there had nothing that could widen.
+    if old is None or new is None:
+        return None
+    was, becomes = Allowance(before, old, direction, reading), Allowance(after, new, direction, reading)
+    if not was.isolating:
+        # It was allowed everything.
         return None
     for cell in cells:
-        had = allowed_ports(before, old, direction, cell, reading)
-        has = allowed_ports(after, new, direction, cell, reading)
+        had, has = was.ports(cell), becomes.ports(cell)
         for protocol in PROTOCOLS:
             gained = has[protocol] - had[protocol]
             if gained:
@@ -194,11 +214,12 @@ def cut_peers(
     old, new = before.pod(key), after.pod(key)
     if old is None or new is None:
         return ()
+    was, becomes = Allowance(before, old, direction, reading), Allowance(after, new, direction, reading)
     lost: set[str] = set()
-    for peer in before.pods:
-        for cell in (Cell(span_of_address(text), peer.key) for text in peer.ips if not peer.host_network):
-            had = allowed_ports(before, old, direction, cell, reading)
-            has = allowed_ports(after, new, direction, cell, reading)
+    for address in before.pod_addresses():
+        for peer in before.pods_at(address):
+            cell = Cell(address, peer.key)
+            had, has = was.ports(cell), becomes.ports(cell)
             if any(had[protocol] - has[protocol] for protocol in PROTOCOLS):
                 lost.add(peer.key)
     return tuple(sorted(lost))

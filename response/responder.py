@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from threading import Lock
 from typing import Any, TypeVar
 
 from response.cluster import ClusterView
@@ -30,12 +31,13 @@ T = TypeVar("T")
 
 
 class Responder:
-    """Acts on decisions for one cluster."""
+    """Acts on decisions for one cluster. Calls from several threads are carried out one after the other."""
 
     def __init__(self, gateway: Gateway, settings: ResponseSettings, cluster: str) -> None:
         self._gateway = gateway
         self._settings = settings
         self._cluster = cluster
+        self._lock = Lock()
         self._told: OrderedDict[str, str] = OrderedDict()
         self._waiting: OrderedDict[str, ResponseDecision] = OrderedDict()
         self._reverted: OrderedDict[str, str] = OrderedDict()
@@ -45,6 +47,10 @@ class Responder:
 
         Repeats of a decision give only what was not told before. Cluster errors become `failed` actions.
         """
+        with self._lock:
+            return self._respond(decision, now)
+
+    def _respond(self, decision: ResponseDecision, now: float) -> tuple[Action, ...]:
         if decision.mode == "observe":
             return self._tell([told(decision, "", "observed", Refusal("observe", decision.reason), now)])
         if decision.mode == "approve":
@@ -53,18 +59,20 @@ class Responder:
 
     def approve(self, response_id: str, operator: str, now: float) -> tuple[Action, ...]:
         """Carry out a response that waits for approval; nothing if none of that id waits."""
-        decision = self._waiting.pop(response_id, None)
-        if decision is None:
-            return ()
-        approved = decision.model_copy(update={"mode": "enforce"})
-        return self._tell(self._carry_out(approved, now, operator))
+        with self._lock:
+            decision = self._waiting.pop(response_id, None)
+            if decision is None:
+                return ()
+            approved = decision.model_copy(update={"mode": "enforce"})
+            return self._tell(self._carry_out(approved, now, operator))
 
     def revert(self, response_id: str, operator: str, now: float) -> tuple[Action, ...]:
         """Take back everything that a response has in the cluster; it is not applied again."""
-        self._waiting.pop(response_id, None)
-        _remember(self._reverted, response_id, operator)
         why = Refusal("command", f"reverted by {operator}")
-        return self._take_back(lambda item: item.response_id == response_id, "reverted", why, now, operator)
+        with self._lock:
+            self._waiting.pop(response_id, None)
+            _remember(self._reverted, response_id, operator)
+            return self._take_back(lambda item: item.response_id == response_id, "reverted", why, now, operator)
 
     def expire(self, now: float) -> tuple[Action, ...]:
         """Take back every response whose time has come, also those that another process applied.
@@ -72,7 +80,8 @@ class Responder:
         An object of ours without a readable expiry counts as expired: nothing of ours stays for ever.
         """
         why = Refusal("expired", "its time to live has passed")
-        return self._take_back(lambda item: _seconds(item.expires_at) <= now, "expired", why, now, None)
+        with self._lock:
+            return self._take_back(lambda item: _seconds(item.expires_at) <= now, "expired", why, now, None)
 
     def _carry_out(self, decision: ResponseDecision, now: float, operator: str | None) -> Iterator[Action]:
         refusal = self._refuse(decision, now)
@@ -205,7 +214,7 @@ def told(
     proof = attempt.proof if attempt is not None else None
     target = plan.target if plan is not None else _subject(decision)
     return Action(
-        id=_action_id(decision.id, action, target, outcome, why.reason),
+        id=_action_id(decision.id, action, target, outcome, why.reason, plan.summary if plan is not None else ""),
         response_id=decision.id,
         alert_id=decision.alert_id,
         cluster=decision.cluster,

@@ -18,12 +18,12 @@ class Action(Word):
     type: Literal["action"] = "action"
     schema_version: Literal[1] = 1
     id: str = Field(description="hash of response, action, target and outcome")
-    response_id: str
-    alert_id: str
-    cluster: str
+    response_id: str = Field(description="the decision that caused it")
+    alert_id: str = Field(description="the alert that caused that")
+    cluster: str = Field(description="where it happens")
     action: str = Field(description="action name; empty when no plan was made")
-    outcome: Outcome
-    mode: Mode
+    outcome: Outcome = Field(description="what became of the step")
+    mode: Mode = Field(description="mode of the decision")
     target: str = Field(description="namespace/pod or address that the step is about")
     reason: str = Field(description="one word: why this outcome")
     message: str = Field(description="the same in one sentence")

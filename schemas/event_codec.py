@@ -96,7 +96,8 @@ def _default(dtype: pa.DataType, name: str) -> Any:
     return -1 if name in ("rcode", "latency") else 0
 
 
-_REQUIRED = {
+# What a JSON row must say; everything else has a value that stands for absent.
+REQUIRED = {
     "flow": ("src", "dst", "proto"), "dns": ("client", "server", "qname"), "link": ("claim",),
     "tls": ("src", "dst"), "http": ("src", "dst"),
 }  # fmt: skip
@@ -115,14 +116,16 @@ def rows_to_batch(kind: str, rows: list[Any], cut: int) -> pa.RecordBatch:
             problem = f"rows.{kind}[{number}] must be an object"
             raise EventDecodeError(problem)
         unknown = set(row) - names
-        missing = [n for n in _REQUIRED[kind] if n not in row]
+        missing = [n for n in REQUIRED[kind] if n not in row]
         if unknown or missing:
             what = f"unknown column {min(unknown)[:40]!r}" if unknown else f"{missing[0]} is missing"
             problem = f"rows.{kind}[{number}]: {what}"
             raise EventDecodeError(problem)
     arrays = []
     for column in columns:
-        default = cut * 1_000_000_000 - 1 if column.unit == "ns since epoch" else _default(column.dtype, column.name)
+        # The last nanosecond of the second that the cut ends.
+        now = column.unit == "ns since epoch" and column.absent == "never"
+        default = cut * 1_000_000_000 - 1 if now else _default(column.dtype, column.name)
         try:
             values = [_json_value(column, row.get(column.name, default)) for row in rows]
             arrays.append(pa.array(values, type=column.dtype.value_type).dictionary_encode().cast(column.dtype)
@@ -135,17 +138,20 @@ def rows_to_batch(kind: str, rows: list[Any], cut: int) -> pa.RecordBatch:
 
 def _json_value(column: Column, value: Any) -> Any:
     dtype = column.dtype
+    if dtype == ADDRESS and isinstance(value, bytes):
+        return value
     if dtype == ADDRESS and isinstance(value, str):
         return pack(value)
     if dtype == WORD and isinstance(value, str) and len(value) > MAX_TEXT:
         problem = f"must be text of at most {MAX_TEXT} characters"
         raise ValueError(problem)
-    wanted = bool if pa.types.is_boolean(dtype) else bytes if dtype == ADDRESS else str if dtype == WORD else int
+    wanted = bool if pa.types.is_boolean(dtype) else str if dtype in (ADDRESS, WORD) else int
     # By exact type: Arrow would take true for 1, cut off fractions and let nulls pass.
     if type(value) is not wanted:
-        problem = f"{str(value)[:40]!r} is not {'an address in text' if dtype == ADDRESS else column.dtype}"
+        names = {ADDRESS: "an address in text", WORD: "text"}
+        problem = f"{str(value)[:40]!r} is not {names.get(dtype, dtype)}"
         raise ValueError(problem)
-    if wanted is int and value < (-1 if column.absent == "-1" else 0):
+    if wanted is int and int(value) < (-1 if column.absent == "-1" else 0):
         problem = f"{value} is negative"
         raise ValueError(problem)
     return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, FiniteFloat
 
 from schemas.word import Word
 
@@ -22,12 +22,12 @@ class Endpoint(Word):
     protocol: str | None = Field(None, description="TCP, UDP, SCTP or ICMP, where a port is given")
     mac: str | None = Field(None, description="hardware address in text")
     interface: str | None = Field(None, description="interface by which its packets entered the node")
-    pod: str | None = None
-    namespace: str | None = None
+    pod: str | None = Field(None, description="pod with this address at that time")
+    namespace: str | None = Field(None, description="of the pod or Service")
     workload: str | None = Field(None, description="kind/name of the pod's top owner")
     service: str | None = Field(None, description="namespace/name of a Service with this address")
     node: str | None = Field(None, description="node that the pod runs on")
-    labels: dict[str, str] = Field(default_factory=dict)
+    labels: dict[str, str] = Field(default_factory=dict, description="of the pod")
     identity: Literal["known", "unknown"] = Field("unknown", description="unknown: no inventory names the address")
 
 
@@ -35,9 +35,9 @@ class Evidence(Word):
     """One number that led to the finding, against its limit."""
 
     name: str = Field(description="feature")
-    value: float
-    limit: float | None = Field(None, description="the value had to exceed this; absent for context")
-    unit: str = ""
+    value: FiniteFloat = Field(description="of the feature when it was largest")
+    limit: FiniteFloat | None = Field(None, description="the value had to exceed this; absent for context")
+    unit: str = Field("", description="of value and limit")
     window: int | None = Field(None, description="s over which the value was taken")
 
 
@@ -56,22 +56,22 @@ class DataQuality(Word):
 class Finding(Word):
     """A detector's statement about one subject in one tick."""
 
-    detector: str
+    detector: str = Field(description="id of the detector")
     rule: str | None = Field(None, description="name of the YAML rule, where one made it")
     kind: str = Field(description="word of the common vocabulary, else the detector's id")
-    title: str
-    severity: Severity
-    confidence: Annotated[float, Field(ge=0, le=1)]
+    title: str = Field(description="what it is called, for people")
+    severity: Severity = Field(description="how grave it is")
+    confidence: Annotated[float, Field(ge=0, le=1)] = Field(description="0 to 1: how sure the detector is")
     tick: int = Field(description="cut that closed the tick, s since epoch")
     started: int = Field(description="first tick that belongs to this evidence, s since epoch")
     node: str = Field(description="node that saw it; empty when summed over nodes")
     subject: str = Field(description="what the episode is about; equal subjects continue one episode")
-    attackers: tuple[Endpoint, ...] = ()
-    victims: tuple[Endpoint, ...] = ()
+    attackers: tuple[Endpoint, ...] = Field((), description="most relevant first")
+    victims: tuple[Endpoint, ...] = Field((), description="most relevant first")
     techniques: tuple[str, ...] = Field((), description="ATT&CK technique ids")
-    evidence: tuple[Evidence, ...] = ()
+    evidence: tuple[Evidence, ...] = Field((), description="the main value first")
     summary: str = Field(description="one sentence with the values against their limits")
     spoofable: bool = Field(description="whether this evidence could have been sent under a false address")
-    data_quality: DataQuality = DataQuality()
+    data_quality: DataQuality = Field(DataQuality(), description="of this tick alone")
     response: str | None = Field(None, description="default response action")
     quiet: int = Field(60, ge=1, description="s without a finding after which the episode closes")

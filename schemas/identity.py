@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 from schemas.finding import Endpoint
 from schemas.inventory import InventoryObject
@@ -11,48 +13,68 @@ from schemas.inventory import InventoryObject
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
+@dataclass(frozen=True)
+class _Statement:
+    item: InventoryObject
+    covers: frozenset[str | _Network]
+
+
 class IdentityTable:
     """Address to object, valid in time.
 
-    Later statements about the same uid replace earlier ones whose validity they end; lookups take the
-    object valid at the asked time with the latest ``valid_from``. Ranges apply where no object does.
+    A statement about a uid holds until its ``valid_to``, or until a later statement about the same uid
+    begins, whatever order they come in; one with an equal ``valid_from`` replaces the earlier-told one.
+    Where several objects had an address, the one with the latest ``valid_from`` answers. Ranges apply
+    where no object does, the narrowest first.
     """
 
     def __init__(self, objects: Iterable[InventoryObject] = ()) -> None:
-        self._by_ip: dict[str, dict[tuple[str, int], InventoryObject]] = {}
-        self._ranges: dict[str, tuple[_Network, InventoryObject]] = {}
+        self._history: dict[str, list[_Statement]] = {}
+        self._uids: dict[str, dict[str, None]] = {}
+        self._networks: dict[_Network, dict[str, None]] = {}
         for item in objects:
             self.add(item)
 
     def __len__(self) -> int:
-        return len(self._by_ip)
+        return len(self._uids)
 
     def add(self, item: InventoryObject) -> None:
         """Take in one statement.
 
         Raises:
-            ValueError: an address or range is not one.
+            ValueError: an address or range is not one; nothing of the statement is taken in then.
         """
-        if item.kind == "Range":
-            for text in item.ips:
-                self._ranges[text] = (ipaddress.ip_network(text), item)
-            return
         if item.kind == "Namespace":
             return
-        for text in item.ips:
-            address = str(ipaddress.ip_address(text))
-            self._by_ip.setdefault(address, {})[(item.uid, item.valid_from)] = item
+        parse: Callable[[str], str | _Network] = ipaddress.ip_network if item.kind == "Range" else _normal
+        covers = frozenset(parse(text) for text in item.ips)
+        for cover in covers:
+            if isinstance(cover, str):
+                self._uids.setdefault(cover, {})[item.uid] = None
+            else:
+                self._networks.setdefault(cover, {})[item.uid] = None
+        others = [known for known in self._history.get(item.uid, ()) if known.item.valid_from != item.valid_from]
+        self._history[item.uid] = sorted([*others, _Statement(item, covers)], key=_begin)
+
+    def _valid(self, uids: Iterable[str], cover: str | _Network, at: int) -> Iterator[InventoryObject]:
+        """Return what held at a time and covered an address or a range, of these uids."""
+        for uid in uids:
+            history = self._history[uid]
+            number = bisect_right(history, at, key=_begin)
+            if number and cover in history[number - 1].covers:
+                item = history[number - 1].item
+                if item.valid_to is None or at < item.valid_to:
+                    yield item
 
     def find(self, ip: str, at: int) -> InventoryObject | None:
         """Return the object that had an address at a time (s since epoch), or none."""
         best: InventoryObject | None = None
-        for item in self._by_ip.get(ip, {}).values():
-            if item.valid_from <= at and (item.valid_to is None or at < item.valid_to):
-                # A pod on the host network shares its node's address: the node is the honest answer.
-                if item.kind == "Pod" and item.host_network:
-                    continue
-                if best is None or (item.valid_from, item.uid) > (best.valid_from, best.uid):
-                    best = item
+        for item in self._valid(self._uids.get(ip, ()), ip, at):
+            # A pod on the host network shares its node's address: the node is the honest answer.
+            if item.kind == "Pod" and item.host_network:
+                continue
+            if best is None or (item.valid_from, item.uid) > (best.valid_from, best.uid):
+                best = item
         return best
 
     def role(self, ip: str, at: int) -> str:
@@ -61,10 +83,13 @@ class IdentityTable:
         if item is not None:
             return "shared" if item.kind == "Node" else "internal"
         address = ipaddress.ip_address(ip)
-        matching = [(net.prefixlen, o) for net, o in self._ranges.values() if address in net]
-        if matching:
-            return max(matching, key=lambda pair: pair[0])[1].role or "unknown"
-        return "unknown"
+        found = [
+            (network.prefixlen, item.valid_from, item.uid, item.role)
+            for network, uids in self._networks.items()
+            if address in network
+            for item in self._valid(uids, network, at)
+        ]
+        return (max(found)[3] if found else "") or "unknown"
 
     def endpoint(self, ip: str, at: int, *, port: int | None = None, protocol: str | None = None,
                  mac: str | None = None, interface: str | None = None) -> Endpoint:  # fmt: skip
@@ -83,3 +108,11 @@ class IdentityTable:
             workload=item.workload or None, node=item.node or (item.name if item.kind == "Node" else None),
             labels=dict(item.labels), identity="known",
         )  # fmt: skip
+
+
+def _normal(text: str) -> str:
+    return str(ipaddress.ip_address(text))
+
+
+def _begin(statement: _Statement) -> int:
+    return statement.item.valid_from

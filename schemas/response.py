@@ -19,19 +19,21 @@ class ResponseDecision(Word):
     type: Literal["response"] = "response"
     schema_version: Literal[1] = 1
     id: str = Field(description="hash of the alert id and the ladder: repeats are the same response")
-    alert_id: str
-    alert_revision: int = Field(ge=1)
-    cluster: str
-    detector: str
-    kind: str
-    severity: Severity
-    confidence: float
-    category: Literal["ddos", "intrusion", "data_leak", "misconfiguration", "other"]
-    mode: Mode
+    alert_id: str = Field(description="the alert decided on")
+    alert_revision: int = Field(ge=1, description="its revision")
+    cluster: str = Field(description="of the alert")
+    detector: str = Field(description="of the alert")
+    kind: str = Field(description="of the alert")
+    severity: Severity = Field(description="of the alert")
+    confidence: float = Field(description="of the alert")
+    category: Literal["ddos", "intrusion", "data_leak", "misconfiguration", "other"] = Field(
+        description="line of the decision matrix"
+    )
+    mode: Mode = Field(description="how freely it may be carried out")
     actions: tuple[ActionName, ...] = Field(description="ladder: tried in order until one is proven")
-    attackers: tuple[Endpoint, ...]
-    victims: tuple[Endpoint, ...]
-    spoofable: bool
+    attackers: tuple[Endpoint, ...] = Field(description="of the alert")
+    victims: tuple[Endpoint, ...] = Field(description="of the alert")
+    spoofable: bool = Field(description="of the alert: no address is blocked on such evidence")
     decided_tick: int = Field(description="tick of the alert that was decided on, s since epoch")
     deadline_s: int = Field(ge=0, description="s after decided_tick by which it should be contained")
     ttl_s: int = Field(ge=60, description="s after which what was applied expires")

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.events import Capability as _C
-from schemas.events import Column
+from schemas.events import Column, Count
 from schemas.framing import DecodeError, pack_frame, unpack_frame
 
 MAGIC = b"SGR1"
@@ -93,14 +93,16 @@ class RollupHeader(BaseModel):
     partition: Annotated[int, Field(ge=0)] = Field(description="rollup partition it is meant for")
     partitions: Annotated[int, Field(ge=1)] = Field(description="rollup partitions in all")
     kind: Literal["tick", "empty"] = Field(description="empty: the sender has no node now; do not wait for it")
-    tick: Annotated[int, Field(ge=0)] = Field(description="tick that is complete with this, s since epoch")
+    tick: Annotated[int, Field(ge=0, le=1 << 34)] = Field(description="tick that is complete with this, s since epoch")
     idle: bool = Field(False, description="all nodes of the sender have ended; do not wait for it after this tick")
-    capabilities: Annotated[int, Field(ge=0)] = Field(0, description="Capability bits that all sources had")
-    sampling: Annotated[int, Field(ge=1)] = 1
-    lost_packets: Annotated[int, Field(ge=0)] = 0
-    lost_rows: Annotated[int, Field(ge=0)] = 0
-    malformed: Annotated[int, Field(ge=0)] = 0
-    late: Annotated[int, Field(ge=0)] = Field(0, description="rows of late nodes that were added to this tick")
+    capabilities: Count = Field(0, description="Capability bits that all sources had")
+    sampling: Annotated[int, Field(ge=1, le=1 << 32)] = Field(
+        1, description="one packet in N was seen, at the coarsest source"
+    )
+    lost_packets: Count = Field(0, description="dropped before parsing in this tick")
+    lost_rows: Count = Field(0, description="rows shed by exporters in this tick")
+    malformed: Count = Field(0, description="packets or messages that could not be parsed in this tick")
+    late: Count = Field(0, description="rows of late nodes that were added to this tick")
     suspects: Annotated[tuple[str, ...], Field(max_length=256)] = Field(
         (), description="addresses that stage-1 findings of this tick name; models do not learn from them"
     )

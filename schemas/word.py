@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any, Literal, Self, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 MAX_WORD_BYTES = 1 << 20
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+Read = TypeVar("Read")
 
 
 class WordError(ValueError):
@@ -31,18 +35,26 @@ class Word(BaseModel):
         Raises:
             WordError: not JSON, too long, or a field that does not fit.
         """
-        if len(value) > MAX_WORD_BYTES:
-            problem = f"{cls.__name__}: {len(value)} bytes, more than {MAX_WORD_BYTES}"
-            raise WordError(problem)
-        try:
-            return cls.model_validate(orjson.loads(value))
-        except orjson.JSONDecodeError as error:
-            problem = f"{cls.__name__}: not JSON: {error}"
-            raise WordError(problem) from None
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            problem = f"{cls.__name__}.{'.'.join(str(p) for p in first['loc'])}: {first['msg']}"
-            raise WordError(problem) from None
+        return read(cls.__name__, value, cls.model_validate)
+
+
+def read(name: str, value: bytes, validate: Callable[[Any], Read]) -> Read:
+    """Return what a validator makes of JSON bytes; ``name`` begins the error's text.
+
+    Raises:
+        WordError: not JSON, too long, or a field that does not fit.
+    """
+    if len(value) > MAX_WORD_BYTES:
+        problem = f"{name}: {len(value)} bytes, more than {MAX_WORD_BYTES}"
+        raise WordError(problem)
+    try:
+        return validate(orjson.loads(value))
+    except orjson.JSONDecodeError as error:
+        problem = f"{name}: not JSON: {error}"
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        problem = f"{'.'.join([name, *(str(p)[:80] for p in first['loc'])])}: {first['msg']}"
+    raise WordError(problem)
 
 
 def iso_time(seconds: float) -> str:
@@ -55,14 +67,15 @@ def from_iso(text: str) -> float:
     """Return seconds since the epoch for what ``iso_time`` wrote.
 
     Raises:
-        ValueError: not an ISO 8601 time.
+        ValueError: not an ISO 8601 time, or one without its zone, which every machine would read differently.
     """
-    return datetime.datetime.fromisoformat(text).timestamp()
+    moment = datetime.datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        problem = f"{text[:40]!r} names no time zone; write UTC as Z"
+        raise ValueError(problem)
+    return moment.timestamp()
 
 
-def json_schema(word: type[Word]) -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of a word as it is written."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **word.model_json_schema(mode="serialization"),
-    }
+def json_schema(word: type[Word], mode: Literal["serialization", "validation"] = "serialization") -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of a word: as it is written, or (validation) as it is accepted."""
+    return {"$schema": DRAFT, **word.model_json_schema(mode=mode)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import signal
 import sys
@@ -30,6 +31,9 @@ def run(arguments: Sequence[str]) -> int:
     0 done; 1 what was asked for was not met; 2 wrong usage or input; 3 broker or cluster out of reach;
     70 a bug of ours; 130 interrupted.
     """
+    if os.environ.get(DEBUG_VARIABLE) != "1":
+        # Libraries narrate what they retry; a command says itself what came of it. Agents configure their own logs.
+        logging.getLogger().addHandler(logging.NullHandler())
     try:
         result = app(list(arguments), prog_name="sluicegate", standalone_mode=False)
         sys.stdout.flush()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -11,10 +10,9 @@ from rich.text import Text
 from schemas.alert import Alert
 from schemas.finding import Endpoint, Severity
 from schemas.incident import Incident
-from sluicegate.terminal import WIDTH, escape, shortened
+from sluicegate.terminal import WIDTH, escape, shortened, wrapped
 
 _STYLES: dict[Severity, str] = {"info": "dim", "low": "cyan", "medium": "yellow", "high": "red", "critical": "bold red"}
-_INDENT = "    "
 # Times are UTC; milliseconds matter only to machines, which read the JSON.
 _TIME_LETTERS = len("2026-01-31T23:59:59")
 HEADING = f"{'TIME (UTC)':<21}{'SEVERITY':<10}{'KIND':<23}ATTACKER → VICTIM"
@@ -37,16 +35,15 @@ def endpoints_text(endpoints: Sequence[Endpoint]) -> str:
     return endpoint_text(endpoints[0]) + more
 
 
+def who(alert: Alert) -> str:
+    """Return who attacks whom; a forged source has no name."""
+    source = "(forged)" if alert.spoofable and not alert.attackers else endpoints_text(alert.attackers)
+    return f"{source} → {endpoints_text(alert.victims)}"
+
+
 def time_text(iso: str) -> str:
     """Return an ISO time without its fraction and letters."""
     return escape(iso[:_TIME_LETTERS].replace("T", " "))
-
-
-def wrapped(text: str, indent: str = _INDENT) -> list[str]:
-    """Return escaped text in lines of at most ``WIDTH`` columns."""
-    return textwrap.wrap(
-        escape(text), WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
-    )  # fmt: skip
 
 
 def print_heading(out: Console) -> None:
@@ -56,12 +53,11 @@ def print_heading(out: Console) -> None:
 
 def print_alert(out: Console, alert: Alert) -> None:
     """Print one alert: a row, and its explanation below."""
-    who = f"{endpoints_text(alert.attackers)} → {endpoints_text(alert.victims)}"
     row = Text(f"{time_text(alert.detected_at):<21}")
     row.append(f"{alert.severity:<10}", style=_STYLES[alert.severity])
     kind = alert.kind if alert.rule is None else f"{alert.kind}*"
     row.append(escape(f"{shortened(kind, 22):<23}"))
-    row.append(escape(shortened(who, WIDTH - 54)))
+    row.append(escape(shortened(who(alert), WIDTH - 54)))
     out.print(row)
     rule = f"Rule {alert.rule}: " if alert.rule is not None else ""
     for line in wrapped(rule + alert.explanation):

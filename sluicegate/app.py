@@ -58,7 +58,7 @@ _add(app, "replay", replay.replay, "replay capture.pcapng.gz --inventory invento
 _add(app, "inspect", inspect_file.inspect, "inspect capture.pcap --top 5")
 _add(app, "export", export.export, "export capture.pcap --to jsonl --output events.jsonl")
 _add(app, "worker", worker.worker, "--config settings.yaml worker --rules rules.yaml")
-_add(app, "respond", respond.respond, "respond --policy policy.yaml --kubeconfig ~/.kube/config")
+_add(app, "respond", respond.respond, "respond --kubeconfig ~/.kube/config")
 _add(app, "evaluate", evaluate.evaluate, "evaluate tests/cases --kinds port_scan_vertical,syn_flood")
 _add(app, "doctor", doctor.doctor, "doctor --kubeconfig ~/.kube/config")
 _add(app, "demo", demo.demo, "demo --embedded")

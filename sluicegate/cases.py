@@ -103,8 +103,6 @@ def find_cases(root: Path) -> list[CaseFolder]:
     return found
 
 
-
-
 def read_case(path: Path) -> Case:
     """Read one case file.
 

@@ -48,7 +48,9 @@ class ClockSummary:
             name = f"{interface.name or 'unnamed'} ({link})"
             self._interfaces[name] = self._interfaces.get(name, 0) + int(count)
 
-    def _add_steps(self, steps: np.ndarray[Any, np.dtype[np.int64]], times: np.ndarray[Any, np.dtype[np.int64]]) -> None:
+    def _add_steps(
+        self, steps: np.ndarray[Any, np.dtype[np.int64]], times: np.ndarray[Any, np.dtype[np.int64]]
+    ) -> None:
         self._inversions += int((steps < 0).sum())
         self._worst_inversion = min(self._worst_inversion, int(steps.min()))
         self._gaps += int((steps > GAP_SECONDS * _SECOND).sum())

@@ -15,9 +15,7 @@ from stream.pipeline import Parts, PipelineSettings
 
 def pipeline_settings(settings: Settings) -> PipelineSettings:
     """Return what decides which alerts come out of a log."""
-    return PipelineSettings(
-        engine=settings.engine, alerts=settings.alerts, detectors=overrides(settings.detectors)
-    )
+    return PipelineSettings(engine=settings.engine, alerts=settings.alerts, detectors=overrides(settings.detectors))
 
 
 def read_rules(paths: Sequence[Path]) -> list[Rule]:

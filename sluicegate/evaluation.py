@@ -42,19 +42,19 @@ class LineGrade:
 
 @dataclass(frozen=True)
 class CaseGrade:
-    """A graded case; ``apart`` are alerts that no line covers, or too slight to be false alerts."""
+    """A graded case.
+
+    ``false_alerts`` fired against silence; ``apart`` are those that no line covers, or too slight to be
+    false alerts.
+    """
 
     lines: tuple[LineGrade, ...]
+    false_alerts: tuple[Alert, ...]
     apart: tuple[Alert, ...]
 
     def count(self, outcome: Outcome) -> int:
         """Number of lines with an outcome."""
         return sum(line.outcome == outcome for line in self.lines)
-
-    @property
-    def false_alerts(self) -> tuple[str, ...]:
-        """Ids of the alerts that fired against silence, each once."""
-        return tuple(dict.fromkeys(a for line in self.lines if line.outcome == "false alert" for a in line.alerts))
 
 
 def last_revisions(alerts: Iterable[Alert]) -> list[Alert]:
@@ -85,8 +85,12 @@ def grade(lines: Sequence[Expectation], first: str | None, alerts: Iterable[Aler
     covers = {e: [a for a in found if _covers(e, a, origin)] for e in lines}
     told = {a.id for e, matching in covers.items() if e.expect != "silence" for a in matching}
     grades = [_grade_line(e, covers[e], told, origin) for e in lines]
-    counted = told | {a for g in grades if g.outcome == "false alert" for a in g.alerts}
-    return CaseGrade(tuple(grades), tuple(a for a in found if a.id not in counted))
+    false = {a for g in grades if g.outcome == "false alert" for a in g.alerts}
+    return CaseGrade(
+        tuple(grades),
+        tuple(a for a in found if a.id in false),
+        tuple(a for a in found if a.id not in false and a.id not in told),
+    )
 
 
 def _grade_line(line: Expectation, matching: list[Alert], told: set[str], origin: float | None) -> LineGrade:

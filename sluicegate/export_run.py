@@ -105,9 +105,7 @@ def read_speed(text: str) -> float | None:
     return speed
 
 
-def export_progress(
-    settings: Settings, plan: ExportPlan
-) -> AbstractContextManager[Callable[[ExportSummary], None]]:
+def export_progress(settings: Settings, plan: ExportPlan) -> AbstractContextManager[Callable[[ExportSummary], None]]:
     """Return a progress display: a bar where somebody watches, nothing where not."""
     from sluicegate.progress import CaptureProgress
 

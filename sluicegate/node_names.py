@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from sluicegate.problems import CommandProblem
 
 
-
 def node_names(files: Sequence[str], given: Sequence[str]) -> list[str]:
     """Return one name per file: those given, else ``node1``, ``node2``, ...
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
+from typing import TypeVar
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -12,6 +13,8 @@ from exporter.run import ExportSummary
 from exporter.settings import ReadingSettings
 from sluicegate.clock_summary import read_clock
 from sluicegate.terminal import console
+
+_Item = TypeVar("_Item")
 
 
 class CaptureProgress:
@@ -31,7 +34,9 @@ class CaptureProgress:
             return _nothing
         total = self._seconds()
         text = TextColumn("{task.fields[rows]:,} rows")
-        self._bar = Progress(TextColumn("exporting"), BarColumn(), text, TimeElapsedColumn(), console=console(sys.stderr))
+        self._bar = Progress(
+            TextColumn("exporting"), BarColumn(), text, TimeElapsedColumn(), console=console(sys.stderr)
+        )
         self._bar.start()
         self._task = self._bar.add_task("exporting", total=total, rows=0)
         return self._show
@@ -57,3 +62,16 @@ class CaptureProgress:
 
 def _nothing(_summary: ExportSummary) -> None:
     """Nobody watches."""
+
+
+def counted(items: Iterable[_Item], what: str, total: int) -> Iterator[_Item]:
+    """Give the items on, with a bar on standard error where somebody watches."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    columns = TextColumn(what), BarColumn(), TextColumn("{task.completed} of {task.total}"), TimeElapsedColumn()
+    with Progress(*columns, console=console(sys.stderr), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        for item in items:
+            yield item
+            bar.advance(task)

@@ -20,8 +20,7 @@ from response.settings import ResponseSettings
 from schemas.action import Action
 from schemas.inventory import InventoryObject
 from schemas.response import ResponseDecision
-from sluicegate.alert_view import wrapped
-from sluicegate.terminal import cell, escape
+from sluicegate.terminal import cell, wrapped
 
 
 class InventoryGateway:
@@ -83,15 +82,15 @@ def print_proposals(out: Console, decision: ResponseDecision, actions: Sequence[
 def print_action(out: Console, action: Action) -> None:
     """Print one step: the policy with its proof, or the reason why there is none."""
     name = f"{action.action} " if action.action else ""
+    worth_showing = action.outcome in ("proposed", "applied")
     for line in wrapped(f"{name}{action.outcome} for {action.target}: {action.reason}: {action.message}", "  "):
-        out.print(Text(line, style="green" if action.outcome in ("proposed", "applied") else "yellow"))
-    if action.manifests:
-        _print_lines(out, manifests_yaml(action.manifests))
+        out.print(Text(line, style="green" if worth_showing else "yellow"))
+    if not worth_showing:
+        return
+    for line in manifests_yaml(action.manifests).splitlines():
+        out.print(cell(f"    {line}"))
     if action.proof is not None:
         out.print(cell("    proof"))
-        _print_lines(out, proof_table(Proof.model_validate(action.proof)))
-
-
-def _print_lines(out: Console, text: str) -> None:
-    for line in text.splitlines():
-        out.print(Text(f"    {escape(line)}"), soft_wrap=False)
+        for row in proof_table(Proof.model_validate(action.proof)).splitlines():
+            for line in wrapped(row, "    ", later=" " * 16):
+                out.print(Text(line))

@@ -78,9 +78,7 @@ class Replay:
                 target.write(alert.encode() + b"\n")
             target.flush()
 
-    def _print(
-        self, results: ReplayResults, reports: Sequence[CaptureReport], seconds: float, respond: bool
-    ) -> None:
+    def _print(self, results: ReplayResults, reports: Sequence[CaptureReport], seconds: float, respond: bool) -> None:
         out = console()
         results.print(out)
         if respond:

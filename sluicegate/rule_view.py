@@ -11,8 +11,7 @@ from detectors.plan import FeaturePlan
 from detectors.rule_detector import rule_detectors
 from detectors.rule_file import Rule
 from detectors.spaces import SPACES
-from sluicegate.alert_view import wrapped
-from sluicegate.terminal import cell, console
+from sluicegate.terminal import cell, console, wrapped
 
 
 def feature_text(feature: Feature) -> str:

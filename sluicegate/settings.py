@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from alerts.settings import AlertSettings
 from detectors.settings import EngineSettings
@@ -139,5 +145,3 @@ def _mistakes(error: ValidationError, path: Path | None, from_environment: dict[
         else:
             lines.append(f"{path or 'settings'}: {'.'.join(place) + ': ' if place else ''}{text}")
     return lines
-
-

@@ -66,6 +66,16 @@ def table(*columns: str, title: str | None = None, right: tuple[str, ...] = ()) 
     return made
 
 
+def wrapped(text: str, indent: str = "    ", later: str | None = None) -> list[str]:
+    """Return escaped text in lines of at most ``WIDTH`` columns; ``later`` indents all but the first."""
+    import textwrap
+
+    return textwrap.wrap(
+        escape(text), WIDTH, initial_indent=indent, subsequent_indent=indent if later is None else later,
+        break_on_hyphens=False, drop_whitespace=True,
+    )  # fmt: skip
+
+
 def complain(text: str) -> None:
     """Write lines to standard error, escaped, each under our name."""
     for line in text.splitlines() or [""]:

@@ -6,14 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from schemas.word import iso_time
-from sluicegate.terminal import cell, escape, table
+from sluicegate.terminal import cell, escape, table, wrapped
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 # https://www.iana.org/assignments/dns-parameters
-_QTYPES = {1: "A", 2: "NS", 5: "CNAME", 6: "SOA", 10: "NULL", 12: "PTR", 15: "MX", 16: "TXT", 25: "KEY", 28: "AAAA",
-           33: "SRV", 35: "NAPTR", 43: "DS", 46: "RRSIG", 48: "DNSKEY", 64: "SVCB", 65: "HTTPS", 255: "ANY"}  # fmt: skip
+_QTYPES = {
+    1: "A", 2: "NS", 5: "CNAME", 6: "SOA", 10: "NULL", 12: "PTR", 15: "MX", 16: "TXT", 25: "KEY", 28: "AAAA", 33: "SRV",
+    35: "NAPTR", 43: "DS", 46: "RRSIG", 48: "DNSKEY", 64: "SVCB", 65: "HTTPS", 255: "ANY",
+}  # fmt: skip
 _RCODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
 
 
@@ -45,7 +47,8 @@ def print_summary(out: Console, result: Mapping[str, Any]) -> None:
 
 
 def _line(out: Console, name: str, text: str) -> None:
-    out.print(cell(f"{name:<12}{text}"))
+    for line in wrapped(f"{name:<12}{text}", "", later=" " * 12):
+        out.print(cell(line))
 
 
 def _print_clock(out: Console, result: Mapping[str, Any]) -> None:
@@ -54,7 +57,11 @@ def _print_clock(out: Console, result: Mapping[str, Any]) -> None:
     if clock and clock["packets"]:
         rate = f", {clock['packets_per_s']:,} packets/s" if clock["packets_per_s"] else ""
         _line(out, "span", f"{clock['first']} to {clock['last']}, {clock['span_s']:,.3f} s")
-        _line(out, "packets", f"{clock['packets']:,} ({size(clock['bytes'])}){rate}, busiest second {clock['busiest_second']:,}")
+        _line(
+            out,
+            "packets",
+            f"{clock['packets']:,} ({size(clock['bytes'])}){rate}, busiest second {clock['busiest_second']:,}",
+        )
         _line(out, "clock", _clock_text(clock))
         if clock["cut_short"]:
             _line(out, "cut short", f"{clock['cut_short']:,} packets were captured only in part")
@@ -72,16 +79,21 @@ def _clock_text(clock: Mapping[str, Any]) -> str:
         order = f"{clock['inversions']:,} steps backwards, the largest {clock['worst_inversion_s']:,.6f} s"
     gaps = f"longest quiet {clock['longest_gap_s']:,.3f} s"
     if clock["gaps"]:
-        gaps = f"{clock['gaps']:,} quiet spells above 10 s, the longest {clock['longest_gap_s']:,.1f} s from {clock['longest_gap_at']}"
+        longest = f"{clock['longest_gap_s']:,.1f} s from {clock['longest_gap_at']}"
+        gaps = f"{clock['gaps']:,} quiet spells above 10 s, the longest {longest}"
     return f"{order}; {gaps}"
 
 
 def _print_sources(out: Console, sources: Sequence[Mapping[str, Any]]) -> None:
     for source in sources:
         span = f"{iso_time(source['first_cut'])} to {iso_time(source['last_cut'])}"
-        name = f"{source['cluster']}/{source['node']} {source['exporter']} ({source['source']}, clock {source['clock']})"
+        name = (
+            f"{source['cluster']}/{source['node']} {source['exporter']} ({source['source']}, clock {source['clock']})"
+        )
         _line(out, "source", f"{name}: {source['messages']:,} messages, cuts {span}")
-        odd = {name: source[name] for name in ("backwards", "missing_messages", "lost_packets", "lost_rows", "malformed")}
+        odd = {
+            name: source[name] for name in ("backwards", "missing_messages", "lost_packets", "lost_rows", "malformed")
+        }
         if any(odd.values()):
             _line(out, "", ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in odd.items() if count))
         _line(out, "", f"sees {', '.join(source['sees'])}")
@@ -97,28 +109,25 @@ def _rows(out: Console, title: str, columns: Sequence[str], rows: Iterable[Seque
 
 
 def _print_talkers(out: Console, talkers: Mapping[str, Any]) -> None:
-    _rows(
-        out, f"Top talkers ({talkers['pairs']:,} pairs; initiator first)", ("initiator", "responder", "bytes", "packets", "flows"),
-        [(r["src"], r["dst"], size(r["bytes"]), f"{r['packets']:,}", f"{r['flows']:,}") for r in talkers["top"]], left=2,
-    )  # fmt: skip
+    title = f"Top talkers ({talkers['pairs']:,} pairs; initiator first)"
+    rows = [(r["src"], r["dst"], size(r["bytes"]), f"{r['packets']:,}", f"{r['flows']:,}") for r in talkers["top"]]
+    _rows(out, title, ("initiator", "responder", "bytes", "packets", "flows"), rows, left=2)
 
 
 def _print_protocols(out: Console, result: Mapping[str, Any]) -> None:
-    protocols, ports = result["protocols"], result["ports"]
+    protocols, ttl = result["protocols"], result["ttl"]
     flows, octets = sum(r["flows"] for r in protocols), sum(r["bytes"] for r in protocols)
-    _rows(
-        out, "Protocols", ("protocol", "flows", "of flows", "bytes", "of bytes"),
-        [(r["name"], f"{r['flows']:,}", share(r["flows"], flows), size(r["bytes"]), share(r["bytes"], octets)) for r in protocols],
-    )  # fmt: skip
-    _rows(
-        out, "Responder ports", ("port", "flows", "of flows", "bytes", "of bytes"),
-        [(f"{r['protocol']} {r['dst_port']}", f"{r['flows']:,}", share(r["flows"], flows), size(r["bytes"]), share(r["bytes"], octets))
-         for r in ports],
-    )  # fmt: skip
-    ttl = result["ttl"]
+
+    def shares(name: str, row: Mapping[str, Any]) -> Sequence[str]:
+        return (name, f"{row['flows']:,}", share(row["flows"], flows), size(row["bytes"]), share(row["bytes"], octets))
+
+    columns = ("flows", "of flows", "bytes", "of bytes")
+    _rows(out, "Protocols", ("protocol", *columns), [shares(r["name"], r) for r in protocols])
+    ports = [shares(f"{r['protocol']} {r['dst_port']}", r) for r in result["ports"]]
+    _rows(out, "Responder ports", ("port", *columns), ports)
     if any(r["ttl_max"] for r in ttl):
-        whole = sum(r["flows"] for r in ttl)
-        _line(out, "TTL", ", ".join(f"{r['ttl_max']}: {share(r['flows'], whole)}" for r in ttl if r["flows"]) + " of flows")
+        parts = [f"{r['ttl_max']}: {share(r['flows'], flows)}" for r in ttl if r["flows"]]
+        _line(out, "TTL", ", ".join(parts) + " of flows")
 
 
 def _print_tcp(out: Console, tcp: Mapping[str, Any]) -> None:
@@ -140,7 +149,8 @@ def _print_dns(out: Console, dns: Mapping[str, Any]) -> None:
     codes = ", ".join(f"{_RCODES.get(r['rcode'], r['rcode'])} {r['answers']:,}" for r in dns["codes"])
     types = ", ".join(f"{_QTYPES.get(r['qtype'], r['qtype'])} {r['queries']:,}" for r in dns["types"] if r["queries"])
     out.print()
-    _line(out, "DNS", f"{dns['queries']:,} queries for {dns['names']:,} names; unanswered {dns['unanswered']:,}, unsolicited {dns['unsolicited']:,}")
+    odd = f"unanswered {dns['unanswered']:,}, unsolicited {dns['unsolicited']:,}"
+    _line(out, "DNS", f"{dns['queries']:,} queries for {dns['names']:,} names; {odd}")
     _line(out, "", f"types: {types}")
     _line(out, "", f"answers: {codes or 'none'}")
     if dns["latency_ms"]:

@@ -66,7 +66,9 @@ class TrafficSummary:
         self._pairs.add(columns)
         self._protocols.add(columns)
         with_ports = pa.array((proto == TCP) | (proto == UDP))
-        self._ports.add({n: c.filter(with_ports) for n, c in columns.items() if n in ("proto", "dst_port", "flows", "bytes")})
+        self._ports.add(
+            {n: c.filter(with_ports) for n, c in columns.items() if n in ("proto", "dst_port", "flows", "bytes")}
+        )
         self._ttl.add(columns)
         tcp = marks[proto == TCP]
         for name in _MARKS:

@@ -1,6 +1,6 @@
-"""The only file that knows Faust: one application per agent, its settings, and its life.
+"""One Faust application per agent; its settings and its life.
 
-One application (and so one consumer group) per agent: agents then rebalance, commit and fail apart, two of
+With one application (and so one consumer group) each, agents rebalance, commit and fail apart, two of
 them may read the same topic, and an operator can run them in different processes. Settings are those that
 survive: raw bytes, no tables, no declared topics, no leader topic, no web server, manual acknowledgement.
 """
@@ -14,6 +14,7 @@ import structlog
 from faust.types import TP
 
 from stream.connection import CLIENT_NAME, password, tls_context
+from stream.faust_consumer import StreamApp
 from stream.host import PartitionHost, Takeover
 from stream.records import Incoming
 from stream.settings import KafkaSettings, StreamSettings, WorkerSettings
@@ -24,23 +25,6 @@ log = structlog.get_logger("stream.faust_shell")
 # We commit at checkpoints ourselves; Faust's own timer would only wake up for nothing.
 _NEVER_S = 3600.0
 _FaustMessage = Any
-
-
-class _App(faust.App):  # type: ignore[misc]  # Faust publishes no types here
-    def _create_directories(self) -> None:
-        """No data folder: there are no tables, and a container's file system is read-only."""
-
-    def _new_consumer(self) -> Any:
-        consumer = super()._new_consumer()
-        # Faust pauses a partition when the agent's queue fills and, once all are paused, sleeps a whole second;
-        # measured: 140 messages/s instead of 700. Without the pause a full queue simply blocks the reader, which
-        # is what one agent per application needs.
-        consumer.on_buffer_full = _leave_running
-        return consumer
-
-
-def _leave_running(_partition: TP) -> None:
-    """Instead of pausing a partition."""
 
 
 def group_name(prefix: str, agent: str) -> str:
@@ -179,7 +163,7 @@ def _incoming(message: _FaustMessage) -> Incoming:
     return record
 
 
-def _make_app(group: str, name: str, kafka: KafkaSettings, worker: WorkerSettings) -> faust.App:
+def _make_app(group: str, name: str, kafka: KafkaSettings, worker: WorkerSettings) -> StreamApp:
     arguments: dict[str, Any] = {}
     if kafka.security.startswith("sasl"):
         arguments["broker_credentials"] = faust.SASLCredentials(
@@ -192,7 +176,7 @@ def _make_app(group: str, name: str, kafka: KafkaSettings, worker: WorkerSetting
         arguments["broker_credentials"] = faust.SSLCredentials(tls_context(kafka))
     if worker.instance:
         arguments["consumer_group_instance_id"] = f"{worker.instance}-{name}"
-    return _App(
+    app = StreamApp(
         group,
         broker=";".join(f"kafka://{server}" for server in kafka.bootstrap.split(",")),
         broker_client_id=f"{CLIENT_NAME}-{name}",
@@ -216,3 +200,5 @@ def _make_app(group: str, name: str, kafka: KafkaSettings, worker: WorkerSetting
         consumer_max_fetch_size=worker.fetch_bytes,
         **arguments,
     )
+    app.fetch_wait_ms = worker.fetch_wait_ms
+    return app

@@ -259,6 +259,19 @@ class Pipeline:
         self._incidents, self._decide = parts.incidents(), parts.decide()
         self._announced = False
 
+    def snapshot(self) -> list[bytes]:
+        """Return the state of every stage."""
+        return [s.snapshot() for s in self._stages()]
+
+    def restore(self, states: Sequence[bytes]) -> None:
+        """Take in what ``snapshot`` of an equal pipeline gave."""
+        for stage, state in zip(self._stages(), states, strict=True):
+            stage.restore(state)
+        self._announced = True
+
+    def _stages(self) -> list[DetectStage | CorrelateStage | IncidentStage | DecideStage]:
+        return [*self._detect, *self._correlate, self._incidents, self._decide]
+
     @property
     def rows(self) -> int:
         """Rows taken in so far."""

@@ -99,6 +99,13 @@ class WorkerSettings(_Frozen):
     fetch_bytes: int = Field(
         5 << 20, ge=1 << 20, description="bytes fetched per partition; above the largest message (4 MiB)"
     )
+    fetch_wait_ms: int = Field(
+        50,
+        ge=1,
+        le=5000,
+        description="ms a broker may hold a fetch that finds nothing; its busy partitions wait meanwhile; idle, each "
+        "agent asks 20 times a second",
+    )
     checkpoint_interval_s: Seconds = Field(
         10.0, description="s between snapshots of a partition; bounds what a killed worker does again"
     )

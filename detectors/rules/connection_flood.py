@@ -34,6 +34,9 @@ class ConnectionFloodConfig(DetectorConfig):
     failed_share: Annotated[float, Field(gt=0, le=1)] = Field(
         0.5, description="refused and unanswered share from which the victim's history does not excuse it"
     )
+    port_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.3, description="share of attempts on the busiest ports; a scan spreads over many and is not a flood"
+    )
 
 
 class ConnectionFlood(Detector):
@@ -63,7 +66,8 @@ class ConnectionFlood(Detector):
         self._usual = Feature("connection_rate", "victim", _HISTORY, Sum("attempts"), "connections")
         self._failed = [Feature(m, "victim", window, Sum(m), "connections") for m in ("refused", "unanswered")]
         self._established = Feature("established", "victim", window, Sum("established"), "connections")
-        return self._rate, self._usual, *self._failed, self._established
+        self._port = Feature("top_port_attempts", "victim", window, Sum("top_port_attempts"), "connections")
+        return self._rate, self._usual, *self._failed, self._established, self._port
 
     def evaluate(self, view: TickView) -> list[Finding]:
         """Return one finding per flooded victim."""
@@ -73,6 +77,7 @@ class ConnectionFlood(Detector):
         config = self.config
         rate = keys.value(self._rate)
         above = (rate > config.connections) & keys.can_see(self.meta.needs)
+        above &= keys.value(self._port) > config.port_share * rate
         if not above.any():
             return []
         known = np.minimum(keys.ticks - keys.since(), _HISTORY)

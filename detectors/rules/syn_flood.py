@@ -27,6 +27,12 @@ class SynFloodConfig(DetectorConfig):
     sources: Annotated[int, Field(ge=2)] = Field(
         100, description="sources within a minute from which they are many (count)"
     )
+    unfinished: Annotated[int, Field(ge=1)] = Field(
+        1500, description="attempts not completed, refused ones too, within the window (count): a flood of closed ports"
+    )
+    crowd: Annotated[int, Field(ge=2)] = Field(
+        1000, description="sources within a minute (count) that only forged addresses bring to closed ports at once"
+    )
     share: Annotated[float, Field(gt=0, le=1)] = Field(0.7, description="half-open share of all attempts")
     port_share: Annotated[float, Field(gt=0, le=1)] = Field(
         0.5, description="share of attempts on one port that few sources must show; a port scan shows less"
@@ -54,11 +60,12 @@ class SynFlood(Detector):
         """Attempts, what became of them, and from how many sources."""
         window = self.config.window
         self._attempts = Feature("attempts", "victim", window, Sum("attempts"), "connections")
-        self._settled = [Feature(m, "victim", window, Sum(m), "connections") for m in ("established", "refused")]
+        self._established = Feature("established", "victim", window, Sum("established"), "connections")
+        self._refused = Feature("refused", "victim", window, Sum("refused"), "connections")
         self._syn = Feature("syn", "victim", window, Sum("syn"), "packets")
         self._port = Feature("top_port_attempts", "victim", window, Sum("top_port_attempts"), "connections")
         self._sources = Feature("unique_sources", "victim", 60, Distinct("source", "attempts", cap=1 << 16), "sources")
-        return self._attempts, *self._settled, self._syn, self._port, self._sources
+        return self._attempts, self._established, self._refused, self._syn, self._port, self._sources
 
     def evaluate(self, view: TickView) -> list[Finding]:
         """Return one finding per flooded victim."""
@@ -67,38 +74,49 @@ class SynFlood(Detector):
             return []
         config = self.config
         attempts = keys.value(self._attempts)
-        half_open = attempts - np.asarray(sum(keys.value(f) for f in self._settled))
-        above = (half_open > config.half_open) & (half_open > config.share * attempts) & keys.can_see(self.meta.needs)
+        unfinished = attempts - keys.value(self._established)
+        above = (unfinished > config.half_open) & (unfinished > config.share * attempts) & keys.can_see(self.meta.needs)
         if not above.any():
             return []
         # QUIC attempts have no SYN: a flood of them is not this one.
         above &= 2 * keys.value(self._syn) > attempts
+        half_open = unfinished - keys.value(self._refused)
+        open_share = half_open > config.share * attempts
         sources = keys.value(self._sources)
-        many = sources > config.sources
-        few = (half_open > config.half_open_few) & (keys.value(self._port) > config.port_share * attempts)
-        rows = np.flatnonzero(above & (many | few))
-        return [self._finding(view, keys, int(r), int(half_open[r]), int(attempts[r]), int(sources[r])) for r in rows]
+        many = (half_open > config.half_open) & open_share & (sources > config.sources)
+        few = (half_open > config.half_open_few) & open_share
+        few &= keys.value(self._port) > config.port_share * attempts
+        closed = (unfinished > config.unfinished) & (sources > config.crowd)
+        found = []
+        for row in np.flatnonzero(above & (many | few | closed)).tolist():
+            count_open = bool(many[row] or few[row])
+            counted = int(half_open[row] if count_open else unfinished[row])
+            limit = config.half_open if many[row] else config.half_open_few if few[row] else config.unfinished
+            word = "half-open connections" if count_open else "attempts without a connection"
+            found.append(self._finding(view, keys, row, (word, counted, limit)))
+        return found
 
-    def _finding(self, view: TickView, keys: KeyView, row: int, half_open: int, attempts: int, sources: int) -> Finding:
+    def _finding(self, view: TickView, keys: KeyView, row: int, counted: tuple[str, int, int]) -> Finding:
         config = self.config
+        word, value, limit = counted
+        attempts, sources = int(keys.value(self._attempts)[row]), int(keys.value(self._sources)[row])
         tick = int(keys.ticks[row])
         ip, port = keys.address("dst", row), int(keys.extra["top_port"][row])
-        limit = config.half_open if sources > config.sources else config.half_open_few
         examples = view.top_sources(bytes(keys.column("dst")[row]))
         # Few real sources are attackers; of many false ones a list would only mislead.
         named = examples[:MAX_ENDPOINTS] if sources <= config.sources else []
         return Finding(
             detector=self.meta.id, kind=self.meta.id, title=self.meta.title, severity=self.meta.severity,
-            confidence=confidence(half_open, limit), tick=tick,
+            confidence=confidence(value, limit), tick=tick,
             started=max(int(keys.since()[row]), tick - config.window), node="", subject=ip,
             attackers=tuple(view.endpoint(s, tick) for s, _, _ in named),
             victims=(view.endpoint(ip, tick, port=port, protocol="TCP"),), techniques=self.meta.techniques,
             evidence=(
-                Evidence(name="half_open", value=half_open, limit=limit, unit="connections", window=config.window),
+                Evidence(name=word.replace(" ", "_").replace("-", "_"), value=value, limit=limit, unit="connections", window=config.window),
                 Evidence(name="attempts", value=attempts, unit="connections", window=config.window),
                 Evidence(name="unique_sources", value=sources, unit="sources", window=60),
             ),
-            summary=f"{count(half_open)} half-open connections to {ip} within {config.window} s, limit {count(limit)}, "
-                    f"from {count(sources)} sources within 60 s; mostly to port {port}",
+            summary=f"{count(value)} {word} to {ip} within {config.window} s, limit {count(limit)}, "
+                    f"from at least {count(sources)} sources within 60 s; mostly to port {port}",
             spoofable=True, data_quality=view.quality[""], response=self.meta.response, quiet=60,
         )  # fmt: skip

@@ -32,7 +32,9 @@ def show(
     settings = run.settings
     from_file = read_settings_file(run.config_file) if run.config_file is not None else {}
     lines = setting_lines(settings, from_file, environment_values())
-    chosen = [line for line in lines if line.name == section or f"{line.name}.".startswith(f"{section}.") or not section]
+    chosen = [
+        line for line in lines if line.name == section or f"{line.name}.".startswith(f"{section}.") or not section
+    ]
     if not chosen:
         message = f"no setting {section}; the sections are {', '.join(type(settings).model_fields)}"
         raise CommandProblem(message)

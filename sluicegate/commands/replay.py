@@ -18,7 +18,9 @@ def replay(
     policy: Annotated[Path | None, typer.Option(metavar="FILE", help="Decision policy (YAML).")] = None,
     node: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Node of each capture, in order.")] = None,
     cluster: Annotated[str, typer.Option(help="Cluster of the nodes.")] = "local",
-    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every alert revision (JSON lines).")] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write every alert revision (JSON lines).")
+    ] = None,
     respond: Annotated[bool, typer.Option("--respond", help="Show what would contain each alert, with proof.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print alert revisions as JSON lines, no table.")] = False,
 ) -> None:

@@ -15,19 +15,20 @@ def respond(
     context: typer.Context,
     kubeconfig: Annotated[Path | None, typer.Option(metavar="FILE", help="Cluster to read and change.")] = None,
     kube_context: Annotated[str | None, typer.Option("--context", help="Context of the kubeconfig.")] = None,
-    in_cluster: Annotated[bool, typer.Option("--in-cluster", help="Use the pod's service account.")] = False,
+    no_cluster: Annotated[bool, typer.Option("--no-cluster", help="Use the inventory whatever is configured.")] = False,
     policies: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Without a cluster: its NetworkPolicies (YAML).")
     ] = None,
     cluster: Annotated[str, typer.Option(help="Name of the cluster, as in alerts.")] = "local",
-    log_level: Annotated[LogLevel, typer.Option(help="Least severe log lines written.")] = LogLevel.INFO,
+    log_level: Annotated[LogLevel, typer.Option(help="Least severe log lines written.")] = "info",
 ) -> None:
     """Plan, prove and, where the decision's mode says so, apply responses until SIGTERM.
 
-    Without --kubeconfig or --in-cluster, plans are proven against the inventory on the broker and nothing
-    can be applied. Each step, refusals included, is a record on actions.v1.
+    Without --kubeconfig the pod's service account or the file in KUBECONFIG is used. Without these, plans
+    are proven against the inventory on the broker, and nothing can be applied. Each step, refusals
+    included, is a record on actions.v1.
     """
     from sluicegate.respond_run import RespondPlan, run_respond
 
-    plan = RespondPlan(kubeconfig, kube_context, in_cluster, policies, cluster, log_level.value)
+    plan = RespondPlan(kubeconfig, kube_context, no_cluster, policies, cluster, log_level)
     raise typer.Exit(run_respond(invocation(context).settings, plan))

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from sluicegate.invocation import invocation
 
-
-class LogLevel(StrEnum):
-    """Least severe log lines written."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 def worker(
     context: typer.Context,
     rules: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Rules (YAML); may be repeated.")] = None,
     policy: Annotated[Path | None, typer.Option(metavar="FILE", help="Decision policy (YAML).")] = None,
-    log_level: Annotated[LogLevel, typer.Option(help="Least severe log lines written.")] = LogLevel.INFO,
+    log_level: Annotated[LogLevel, typer.Option(help="Least severe log lines written.")] = "info",
 ) -> None:
     """Run the agents detect, correlate, incidents and decide until SIGTERM.
 
@@ -37,7 +29,7 @@ def worker(
 
     settings = invocation(context).settings
     built = parts(settings, rules=rules or [], policy=policy)
-    configure_logs(log_level.value)
+    configure_logs(log_level)
     stages = StageFactories(
         built.detect, built.correlate, built.incidents, built.decide, identity=built.identities.add
     )  # fmt: skip

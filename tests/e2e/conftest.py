@@ -76,7 +76,7 @@ class Cluster:
         """A pod that no scheduler takes, so that the status given here stays on any cluster."""
         self.client.create(
             RawPod(
-                metadata={"name": name, "namespace": self.namespace, "labels": dict(labels)},
+                metadata=ObjectMeta(name=name, namespace=self.namespace, labels=dict(labels)),
                 spec={
                     "schedulerName": "sluicegate-e2e",
                     "terminationGracePeriodSeconds": 0,
@@ -88,18 +88,17 @@ class Cluster:
         self.client.patch(PodStatus, name, status, namespace=self.namespace, patch_type=PatchType.MERGE)
 
     def create_policy(self, name: str, spec: Mapping[str, Any], labels: Mapping[str, str] | None = None) -> None:
-        metadata = {"name": name, "namespace": self.namespace, "labels": dict(labels or {})}
+        metadata = ObjectMeta(name=name, namespace=self.namespace, labels=dict(labels or {}))
         self.client.create(RawNetworkPolicy(metadata=metadata, spec=dict(spec)))
 
     def policies(self) -> dict[str, dict[str, Any]]:
         return {
-            item["metadata"]["name"]: item.to_dict()
+            item["metadata"]["name"]: dict(item)
             for item in self.client.list(RawNetworkPolicy, namespace=self.namespace)
         }
 
     def get_pod(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.client.get(RawPod, name, namespace=self.namespace).to_dict()
-        return found
+        return dict(self.client.get(RawPod, name, namespace=self.namespace))
 
 
 @pytest.fixture
@@ -125,14 +124,15 @@ def kubeconfig_with(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[[Sequ
         name = f"{cluster.namespace}-{len(made)}"
         made.append(name)
         cluster.client.create(ServiceAccount(metadata=ObjectMeta(name=name, namespace=cluster.namespace)))
-        cluster.client.create(ClusterRole(metadata={"name": name}, rules=list(rules)))
+        cluster.client.create(ClusterRole(metadata=ObjectMeta(name=name), rules=list(rules)))
         role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}
         subject = {"kind": "ServiceAccount", "name": name, "namespace": cluster.namespace}
-        cluster.client.create(ClusterRoleBinding(metadata={"name": name}, roleRef=role, subjects=[subject]))
+        cluster.client.create(ClusterRoleBinding(metadata=ObjectMeta(name=name), roleRef=role, subjects=[subject]))
         request = ServiceAccountToken(metadata=ObjectMeta(), spec=TokenRequestSpec(audiences=[]))
-        token = cluster.client.create(request, name, namespace=cluster.namespace).status.token
+        status = cluster.client.create(request, name, namespace=cluster.namespace).status
+        assert status is not None
         document = yaml.safe_load(cluster.kubeconfig.read_text())
-        document["users"] = [{"name": user["name"], "user": {"token": token}} for user in document["users"]]
+        document["users"] = [{"name": user["name"], "user": {"token": status.token}} for user in document["users"]]
         path = tmp_path / f"{name}.yaml"
         path.write_text(yaml.safe_dump(document))
         return path

@@ -26,7 +26,8 @@ from tests.lab.pods import BY_NAME, PODS, Pod
 
 ROOT = Path(__file__).resolve().parents[2]
 PREFIX = "sluicelab"
-NEEDED = ("ip", "ethtool", "dumpcap")
+NEEDED = {"ip": "iproute2", "ethtool": "ethtool", "dumpcap": "wireshark-common", "ping": "iputils-ping",
+          "sysctl": "procps", "unshare": "util-linux"}  # fmt: skip
 _serial = itertools.count()
 
 
@@ -36,7 +37,8 @@ def missing() -> str | None:
         return "the lab needs Linux and root (network namespaces)"
     absent = [tool for tool in NEEDED if shutil.which(tool) is None]
     if absent:
-        return f"the lab needs {', '.join(absent)} (Debian: apt install iproute2 ethtool wireshark-common)"
+        packages = " ".join(NEEDED[tool] for tool in absent)
+        return f"the lab needs {', '.join(absent)} (Debian: apt install {packages})"
     probe = subprocess.run(["unshare", "-n", "true"], capture_output=True, check=False)
     return None if probe.returncode == 0 else "this kernel or container forbids network namespaces"
 

@@ -28,7 +28,7 @@ def make_settings(bootstrap: str, prefix: str, **worker: float) -> StreamSetting
     return StreamSettings(
         kafka=KafkaSettings(bootstrap=bootstrap, prefix=prefix, request_timeout_s=10),
         topics=TopicSettings(event_partitions=4, rollup_partitions=2, state_partitions=2),
-        worker=WorkerSettings(session_timeout_s=6, **worker),  # type: ignore[arg-type]
+        worker=WorkerSettings(session_timeout_s=6, **worker),
         health=HealthSettings(port=0, check_interval_s=0.2),
     )
 
@@ -147,7 +147,8 @@ class CountingDecide:
             ResponseDecision(
                 id=f"r-{alert.id}", alert_id=alert.id, alert_revision=alert.revision, cluster="c", detector="d",
                 kind="k", severity="low", confidence=1, category="other", mode="dry-run",
-                actions=(), attackers=(), victims=(), spoofable=False, decided_tick=alert.tick, deadline_s=1, ttl_s=60, reason="test",
+                actions=(), attackers=(), victims=(), spoofable=False,
+                decided_tick=alert.tick, deadline_s=1, ttl_s=60, reason="test",
             )
         ]  # fmt: skip
 
@@ -162,8 +163,8 @@ def make_alert(node: str, revision: int, explanation: str, tick: int) -> Alert:
     return Alert(
         id=node, revision=revision, status="open", cluster="c", node=node, detector="counting", kind="counting",
         title="t", severity="low", confidence=1, subject=node, started_at="", detected_at="", ended_at="", tick=tick,
-        attackers=(), victims=(), techniques=(), evidence=(), explanation=explanation, spoofable=False, data_quality=DataQuality(),
-        occurrences=1,
+        attackers=(), victims=(), techniques=(), evidence=(), explanation=explanation, spoofable=False,
+        data_quality=DataQuality(), occurrences=1,
     )  # fmt: skip
 
 

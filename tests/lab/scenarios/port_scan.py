@@ -16,7 +16,7 @@ def _nmap(options: str, kind: str = "port_scan_vertical", address: str = WEB.ip4
         stage.server("web", "http 80")
         with stage.attack(kind, "attacker", "web"):
             stage.tool("attacker", f"nmap {QUICK} {options} {address}")
-        stage.silence(src=WEB.ip4, note="the scanned host only answers")
+        stage.silence(src=address, note="the scanned host only answers")
 
     return play
 

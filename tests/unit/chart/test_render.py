@@ -13,6 +13,7 @@ import yaml
 from detectors.rule_file import load_rules
 from response.policyfile import parse_policy
 from sluicegate.settings import Settings
+from tests.contract.command_line import parse
 
 ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "helm" / "sluicegate"
@@ -186,6 +187,11 @@ def test_program_is_told_of_every_file_it_is_given(objects: Documents) -> None:
         assert variables["SLUICEGATE_CONFIG"] == "/etc/sluicegate/settings/settings.yaml"
         given = {argument.rsplit("/", 1)[-1] for argument in container["args"] if argument.startswith("/etc/")}
         assert given == (set(_files(objects)) - {"settings.yaml"} if component == "worker" else set())
+
+
+def test_arguments_are_commands_of_ours(objects: Documents) -> None:
+    commands = {component: parse(template["spec"]["containers"][0]["args"]) for component, template in _pods(objects)}
+    assert commands == {"worker": "worker", "responder": "respond", "topics": "topics create"}
 
 
 def test_members_of_consumer_groups_keep_their_names(objects: Documents) -> None:

@@ -87,7 +87,7 @@ def test_port_scan_fires_above_its_limit_and_not_at_it() -> None:
     assert [e.ip for e in found.victims] == ["10.0.0.9"]
     assert [(e.name, e.value, e.limit, e.window) for e in found.evidence] == [("unique_ports_scanned", 11, 10, 300)]
     assert found.attackers[0].mac == "02:00:00:00:00:01"
-    assert found.summary == "rule a_rule: unique_ports_scanned 11 (limit 10) within 300 s"
+    assert found.summary == ("rule a_rule: 10.0.0.1 towards 10.0.0.9: unique_ports_scanned 11 (limit 10) within 300 s")
     assert found.spoofable
     assert found.data_quality.lost_packets == 3
     assert found.response is None

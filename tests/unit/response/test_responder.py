@@ -5,7 +5,7 @@ import pytest
 from response.responder import MAX_REMEMBERED, STALE_AFTER_S, Responder
 from response.settings import ResponseSettings
 from schemas.action import Action
-from tests.unit.response.cluster_cases import DNS, NOW, MemoryGateway, decision, end, policy
+from tests.unit.response.cluster_cases import DB, DNS, NOW, MemoryGateway, decision, end, policy
 
 
 def responder(gateway: MemoryGateway) -> Responder:
@@ -40,6 +40,18 @@ def test_repeats_are_told_once() -> None:
     told = responder(MemoryGateway())
     assert len(told.respond(decision("quarantine_pod"), NOW)) == 1
     assert told.respond(decision("quarantine_pod", alert_revision=2), NOW + 5) == ()
+
+
+def test_a_revision_that_names_more_victims_is_told_again() -> None:
+    gateway = MemoryGateway()
+    acting = responder(gateway)
+    asked = decision("block_egress_destination", mode="enforce")
+    acting.respond(asked, NOW)
+    more = asked.model_copy(update={"victims": (*asked.victims, end(DB)), "alert_revision": 2})
+    (action,) = acting.respond(more, NOW + 5)
+    assert (action.outcome, action.message) == ("applied", "block egress to 203.0.113.9, shop/db-0")
+    (written,) = gateway.policies.values()
+    assert written["spec"]["egress"][0]["to"][0]["ipBlock"]["except"] == ["10.0.0.20/32", "203.0.113.9/32"]
 
 
 def test_enforce_applies_and_reverts_to_what_was() -> None:

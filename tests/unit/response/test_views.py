@@ -102,6 +102,14 @@ def test_an_inventory_is_a_cluster_at_a_time() -> None:
     assert view.shared[-1] == span_of_cidr("192.0.2.0/28")
 
 
+def test_the_latest_statement_about_an_object_holds() -> None:
+    first = InventoryObject(kind="Pod", uid="u", namespace="shop", name="a", ips=("10.0.0.1",))
+    second = first.model_copy(update={"ips": ("10.0.0.2",), "valid_from": 50})
+    assert [pod.ips for pod in view_of_inventory((second, first), at=60).pods] == [("10.0.0.2",)]
+    ended = second.model_copy(update={"valid_from": 70, "valid_to": 70})
+    assert view_of_inventory((first, second, ended), at=70).pods == ()
+
+
 def test_policies_are_read_from_yaml_streams_and_lists() -> None:
     text = """
 kind: NetworkPolicy

@@ -193,7 +193,7 @@ async def test_a_snapshot_that_is_not_understood_starts_cold(broker: Broker) -> 
     class Changed(SumRole):
         def open(self, partition: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
             stage = super().open(partition)
-            stage.restore = lambda data: int(b"not " + data)  # type: ignore[method-assign,assignment,return-value]
+            stage.restore = lambda data: int(b"not " + data)  # type: ignore[method-assign,assignment]
             return stage
 
     role = Changed()

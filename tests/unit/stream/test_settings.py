@@ -32,6 +32,7 @@ def test_defaults_are_decisions_and_pinned() -> None:
             "buffer_messages": 32,
             "poll_records": 100,
             "fetch_bytes": 5 << 20,
+            "fetch_wait_ms": 50,
             "checkpoint_interval_s": 10.0,
             "checkpoint_share": 0.1,
             "checkpoint_bytes": 512 << 20,
@@ -68,7 +69,7 @@ def test_a_session_longer_than_a_request_is_refused() -> None:
 
 
 def test_the_password_never_shows() -> None:
-    settings = KafkaSettings(security="sasl_plaintext", sasl_username="u", sasl_password="geheim")  # type: ignore[arg-type]
+    settings = KafkaSettings(security="sasl_plaintext", sasl_username="u", sasl_password="geheim")
     assert "geheim" not in repr(settings)
     assert client_arguments(settings, "test")["sasl_plain_password"] == "geheim"
 
@@ -76,7 +77,7 @@ def test_the_password_never_shows() -> None:
 def test_the_password_file_wins_and_its_line_end_is_not_part_of_it(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("von-datei\n")
-    settings = KafkaSettings(sasl_password="x", sasl_password_file=file)  # type: ignore[arg-type]
+    settings = KafkaSettings(sasl_password="x", sasl_password_file=file)
     assert password(settings) == "von-datei"
 
 

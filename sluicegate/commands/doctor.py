@@ -1,0 +1,46 @@
+"""``sluicegate doctor``: what works here, what is missing, how to get it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sluicegate.invocation import invocation
+
+
+def doctor(
+    context: typer.Context,
+    kubeconfig: Annotated[Path | None, typer.Option(metavar="FILE", help="Cluster to look at.")] = None,
+    kube_context: Annotated[str | None, typer.Option("--context", help="Context of the kubeconfig.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per check.")] = False,
+) -> None:
+    """Look at Python, libraries, Java, Maven, broker, cluster, privileges and tools.
+
+    Exit code 3 where the broker that the settings name, or a cluster that was named, cannot be used; what
+    only some uses need never fails.
+    """
+    import dataclasses
+
+    import orjson
+
+    from sluicegate import problems
+    from sluicegate.checks import all_checks
+    from sluicegate.demo_place import CACHE
+    from sluicegate.terminal import WIDTH, cell, console, table
+
+    out, states = console(), []
+    made = table("check", "state", "found")
+    for finding in all_checks(invocation(context).settings.stream, CACHE, kubeconfig, kube_context):
+        states.append(finding.state)
+        if as_json:
+            typer.echo(orjson.dumps(dataclasses.asdict(finding)).decode())
+            continue
+        style = {"ok": "green", "missing": "red", "off": "yellow"}[finding.state]
+        text = f"{finding.found} → {finding.remedy}" if finding.remedy else finding.found
+        made.add_row(cell(finding.name), cell(finding.state, style), cell(text))
+    if not as_json:
+        out.print(made, width=WIDTH)
+    if "missing" in states:
+        raise typer.Exit(problems.UNREACHABLE)

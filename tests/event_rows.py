@@ -1,0 +1,55 @@
+"""Builders of event messages for tests: rows as plain words, times relative to ``BEGIN``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from schemas.event_codec import EventMessage, rows_to_batch
+from schemas.events import CAPTURE_CAPABILITIES, EventHeader, FlowMark
+
+BEGIN = 1_700_000_100  # a whole minute and a whole 25 s bucket
+
+TCP, UDP, ICMP = 6, 17, 1
+OPENED, ESTABLISHED, REFUSED = int(FlowMark.OPENED), int(FlowMark.ESTABLISHED), int(FlowMark.REFUSED)
+UNANSWERED, CLOSED, EXCHANGED = int(FlowMark.UNANSWERED), int(FlowMark.CLOSED), int(FlowMark.EXCHANGED)
+CONVERSATION = OPENED | ESTABLISHED | EXCHANGED
+
+Row = dict[str, Any]
+
+
+def flow(src: str, dst: str, port: int = 80, *, marks: int = OPENED, proto: int = TCP, **more: Any) -> Row:
+    """A flow row; an unanswered attempt unless told otherwise."""
+    row: Row = {"src": src, "dst": dst, "proto": proto, "dst_port": port, "src_port": 40000, "marks": marks}
+    row |= {"src_packets": 1, "src_bytes": 60, "ttl_min": 64, "ttl_max": 64}
+    if proto == TCP:
+        row |= {"src_syn": 1, "src_flags": 2}
+    return row | more
+
+
+def query(client: str, name: str, *, server: str = "10.0.0.53", **more: Any) -> Row:
+    """A DNS row of an answered query."""
+    row: Row = {"client": client, "server": server, "qname": name, "qtype": 1, "transport": UDP, "rcode": 0}
+    return row | {"answer_number": 1, "query_bytes": 40, "answer_bytes": 80} | more
+
+
+class Node:
+    """Makes the messages of one node, in order."""
+
+    def __init__(self, name: str = "node1", boot: str = "one", **header: Any) -> None:
+        self.name = name
+        self._boot = boot
+        self._sequence = 0
+        self._header = header
+
+    def second(self, at: int, *, flows: Sequence[Row] = (), dns: Sequence[Row] = (), **header: Any) -> EventMessage:
+        """The message of the second that ends ``at`` seconds after ``BEGIN``."""
+        cut = BEGIN + at
+        fields = {"capabilities": int(CAPTURE_CAPABILITIES), "clock": "capture", **self._header, **header}
+        head = EventHeader(
+            cluster="test", node=self.name, exporter="test", boot=self._boot, sequence=self._sequence, cut=cut,
+            source="capture", **fields,
+        )  # fmt: skip
+        self._sequence += 1
+        batches = {kind: rows_to_batch(kind, list(rows), cut) for kind, rows in (("flow", flows), ("dns", dns)) if rows}
+        return EventMessage(head, batches)

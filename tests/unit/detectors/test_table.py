@@ -1,0 +1,142 @@
+"""SpaceTable against a slow model that keeps every event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detectors.features import Distinct, Feature, Sum
+from detectors.hashing import mix
+from detectors.spaces import KeySpace
+from detectors.table import SpaceTable
+
+SPACE = KeySpace("test", 1, ("name",), "test keys")
+SUM60 = Feature("sum", "test", 60, Sum("amount"))
+SUM300 = Feature("sum", "test", 300, Sum("amount"))
+SEEN60 = Feature("seen", "test", 60, Distinct("element", "amount", "cancel"))
+SEEN300 = Feature("seen", "test", 300, Distinct("element", "amount", "cancel"))
+FEATURES = (SUM60, SUM300, SEEN60, SEEN300)
+
+
+@dataclass
+class Model:
+    """Every amount and the last word on every element, by key."""
+
+    amounts: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    elements: dict[tuple[int, int, int], tuple[int, bool]] = field(default_factory=dict)
+
+    def add(self, key: int, tick: int, amount: int) -> None:
+        self.amounts.setdefault(key, []).append((tick, amount))
+
+    def see(self, window: int, key: int, element: int, tick: int, cancel: bool) -> None:
+        bucket = tick // (window // 12)
+        last = self.elements.get((window, key, element))
+        kept = last is not None and bucket - last[0] < 12
+        self.elements[window, key, element] = (bucket, cancel or (kept and last is not None and last[1]))
+
+    def total(self, window: int, key: int, tick: int) -> int:
+        size = window // 12
+        return sum(a for t, a in self.amounts[key] if tick // size - t // size < 12)
+
+    def distinct(self, window: int, key: int, tick: int) -> int:
+        bucket = tick // (window // 12)
+        return sum(
+            1
+            for (w, k, _), (b, out) in self.elements.items()
+            if w == window and k == key and bucket - b < 12 and not out
+        )
+
+
+STEP = st.tuples(
+    st.integers(1, 40),
+    st.dictionaries(st.integers(0, 5), st.integers(0, 9), min_size=1),
+    st.dictionaries(st.tuples(st.integers(0, 5), st.integers(0, 8)), st.booleans()),
+    st.sampled_from(["", "", "", "evict", "restore"]),
+)
+
+
+@settings(deadline=None)
+@given(steps=st.lists(STEP, max_size=30))
+def test_agrees_with_a_model_that_keeps_everything(
+    steps: list[tuple[int, dict[int, int], dict[tuple[int, int], bool], str]],
+) -> None:
+    table, model, tick = SpaceTable(SPACE, FEATURES), Model(), 1000
+    for advance, amounts, seen, then in steps:
+        tick += advance
+        names = sorted(amounts)
+        keys, ticks = mix(np.array(names, np.uint64)), np.full(len(names), tick)
+        slots = table.touch(keys, ticks, {"name": np.array(names)})
+        for feature in (SUM60, SUM300):
+            table.add(feature, slots, ticks, np.array([amounts[n] for n in names]))
+        for name in names:
+            model.add(name, tick, amounts[name])
+        pairs = sorted((n, e) for n, e in seen if n in amounts)
+        owner = np.array([names.index(n) for n, _ in pairs], np.int64)
+        cancel = np.array([seen[p] for p in pairs], np.bool_)
+        hashes = mix(np.array([e for _, e in pairs], np.uint64))
+        for feature in (SEEN60, SEEN300):
+            table.add_elements(feature, slots[owner], ticks[owner], hashes, cancel)
+            for name, element in pairs:
+                model.see(feature.window, name, element, tick, seen[name, element])
+        for feature in (SUM60, SUM300):
+            assert table.read(feature, slots).tolist() == [model.total(feature.window, n, tick) for n in names]
+        for feature in (SEEN60, SEEN300):
+            assert table.read(feature, slots).tolist() == [model.distinct(feature.window, n, tick) for n in names]
+        if then == "evict":
+            table.evict(tick)
+        elif then == "restore":
+            state = table.snapshot()
+            table = SpaceTable(SPACE, FEATURES)
+            table.restore(state)
+            again = table.snapshot()
+            assert state.keys() == again.keys()
+            assert all(np.array_equal(state[k], again[k]) for k in state)
+
+
+def test_a_full_table_refuses_and_counts() -> None:
+    table = SpaceTable(KeySpace("small", 1, ("name",), "two keys", capacity=2), [SUM60])
+    names = np.arange(5)
+    slots = table.touch(mix(names.astype(np.uint64)), np.full(5, 1000), {"name": names})
+    assert (slots >= 0).sum() == 2
+    assert table.shed == 3
+
+
+def test_expired_keys_make_room() -> None:
+    table = SpaceTable(KeySpace("small", 1, ("name",), "two keys", capacity=2), [SUM60])
+    old, new = np.arange(2), np.arange(2, 4)
+    table.touch(mix(old.astype(np.uint64)), np.full(2, 1000), {"name": old})
+    slots = table.touch(mix(new.astype(np.uint64)), np.full(2, 1100), {"name": new})
+    assert (slots >= 0).all()
+    assert (table.shed, table.evicted) == (0, 2)
+
+
+def test_a_key_not_worth_a_slot_gets_none_and_is_not_shed() -> None:
+    table = SpaceTable(SPACE, [SUM60])
+    names = np.arange(2)
+    slots = table.touch(mix(names.astype(np.uint64)), np.full(2, 1000), {"name": names}, np.array([True, False]))
+    assert slots[0] >= 0
+    assert slots[1] == -1
+    assert table.shed == 0
+
+
+def test_elements_beyond_the_cap_are_left_out() -> None:
+    capped = Feature("seen", "test", 60, Distinct("element", "amount", cap=3))
+    table = SpaceTable(SPACE, [capped])
+    for tick in range(1000, 1006):
+        slots = table.touch(np.array([7], np.uint64), np.array([tick]), {"name": np.array([0])})
+        table.add_elements(capped, slots, np.array([tick]), mix(np.array([tick], np.uint64)), np.array([False]))
+    assert table.read(capped, slots).tolist() == [3]
+
+
+def test_a_feature_the_snapshot_does_not_hold_starts_cold() -> None:
+    table = SpaceTable(SPACE, [SUM60])
+    slots = table.touch(np.array([7], np.uint64), np.array([1000]), {"name": np.array([0])})
+    table.add(SUM60, slots, np.array([1000]), np.array([5]))
+    wider = SpaceTable(SPACE, [SUM60, SUM300])
+    wider.restore(table.snapshot())
+    slots = wider.touch(np.array([7], np.uint64), np.array([1001]), {"name": np.array([0])})
+    assert wider.read(SUM60, slots).tolist() == [5]
+    assert wider.read(SUM300, slots).tolist() == [0]

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.identity import IdentityTable
+from schemas.inventory import InventoryObject
+
+
+def pod(name: str, *ips: str, begin: int = 0, end: int | None = None, **fields: Any) -> InventoryObject:
+    plain: dict[str, Any] = {"kind": "Pod", "uid": f"uid-{name}", "name": name, "namespace": "shop"}
+    return InventoryObject(ips=ips, valid_from=begin, valid_to=end, **{**plain, **fields})
+
+
+def names(table: IdentityTable, ip: str, *times: int) -> list[str | None]:
+    return [found.name if (found := table.find(ip, at)) else None for at in times]
+
+
+def test_an_address_has_the_object_that_had_it_at_the_time() -> None:
+    table = IdentityTable([pod("a", "10.0.0.1", begin=10, end=20), pod("b", "10.0.0.1", begin=30)])
+    assert names(table, "10.0.0.1", 9, 10, 19, 20, 29, 30, 1 << 40) == [None, "a", "a", None, None, "b", "b"]
+    assert names(table, "10.0.0.2", 15) == [None]
+
+
+def test_the_latest_to_begin_wins_where_two_claim_an_address() -> None:
+    table = IdentityTable([pod("old", "10.0.0.1", begin=10), pod("new", "10.0.0.1", begin=20, end=30)])
+    assert names(table, "10.0.0.1", 15, 25, 35) == ["old", "new", "old"]
+
+
+def test_a_later_statement_ends_the_earlier_one_of_the_same_object() -> None:
+    moved = [pod("a", "10.0.0.1", begin=10), pod("a", "10.0.0.2", begin=20), pod("a", begin=30)]
+    for order in itertools.permutations(moved):
+        table = IdentityTable(order)
+        assert names(table, "10.0.0.1", 15, 25, 35) == ["a", None, None]
+        assert names(table, "10.0.0.2", 15, 25, 35) == [None, "a", None]
+
+
+def test_a_repeated_statement_replaces_the_first() -> None:
+    table = IdentityTable([pod("a", "10.0.0.1", begin=10), pod("a", "10.0.0.2", begin=10, end=20)])
+    assert names(table, "10.0.0.1", 15) == [None]
+    assert names(table, "10.0.0.2", 15, 25) == ["a", None]
+
+
+@given(
+    statements=st.lists(
+        st.builds(
+            pod,
+            st.sampled_from("ab"),
+            st.sampled_from(["10.0.0.1", "10.0.0.2"]),
+            begin=st.integers(0, 20),
+            end=st.none() | st.integers(0, 25),
+        ),
+        max_size=6,
+        unique_by=lambda p: (p.uid, p.valid_from),
+    ),
+    at=st.integers(0, 30),
+    ip=st.sampled_from(["10.0.0.1", "10.0.0.2"]),
+)
+def test_lookups_agree_with_the_plain_reading_in_any_order(statements: list[InventoryObject], at: int, ip: str) -> None:
+    current = [
+        max((s for s in statements if s.uid == uid and s.valid_from <= at), key=lambda s: s.valid_from, default=None)
+        for uid in ("uid-a", "uid-b")
+    ]
+    valid = [s for s in current if s and ip in s.ips and (s.valid_to is None or at < s.valid_to)]
+    wanted = max(valid, key=lambda s: (s.valid_from, s.uid), default=None)
+    assert IdentityTable(statements).find(ip, at) == wanted
+    assert IdentityTable(reversed(statements)).find(ip, at) == wanted
+
+
+def test_addresses_are_known_in_any_spelling() -> None:
+    table = IdentityTable([pod("a", "2001:DB8::0:1")])
+    assert names(table, "2001:db8::1", 0) == ["a"]
+
+
+def test_a_pod_on_the_host_network_is_its_node() -> None:
+    node = InventoryObject(kind="Node", uid="n", name="node-1", ips=("192.0.2.1",))
+    table = IdentityTable([node, pod("agent", "192.0.2.1", begin=5, host_network=True)])
+    assert names(table, "192.0.2.1", 10) == ["node-1"]
+    assert table.role("192.0.2.1", 10) == "shared"
+    assert table.endpoint("192.0.2.1", 10).node == "node-1"
+    assert table.endpoint("192.0.2.1", 10).pod is None
+
+
+def test_roles_come_from_the_object_or_the_narrowest_valid_range() -> None:
+    wide = InventoryObject(kind="Range", uid="w", name="inside", ips=("10.0.0.0/8",), role="internal")
+    nat = InventoryObject(kind="Range", uid="s", name="nat", ips=("10.9.0.0/16",), role="shared", valid_to=50)
+    plain = InventoryObject(kind="Range", uid="p", name="plain", ips=("fd00::/8",))
+    table = IdentityTable([nat, wide, plain, pod("a", "10.9.0.1")])
+    assert [table.role(ip, 10) for ip in ("10.9.0.1", "10.9.0.2", "10.8.0.1", "192.0.2.1", "fd00::1", "::1")] == [
+        "internal", "shared", "internal", "unknown", "unknown", "unknown",
+    ]  # fmt: skip
+    assert table.role("10.9.0.2", 60) == "internal"
+
+
+def test_endpoints_carry_what_is_known() -> None:
+    service = InventoryObject(kind="Service", uid="s", name="dns", namespace="kube-system", ips=("10.96.0.10",))
+    table = IdentityTable([service, pod("a", "10.0.0.1", labels={"app": "a"}, workload="Deployment/a", node="n1")])
+    known = table.endpoint("10.0.0.1", 5, port=80, protocol="TCP", mac="m", interface="veth0")
+    assert known.model_dump(exclude_none=True) == {
+        "ip": "10.0.0.1", "port": 80, "protocol": "TCP", "mac": "m", "interface": "veth0", "pod": "a",
+        "namespace": "shop", "workload": "Deployment/a", "node": "n1", "labels": {"app": "a"}, "identity": "known",
+    }  # fmt: skip
+    assert table.endpoint("10.96.0.10", 5).service == "kube-system/dns"
+    assert table.endpoint("192.0.2.9", 5).identity == "unknown"
+
+
+def test_a_namespace_has_no_address_and_a_wrong_one_changes_nothing() -> None:
+    table = IdentityTable([InventoryObject(kind="Namespace", uid="n", name="shop", ips=("10.0.0.9",))])
+    assert len(table) == 0
+    for item in (pod("a", "10.0.0.1", "10.0.0.256"), pod("a", "10.0.0.1/8", kind="Range")):
+        with pytest.raises(ValueError, match=r"10\.0\.0"):
+            table.add(item)
+    assert (len(table), table.find("10.0.0.1", 0), table.role("10.0.0.1", 0)) == (0, None, "unknown")
