@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
+from typing import NamedTuple
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from schemas.finding import MAX_ENDPOINTS, Endpoint
 
@@ -13,9 +14,10 @@ from schemas.finding import MAX_ENDPOINTS, Endpoint
 MAX_CANDIDATES = 3 * MAX_ENDPOINTS
 
 
-class _Candidate(BaseModel):
-    endpoint: Endpoint
-    weight: int = Field(ge=0)
+class _Candidate(NamedTuple):
+    weight: int
+    known: bool
+    endpoint: str  # as JSON: a quarter of the object's memory, and most are never shown
 
 
 class Ranking(BaseModel):
@@ -28,26 +30,36 @@ class Ranking(BaseModel):
 
     candidates: dict[str, _Candidate] = Field(default_factory=dict, max_length=MAX_CANDIDATES)
 
+    @field_validator("candidates")
+    @classmethod
+    def _readable(cls, candidates: dict[str, _Candidate]) -> dict[str, _Candidate]:
+        for candidate in candidates.values():
+            Endpoint.decode(candidate.endpoint.encode())
+        return candidates
+
     def add(self, endpoints: Iterable[Endpoint]) -> None:
         """Count what one finding names, most relevant first; beyond 20 they are not looked at."""
         for rank, endpoint in enumerate(islice(endpoints, MAX_ENDPOINTS)):
             key = f"{endpoint.ip}|{endpoint.port}|{endpoint.protocol}|{endpoint.mac}"
-            known = self.candidates.get(key)
-            weight = MAX_ENDPOINTS - rank
-            if known is not None:
-                weight += known.weight
-                # The identity at the time of the attack counts; a later, nameless row does not erase it.
-                if known.endpoint.identity == "known":
-                    endpoint = known.endpoint
-            elif len(self.candidates) >= MAX_CANDIDATES:
-                lightest = min(self.candidates, key=lambda k: (self.candidates[k].weight, k))
-                weight += self.candidates.pop(lightest).weight
-            self.candidates[key] = _Candidate(endpoint=endpoint, weight=weight)
+            self.candidates[key] = self._weighed(key, endpoint, MAX_ENDPOINTS - rank)
+
+    def _weighed(self, key: str, endpoint: Endpoint, weight: int) -> _Candidate:
+        present = self.candidates.get(key)
+        known = endpoint.identity == "known"
+        if present is not None:
+            weight += present.weight
+            # The identity at the time of the attack counts; a later, nameless row does not erase it.
+            if present.known or not known:
+                return present._replace(weight=weight)
+        elif len(self.candidates) >= MAX_CANDIDATES:
+            lightest = min(self.candidates, key=lambda k: (self.candidates[k].weight, k))
+            weight += self.candidates.pop(lightest).weight
+        return _Candidate(weight, known, endpoint.encode().decode())
 
     def top(self) -> tuple[Endpoint, ...]:
         """Return at most 20 endpoints, the heaviest first, equals by their text."""
         ordered = sorted(self.candidates, key=lambda k: (-self.candidates[k].weight, k))
-        return tuple(self.candidates[key].endpoint for key in ordered[:MAX_ENDPOINTS])
+        return tuple(Endpoint.decode(self.candidates[key].endpoint.encode()) for key in ordered[:MAX_ENDPOINTS])
 
     def clear(self) -> None:
         """Forget all."""

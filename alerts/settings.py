@@ -19,9 +19,9 @@ class EpisodeSettings(BaseModel):
     model_config = _FROZEN
 
     max_open: Annotated[int, Field(ge=4, le=1 << 20)] = Field(
-        4096,
-        description="episodes open at once (at most about 60 kB each, usually 3 kB); findings that would open "
-        "another are shed, counted and alerted as alert_overflow",
+        1024,
+        description="episodes open at once in one book (about 11 kB each, at most about 100 kB); findings that "
+        "would open another are shed, counted and alerted as alert_overflow",
     )
     reserved_percent: Annotated[int, Field(ge=0, le=90)] = Field(
         25,

@@ -143,7 +143,7 @@ class CorrelateEngine:
         ticks = np.full(len(keys), tick, np.int64)
         best = np.lexsort((merged["top_port"], -merged["top_port_attempts"], number))
         top = best[np.searchsorted(number[best], np.arange(len(keys)))]
-        slots = self.table.touch(keys, ticks, {"dst": merged["dst"][first]})
+        slots = self.table.touch(keys, ticks, lambda rows: {"dst": merged["dst"][first[rows]]})
         good = np.flatnonzero(slots >= 0)
         totals = {name: _sum_by(number, merged[name], len(keys)) for name in VICTIM_SUMS}
         totals["top_port_attempts"] = merged["top_port_attempts"][top]

@@ -207,7 +207,7 @@ class DetectEngine:
 def update_table(table: SpaceTable, features: Sequence[Any], given: SpaceInput, names: Sequence[str]) -> KeyView:
     """Add one round's input to a table and return the touched keys."""
     ticks = given.ticks
-    slots = table.touch(given.keys, ticks, given.columns, given.admit)
+    slots = table.touch(given.keys, ticks, given.identity, given.admit)
     good = slots >= 0
     if not good.all():
         given, slots, ticks = given.keep(good), slots[good], ticks[good]

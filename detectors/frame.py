@@ -186,14 +186,13 @@ class FlowFrame:
         unfinished: I64 = ((self.probes > 0) & (self.conversed == 0)).astype(np.int64)
         return unfinished
 
-    @cached_property
-    def interface(self) -> U64:
-        """Hash of the interface by which each group's first row entered; of the empty word where unknown."""
+    def interface(self, groups: I64) -> U64:
+        """Hash of the interface by which the first row of each given group entered."""
         parts = []
         for item in self.batches:
             column = item.batch.column("interface")
             parts.append(hash_strings(column.dictionary)[column.indices.to_numpy()])
-        return np.concatenate(parts)[self.first_row]
+        return np.concatenate(parts)[self.first_row[groups]]
 
     @cached_property
     def established(self) -> I64:
@@ -250,9 +249,9 @@ class FlowFrame:
         values: I64 = getattr(self, name)
         return values
 
-    def detail(self, column: str) -> Array:
-        """Return a raw column of each group's first row."""
-        return self._column(column)[self.first_row]
+    def detail(self, column: str, groups: I64) -> Array:
+        """Return a raw column of the first row of each given group."""
+        return self._column(column)[self.first_row[groups]]
 
 
 class Grouping:

@@ -38,7 +38,7 @@ class SpaceInput:
     keys: U64
     grouping: Grouping
     frame: _Frame
-    columns: Mapping[str, Array]
+    identity: Callable[[I64], Mapping[str, Array]]  # the space's columns of keys given by position
     finer: Mapping[str, Finer] = field(default_factory=dict)  # by element name
     # false where an absent key is not worth a slot: everything it did ended in conversations at once
     admit: npt.NDArray[np.bool_] | None = None
@@ -66,8 +66,10 @@ class SpaceInput:
         return self.grouping.total(self.frame.measure(measure))
 
     def keep(self, chosen: npt.NDArray[np.bool_]) -> SpaceInput:
-        """Return only the chosen keys; identity columns are left behind, their table has them."""
-        return SpaceInput(self.keys[chosen], self.grouping.keep(chosen), self.frame, {}, self.finer)
+        """Return only the chosen keys."""
+        places = np.flatnonzero(chosen)
+        return SpaceInput(self.keys[chosen], self.grouping.keep(chosen), self.frame,
+                          lambda rows: self.identity(places[rows]), self.finer)  # fmt: skip
 
     def elements(self, aggregate: Distinct) -> Elements:
         """Return (position of the owner key, element hash, cancel) for each pair to record."""
@@ -114,8 +116,11 @@ def _source(frame: FlowFrame, members: I64) -> SpaceInput:
         finer = Grouping(members, [frame.node, frame.src, frame.service])
         return finer, frame.service[finer.first].astype(np.uint64)
 
+    def identity(rows: I64) -> dict[str, Array]:
+        return {"src": frame.addresses[frame.src[first[rows]]]}
+
     keys = scoped(frame.node[first], frame.hashes[frame.src[first]])
-    return SpaceInput(keys, grouping, frame, {"src": frame.addresses[frame.src[first]]}, {"host": hosts, "port": ports})
+    return SpaceInput(keys, grouping, frame, identity, {"host": hosts, "port": ports})
 
 
 def _pair(frame: FlowFrame, members: I64) -> SpaceInput:
@@ -128,13 +133,17 @@ def _pair(frame: FlowFrame, members: I64) -> SpaceInput:
 
     src, dst = frame.src[first], frame.dst[first]
     keys = scoped(frame.node[first], combine(frame.hashes[src], frame.hashes[dst]))
-    columns = {
-        "src": frame.addresses[src],
-        "dst": frame.addresses[dst],
-        "mac": frame.detail("src_mac")[first],
-        "interface": frame.interface[first],
-    }
-    return SpaceInput(keys, grouping, frame, columns, {"port": ports}, _suspicious(frame, grouping))
+
+    def identity(rows: I64) -> dict[str, Array]:
+        at = first[rows]
+        return {
+            "src": frame.addresses[src[rows]],
+            "dst": frame.addresses[dst[rows]],
+            "mac": frame.detail("src_mac", at),
+            "interface": frame.interface(at),
+        }
+
+    return SpaceInput(keys, grouping, frame, identity, {"port": ports}, _suspicious(frame, grouping))
 
 
 def _sweep(frame: FlowFrame, members: I64) -> SpaceInput:
@@ -150,15 +159,19 @@ def _sweep(frame: FlowFrame, members: I64) -> SpaceInput:
     service = frame.service[first]
     admit = _suspicious(frame, grouping)
     keys = combine(scoped(frame.node[first], frame.hashes[frame.src[first]]), service.astype(np.uint64))
-    columns = {
-        "src": frame.addresses[frame.src[first]],
-        "proto": service >> 16,
-        "port": service & 0xFFFF,
-        "dst": frame.addresses[frame.dst[first]],
-        "mac": frame.detail("src_mac")[first],
-        "interface": frame.interface[first],
-    }
-    return SpaceInput(keys, grouping, frame, columns, {"host": hosts}, admit)
+
+    def identity(rows: I64) -> dict[str, Array]:
+        at = first[rows]
+        return {
+            "src": frame.addresses[frame.src[at]],
+            "proto": service[rows] >> 16,
+            "port": service[rows] & 0xFFFF,
+            "dst": frame.addresses[frame.dst[at]],
+            "mac": frame.detail("src_mac", at),
+            "interface": frame.interface(at),
+        }
+
+    return SpaceInput(keys, grouping, frame, identity, {"host": hosts}, admit)
 
 
 def _suspicious(frame: FlowFrame, grouping: Grouping) -> npt.NDArray[np.bool_]:
@@ -190,12 +203,16 @@ def _dns_zone(frame: DnsFrame) -> SpaceInput:
     first = grouping.first
     ends = combine(frame.hashes[frame.client[first]], frame.hashes[frame.server[first]])
     keys = combine(scoped(frame.node[first], ends), frame.zone_hashes[frame.zone[first]])
-    columns = {
-        "client": frame.addresses[frame.client[first]],
-        "server": frame.addresses[frame.server[first]],
-        "zone": frame.zones[frame.zone[first]],
-    }
-    return SpaceInput(keys, grouping, frame, columns, {"name": _names(frame, parts)})
+
+    def identity(rows: I64) -> dict[str, Array]:
+        at = first[rows]
+        return {
+            "client": frame.addresses[frame.client[at]],
+            "server": frame.addresses[frame.server[at]],
+            "zone": frame.zones[frame.zone[at]],
+        }
+
+    return SpaceInput(keys, grouping, frame, identity, {"name": _names(frame, parts)})
 
 
 def _dns_client(frame: DnsFrame) -> SpaceInput:
@@ -203,5 +220,8 @@ def _dns_client(frame: DnsFrame) -> SpaceInput:
     grouping = Grouping(frame.subjects, parts)
     first = grouping.first
     keys = scoped(frame.node[first], frame.hashes[frame.client[first]])
-    columns = {"client": frame.addresses[frame.client[first]]}
-    return SpaceInput(keys, grouping, frame, columns, {"name": _names(frame, parts)})
+
+    def identity(rows: I64) -> dict[str, Array]:
+        return {"client": frame.addresses[frame.client[first[rows]]]}
+
+    return SpaceInput(keys, grouping, frame, identity, {"name": _names(frame, parts)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from detectors.pairs import PairTable
 from detectors.spaces import KeySpace
 
 Array = npt.NDArray[Any]
+Identity = Callable[[I64], Mapping[str, Array]]
 
 
 @dataclass
@@ -64,14 +65,14 @@ class SpaceTable:
     def __len__(self) -> int:
         return len(self._index)
 
-    def touch(self, keys: U64, ticks: I64, columns: Mapping[str, Array],
+    def touch(self, keys: U64, ticks: I64, identity: Identity,
               admit: npt.NDArray[np.bool_] | None = None) -> I64:  # fmt: skip
         """Find or admit keys and move their windows to their ticks.
 
         Args:
             keys: distinct, u64, shape (n,).
             ticks: the tick in which each is touched, s.
-            columns: the space's identity columns, each of length n.
+            identity: the space's identity columns of keys given by position; asked for new keys only.
             admit: false where an absent key is not worth a slot; by default all are.
 
         Returns:
@@ -85,7 +86,8 @@ class SpaceTable:
             slots[absent] = new
             kept = new >= 0
             self.shed += int((~kept).sum())
-            self._admit(new[kept], absent[kept], ticks, columns)
+            if kept.any():
+                self._admit(new[kept], ticks[absent[kept]], identity(absent[kept]))
         good = slots >= 0
         if good.all():
             self._advance(slots, ticks)
@@ -100,16 +102,14 @@ class SpaceTable:
             self._searched = moment
             self.evict(now)
 
-    def _admit(self, slots: I64, rows: I64, ticks: I64, columns: Mapping[str, Array]) -> None:
-        if not len(slots):
-            return
+    def _admit(self, slots: I64, ticks: I64, columns: Mapping[str, Array]) -> None:
         self._grow(int(slots.max()) + 1, columns)
         for name, values in columns.items():
-            self._columns[name][slots] = values[rows]
-        self._last[slots] = ticks[rows]
-        self._first[slots] = ticks[rows]
+            self._columns[name][slots] = values
+        self._last[slots] = ticks
+        self._first[slots] = ticks
         for window in self._windows:
-            window.clock[slots] = ticks[rows] // window.bucket
+            window.clock[slots] = ticks // window.bucket
             window.rings[slots] = 0
             window.running[slots] = 0
 
@@ -243,7 +243,7 @@ class SpaceTable:
             return
         columns = {n.removeprefix("column."): v for n, v in state.items() if n.startswith("column.")}
         slots = self._index.insert(keys)
-        self._admit(slots, np.arange(len(keys)), state["last"], columns)
+        self._admit(slots, state["last"], columns)
         self._first[slots] = state["first"]
         for window in self._windows:
             clock = state.get(f"clock.{window.length}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -11,14 +11,13 @@ import pyarrow as pa
 from detectors.hashing import hash_text
 from exporter.arp_claims import LinkBlock, read_claims
 from exporter.chunks import I64, CaptureReport, PacketChunk
-from exporter.dns_pairs import DnsPairs, Row
-from exporter.event_batches import dns_batch, flow_batch, link_batch
+from exporter.dns_pairs import DnsPairs
 from exporter.flow_groups import Segments, group
 from exporter.flow_keys import packet_keys
-from exporter.flow_rows import RowBlock
 from exporter.flow_table import FlowTable
 from exporter.icmp_errors import Undelivered, undelivered
 from exporter.packets import Decoded, Packets, decode
+from exporter.row_parts import split
 from exporter.settings import ExporterSettings
 from schemas.event_codec import EventMessage
 from schemas.events import EventHeader
@@ -96,8 +95,10 @@ class Cutter:
             self._take(work, cut)
 
     def _work(self, chunk: PacketChunk) -> _Work:
-        decoded = decode(chunk)
         cuts = np.maximum.accumulate(np.maximum(chunk.times // _SECOND + 1, self._open))
+        # Late packets are taken to have come as the open second began.
+        chunk = replace(chunk, times=np.maximum(chunk.times, (cuts - 1) * _SECOND))
+        decoded = decode(chunk)
         packets = decoded.packets
         packet_cuts = cuts[packets.index]
         claims, good = read_claims(chunk, decoded.frames, decoded.arp)
@@ -159,34 +160,14 @@ class Cutter:
         self._dns.malformed = 0
         self._lost_rows += self._flows.lost
         self._flows.lost = 0
-        parts = self._parts(flows, dns, links)
+        parts, shed = split(flows, dns, links, self._interfaces, self._settings.cut)
+        self._lost_rows += shed
         if not parts and not final:
             return
         parts = parts or [{}]
         for number, batches in enumerate(parts):
             last = final and number == len(parts) - 1
             yield self._message(cut, batches, number, len(parts), last)
-
-    def _parts(self, flows: RowBlock, dns: list[Row], links: list[LinkBlock]) -> list[dict[str, pa.RecordBatch]]:
-        """Split a second's rows into batches of at most ``part_rows``; what exceeds the second is shed."""
-        size, most = self._settings.cut.part_rows, self._settings.cut.second_rows
-        claims = {name: np.concatenate([block[name] for block in links]) for name in links[0]} if links else {}
-        counts = [len(flows["marks"]) if flows else 0, len(dns), len(claims["time"]) if claims else 0]
-        self._lost_rows += sum(max(0, count - most) for count in counts)
-        counts = [min(count, most) for count in counts]
-        parts = []
-        for start in range(0, max(counts), size):
-            batches = {}
-            if start < counts[0]:
-                rows = {name: values[start : min(start + size, most)] for name, values in flows.items()}
-                batches["flow"] = flow_batch(rows, self._interfaces)
-            if start < counts[1]:
-                batches["dns"] = dns_batch(dns[start : min(start + size, most)])
-            if start < counts[2]:
-                rows = {name: values[start : min(start + size, most)] for name, values in claims.items()}
-                batches["link"] = link_batch(rows, self._interfaces)
-            parts.append(batches)
-        return parts
 
     def _message(
         self, cut: int, batches: dict[str, pa.RecordBatch], part: int = 0, parts: int = 1, final: bool = False

@@ -130,7 +130,7 @@ class DnsPairs:
             unsolicited = _Asked(time, 0, server, transport, message, 0)
             self._add_answers(key, unsolicited, server, message, size, True, -1)
         else:
-            self._add_answers(key, asked, server, message, size, False, time - asked.time)
+            self._add_answers(key, asked, server, message, size, False, max(0, time - asked.time))
 
     def _add_answers(
         self, key: _Key, asked: _Asked, server: bytes, message: DnsMessage, size: int, unsolicited: bool, latency: int

@@ -9,44 +9,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from detectors.hashing import combine, mix
 from detectors.index import KeyIndex
-from exporter.app_guess import guess
 from exporter.chunks import I64
 from exporter.due_cuts import DueCuts
-from exporter.flow_groups import BYTES, FINS, PACKETS, PAYLOAD, RSTS, SYN_ACKS, SYNS, Segments
+from exporter.flow_fill import add_segments, begin_flows, clear_row
+from exporter.flow_groups import Segments
 from exporter.flow_marks import CLOSED, UNANSWERED, cuts_due, marks_now
-from exporter.flow_origin import origins
 from exporter.flow_rows import RowBlock, join_rows, take_rows
 from exporter.flow_state import (
-    BURSTS,
     DST_BYTES,
-    DST_FIN,
     DST_PACKETS,
-    DST_PAYLOAD,
-    DST_RST,
-    DST_SYNACK,
-    GAP_SQUARES,
-    GAP_SUM,
     ICMP_REFUSED,
     JOINED,
     SRC_BYTES,
-    SRC_FIN,
     SRC_PACKETS,
-    SRC_PAYLOAD,
-    SRC_RST,
-    SRC_SYN,
     FlowState,
 )  # fmt: skip
 from exporter.gather import U64
+from exporter.network_layer import Bool
 from exporter.packets import FIN, RST, Packets
 from exporter.settings import FlowSettings
-
-_SECOND = 1_000_000_000
-_FROM_SRC = ((SRC_PACKETS, PACKETS), (SRC_BYTES, BYTES), (SRC_PAYLOAD, PAYLOAD), (SRC_SYN, SYNS), (SRC_FIN, FINS),
-             (SRC_RST, RSTS))  # fmt: skip
-_FROM_DST = ((DST_PACKETS, PACKETS), (DST_BYTES, BYTES), (DST_PAYLOAD, PAYLOAD), (DST_SYNACK, SYN_ACKS),
-             (DST_FIN, FINS), (DST_RST, RSTS))  # fmt: skip
 
 
 class FlowTable:
@@ -96,11 +78,12 @@ class FlowTable:
             self._finish_reopened(slots[again], segments.cut[chosen[again]])
         begin = fresh | again
         if begin.any():
-            self._begin(segments, chosen[begin], slots[begin], packets)
+            begin_flows(self._state, segments, chosen[begin], slots[begin], packets, self._node)
         placed = slots >= 0
-        self._accumulate(segments, chosen[placed], slots[placed], packets)
+        add_segments(self._state, segments, chosen[placed], slots[placed], packets)
+        self._touched.append(slots[placed])
 
-    def _reopening(self, segments: Segments, chosen: I64, slots: I64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def _reopening(self, segments: Segments, chosen: I64, slots: I64) -> Bool:
         """Tell which segments begin another connection on known endpoints."""
         state, opens = self._state, segments.opens[chosen] & (slots >= 0)
         at = slots[opens]
@@ -119,84 +102,7 @@ class FlowTable:
         state.reopens[slots] = np.where(same, state.reopens[slots] + 1, 1)
         state.reopen_cut[slots] = cuts
 
-    def _begin(self, segments: Segments, chosen: I64, slots: I64, packets: Packets) -> None:
-        """Set slots to what the first packets of their flows say."""
-        state, first = self._state, segments.first[chosen]
-        origin = origins(packets, first)
-        turned = origin.reversed
-        net = packets.net
-        for ours, sender, receiver in (
-            ("high", net.src_high, net.dst_high), ("low", net.src_low, net.dst_low),
-            ("port", packets.src_port, packets.dst_port),
-        ):  # fmt: skip
-            getattr(state, f"src_{ours}")[slots] = np.where(turned, receiver[first], sender[first])
-            getattr(state, f"dst_{ours}")[slots] = np.where(turned, sender[first], receiver[first])
-        state.flip[slots] = segments.first_backward[chosen] ^ turned
-        state.bits[slots] = origin.bits
-        state.proto[slots], state.vlan[slots] = net.proto[first], packets.vlan[first]
-        state.mac[slots] = np.where(turned, np.uint64(0), packets.mac[first])
-        state.interface[slots] = packets.interface[first]
-        state.icmp_type[slots], state.icmp_code[slots] = packets.icmp_type[first], packets.icmp_code[first]
-        state.icmp_id[slots] = packets.icmp_id[first]
-        start = segments.start[chosen]
-        state.conn_start[slots], state.last[slots] = start, start
-        same = state.reopen_cut[slots] == segments.cut[chosen]
-        state.reopens[slots] = np.where(same, state.reopens[slots], 0)
-        number = state.reopens[slots].astype(np.uint64)
-        state.flow_id[slots] = combine(combine(segments.key[chosen], mix(start.astype(np.uint64)) + number),
-                                       np.full(len(slots), self._node))  # fmt: skip
-        for name in ("done", "life_src", "life_dst", "row_cut", "first_payload", "app", "close_cut", "timer"):
-            getattr(state, name)[slots] = 0
-        state.total[slots] = 0
-        self._clear_row(slots)
-
-    def _clear_row(self, slots: I64) -> None:
-        state = self._state
-        state.delta[slots] = 0
-        state.row_src[slots], state.row_dst[slots] = 0, 0
-        state.row_start[slots], state.row_end[slots] = np.iinfo(np.int64).max, 0
-        state.ttl_min[slots], state.ttl_max[slots] = 255, 0
-
-    def _accumulate(self, segments: Segments, chosen: I64, slots: I64, packets: Packets) -> None:
-        state = self._state
-        side = state.flip[slots].astype(np.int64)
-        src, dst = segments.sums[chosen, side], segments.sums[chosen, 1 - side]
-        gained = np.zeros((len(slots), state.delta.shape[1]), np.int64)
-        for target, source in _FROM_SRC:
-            gained[:, target] = src[:, source]
-        for target, source in _FROM_DST:
-            gained[:, target] = dst[:, source]
-        quiet = segments.start[chosen] - state.last[slots]
-        gap = np.where(quiet >= _SECOND, quiet // 1_000_000, 0)
-        gained[:, BURSTS], gained[:, GAP_SUM], gained[:, GAP_SQUARES] = gap > 0, gap, gap * gap
-        state.delta[slots] += gained
-        src_facts, dst_facts = segments.facts[chosen, side], segments.facts[chosen, 1 - side]
-        state.life_src[slots] |= src_facts
-        state.life_dst[slots] |= dst_facts
-        state.row_src[slots] |= (src_facts & 255).astype(np.uint8)
-        state.row_dst[slots] |= (dst_facts & 255).astype(np.uint8)
-        state.ttl_min[slots] = np.minimum(state.ttl_min[slots], segments.ttl_min[chosen, side])
-        state.ttl_max[slots] = np.maximum(state.ttl_max[slots], segments.ttl_max[chosen, side])
-        state.row_start[slots] = np.minimum(state.row_start[slots], segments.start[chosen])
-        state.row_end[slots] = np.maximum(state.row_end[slots], segments.end[chosen])
-        state.last[slots] = np.maximum(state.last[slots], segments.end[chosen])
-        self._first_payload(segments, chosen, slots, packets)
-        self._touched.append(slots)
-
-    def _first_payload(self, segments: Segments, chosen: I64, slots: I64, packets: Packets) -> None:
-        state, positions = self._state, segments.payload_first[chosen]
-        new = (positions >= 0) & (state.first_payload[slots] == 0)
-        if not new.any():
-            return
-        positions, slots = positions[new], slots[new]
-        # Told by the sender's endpoint: the segment's direction would need the key's order again.
-        by_src = (packets.net.src_low[positions] == state.src_low[slots]) & (
-            packets.src_port[positions] == state.src_port[slots]) & (
-            packets.net.src_high[positions] == state.src_high[slots])  # fmt: skip
-        state.first_payload[slots] = np.where(by_src, 1, 2)
-        state.app[slots] = guess(packets, positions)
-
-    def refuse(self, keys: U64, backward: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:
+    def refuse(self, keys: U64, backward: Bool) -> None:
         """Take in ICMP errors: flows (by key) whose packet in that direction was not delivered."""
         slots = self._index.lookup(keys)
         ours = slots >= 0
@@ -245,7 +151,7 @@ class FlowTable:
         closed = (state.done[slots] | marks) & CLOSED != 0
         leaves |= (packets > 0) & ((row_cut == 0) | (cut >= row_cut + settings.report_seconds) | closed)
         rows = take_rows(state, slots[leaves], marks[leaves])
-        self._clear_row(slots[leaves])
+        clear_row(state, slots[leaves])
         state.row_cut[slots[leaves]] = cut
         closing = slots[marks & CLOSED != 0]
         state.close_cut[closing] = cut

@@ -6,12 +6,12 @@ so a restart forgets nothing that matters, and what is in the cluster expires ev
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from threading import Lock
 from typing import Any, TypeVar
 
+from response.audit import action_id, told
 from response.cluster import ClusterView
 from response.gateway import ClusterError, Gateway, Managed
 from response.guard import Refusal
@@ -174,7 +174,7 @@ class Responder:
 
     def _taken(self, item: Managed, outcome: Outcome, why: Refusal, now: float, operator: str | None) -> Action:
         return Action(
-            id=_action_id(item.response_id, "", item.target, outcome, iso_time(now)),
+            id=action_id(item.response_id, "", item.target, outcome, iso_time(now)),
             response_id=item.response_id,
             alert_id=item.alert_id,
             cluster=self._cluster,
@@ -197,54 +197,6 @@ class Responder:
                 fresh.append(action)
             _remember(self._told, action.id, action.response_id)
         return tuple(fresh)
-
-
-def told(
-    decision: ResponseDecision,
-    action: str,
-    outcome: Outcome,
-    why: Refusal,
-    now: float,
-    attempt: Attempt | None = None,
-    operator: str | None = None,
-    expires_at: str | None = None,
-) -> Action:
-    """The audit of one step of a decision."""
-    plan = attempt.plan if attempt is not None else None
-    proof = attempt.proof if attempt is not None else None
-    target = plan.target if plan is not None else _subject(decision)
-    return Action(
-        id=_action_id(decision.id, action, target, outcome, why.reason, plan.summary if plan is not None else ""),
-        response_id=decision.id,
-        alert_id=decision.alert_id,
-        cluster=decision.cluster,
-        action=action,
-        outcome=outcome,
-        mode=decision.mode,
-        target=target,
-        reason=why.reason,
-        message=why.message or (plan.summary if plan is not None else ""),
-        manifests=plan.manifests if plan is not None else (),
-        undo=plan.undo if plan is not None else (),
-        proof=proof.model_dump(mode="json") if proof is not None else None,
-        decided_tick=decision.decided_tick,
-        at=iso_time(now),
-        expires_at=expires_at,
-        operator=operator,
-    )
-
-
-def _subject(decision: ResponseDecision) -> str:
-    for end in (*decision.attackers, *decision.victims):
-        if end.pod is not None:
-            return f"{end.namespace}/{end.pod}"
-        if end.ip:
-            return end.ip
-    return ""
-
-
-def _action_id(*parts: str) -> str:
-    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
 
 
 def _expiry(view: ClusterView, decision: ResponseDecision, now: float) -> str:

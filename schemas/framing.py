@@ -15,6 +15,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.arrow_messages import compressed
+
 MAX_ROWS = 65_536
 # 512 characters of four bytes each.
 MAX_TEXT_BYTES = 2048
@@ -102,12 +104,15 @@ def _batch(name: str, span: Any, body: pa.Buffer, schemas: Mapping[str, pa.Schem
         problem = f"batches.{name} ends after the message does"
         raise DecodeError(problem)
     try:
+        if compressed(body.slice(start, size)):
+            problem = f"batches.{name} is compressed; let the Kafka producer compress instead"
+            raise DecodeError(problem)
         with pa.ipc.open_stream(body.slice(start, size)) as reader:
             _check_columns(name, reader.schema, schemas[name])
             batch = reader.read_next_batch()
         batch.validate(full=False)
         _check_values(name, batch)
-    except (pa.ArrowException, StopIteration, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, StopIteration, OSError, UnicodeDecodeError, struct.error) as error:
         problem = f"batches.{name} is not an Arrow stream: {str(error)[:200]}"
         raise DecodeError(problem) from None
     if batch.num_rows > MAX_ROWS:

@@ -37,8 +37,9 @@ def run(arguments: Sequence[str]) -> int:
     try:
         result = app(list(arguments), prog_name="sluicegate", standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader has left (`| head`): what is still in the buffer has nowhere to go.
+    except (BrokenPipeError, SystemExit):
+        # The reader has left (`| head`), which the argument parser turns into an exit of its own: what is still
+        # in the buffer has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt:

@@ -29,7 +29,7 @@ _TOOLS = {
 }  # fmt: skip
 _JAVA = (
     ("Java", ("java", "-version"), "for a local broker install a Java 17 runtime (Debian: default-jre-headless)"),
-    ("Maven", ("mvn", "-version"), "needed once, to fetch the local broker (Debian: maven)"),
+    ("Maven", ("mvn", "-Dstyle.color=never", "-version"), "needed once, to fetch the local broker (Debian: maven)"),
 )
 _VERBS = (
     ("list", "pods"), ("list", "namespaces"), ("list", "services"), ("patch", "pods"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from response.policyfile import load_policy
 from schemas.topics import EVENTS
 from sluicegate.demo_embedded import CLUSTER, NODE
 from sluicegate.demo_processes import DemoProcess
-from sluicegate.demo_reader import DemoReader, read_events, until
+from sluicegate.demo_reader import DemoReader, read_events, settled
 from sluicegate.demo_screen import DemoScreen
 from sluicegate.inputs import read_inventory
 from sluicegate.publish import publish_inventory
@@ -28,8 +28,8 @@ from stream.pipeline import DecideStage
 from stream.settings import KafkaSettings, StreamSettings
 from stream.topics_admin import create_topics, wanted_topics
 
-# From the last message to the last response; ordinarily a second or two.
-_SETTLE_SECONDS = 30.0
+# Without any news for this long after the last message, something is broken.
+_PATIENCE_SECONDS = 20.0
 
 
 def demo_stream(settings: Settings, bootstrap: str) -> StreamSettings:
@@ -57,8 +57,20 @@ async def run_on_broker(settings: Settings, bootstrap: str, screen: DemoScreen, 
         processes = await _start(stream, stack, screen)
         reader = DemoReader(stream.kafka, screen, DecideStage(load_policy()))
         following = asyncio.create_task(reader.follow())
-        stack.push_async_callback(_cancelled, following)
-        return await _play(settings, stream, screen, reader, following, processes, speed)
+        counting = asyncio.create_task(read_events(stream.kafka, stream.topics.event_partitions, screen.counted))
+        for task in (following, counting):
+            stack.push_async_callback(_cancelled, task)
+
+        def look() -> None:
+            for process in processes:
+                process.check()
+            if following.done():
+                following.result()
+
+        summary, seconds = await _play(settings, stream, screen, speed)
+        done = await _settle(screen, reader, summary.cut, look)
+        appended = await asyncio.wait_for(counting, _PATIENCE_SECONDS)
+        return screen.summary(_timings(screen, reader, appended), seconds) and done
 
 
 async def _start(stream: StreamSettings, stack: AsyncExitStack, screen: DemoScreen) -> Sequence[DemoProcess]:
@@ -82,35 +94,26 @@ async def _start(stream: StreamSettings, stack: AsyncExitStack, screen: DemoScre
 
 
 async def _play(
-    settings: Settings, stream: StreamSettings, screen: DemoScreen, reader: DemoReader,
-    following: asyncio.Task[None], processes: Sequence[DemoProcess], speed: float,
-) -> bool:  # fmt: skip
+    settings: Settings, stream: StreamSettings, screen: DemoScreen, speed: float
+) -> tuple[ExportSummary, float]:
+    """Export the recording; return what was sent, and how long that took in s."""
+    screen.progress(f"exporting {speed:g} times as fast as recorded: {screen.case.case.title}")
     loop = asyncio.get_running_loop()
-    screen.progress(f"exporting {screen.case.case.title} at {speed:g} times its speed")
     begun = loop.time()
-    summary = await _export(settings, stream, screen, speed)
-    seconds = loop.time() - begun
-
-    def look() -> None:
-        for process in processes:
-            process.check()
-        if following.done():
-            following.result()
-
-    if not reader.complete(summary.cut):
-        screen.progress(f"waiting for {reader.waiting_for(summary.cut)}")
-    done = await until(lambda: reader.complete(summary.cut), _SETTLE_SECONDS, look)
-    if not done:
-        screen.progress(f"gave up after {_SETTLE_SECONDS:.0f} s of waiting for {reader.waiting_for(summary.cut)}")
-    screen.progress("reading back when each second was appended")
-    appended = await read_events(stream.kafka, stream.topics.event_partitions, screen.counted)
-    return screen.summary(_timings(screen, reader, appended), seconds) and done
-
-
-async def _export(settings: Settings, stream: StreamSettings, screen: DemoScreen, speed: float) -> ExportSummary:
     delivery = KafkaDelivery(client_arguments(stream.kafka, "exporter"), EVENTS.name(stream.kafka.prefix))
     capture = Capture(screen.case.input, NODE)
-    return await export([capture], delivery, CLUSTER, settings=settings.exporter, pace=Pace(speed))
+    summary = await export([capture], delivery, CLUSTER, settings=settings.exporter, pace=Pace(speed))
+    return summary, loop.time() - begun
+
+
+async def _settle(screen: DemoScreen, reader: DemoReader, cut: int, look: Callable[[], None]) -> bool:
+    """Wait for what the worker and the responder still have to say; tell whether all of it came."""
+    if not reader.complete(cut):
+        screen.progress(f"waiting for {reader.waiting_for(cut)}")
+    done = await settled(reader, cut, _PATIENCE_SECONDS, look)
+    if not done:
+        screen.progress(f"gave up: no news for {_PATIENCE_SECONDS:.0f} s while waiting for {reader.waiting_for(cut)}")
+    return done
 
 
 def _timings(screen: DemoScreen, reader: DemoReader, appended: dict[int, float]) -> list[str]:

@@ -18,6 +18,7 @@ from stream.pipeline import DecideStage
 from stream.settings import KafkaSettings
 
 _POLL_MS = 200
+_LOOK_SECONDS = 0.2
 
 
 class DemoReader:
@@ -80,6 +81,10 @@ class DemoReader:
         passed = len(self._watermarks) == self._senders > 0 and min(self._watermarks.values()) >= cut
         return passed and self._expected <= self._answered
 
+    def heard(self) -> tuple[int, int]:
+        """Return what grows while anything still comes."""
+        return sum(self._watermarks.values()), len(self._answered)
+
     def waiting_for(self, cut: int) -> str:
         """Return what is still to come, for a progress line."""
         if len(self._watermarks) < max(1, self._senders) or min(self._watermarks.values()) < cut:
@@ -88,7 +93,10 @@ class DemoReader:
 
 
 async def read_events(kafka: KafkaSettings, partitions: int, counted: Counted) -> dict[int, float]:
-    """Count what is on events.v1; return when each cut's last message was appended, s since epoch.
+    """Count what comes on events.v1 up to the exporter's last message.
+
+    Returns:
+        When each cut's last message was appended, s since epoch.
 
     Raises:
         ConnectionProblem: the broker does not answer.
@@ -96,18 +104,19 @@ async def read_events(kafka: KafkaSettings, partitions: int, counted: Counted) -
     places = [TopicPartition(EVENTS.name(kafka.prefix), number) for number in range(partitions)]
     consumer = AIOKafkaConsumer(**client_arguments(kafka, "demo-events"), enable_auto_commit=False)
     appended: dict[int, float] = {}
+    final = False
     try:
         await consumer.start()
         consumer.assign(places)
         await consumer.seek_to_beginning(*places)
-        ends = await consumer.end_offsets(places)
-        while any([await consumer.position(place) < ends[place] for place in places]):
+        while not final:
             for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
                 for record in records:
                     message = decode(record.value)
                     counted.add(message)
                     cut = message.header.cut
                     appended[cut] = max(appended.get(cut, 0.0), record.timestamp / 1000)
+                    final = final or message.header.final
     except (KafkaError, OSError) as error:
         raise unreachable(kafka, error) from None
     finally:
@@ -115,13 +124,19 @@ async def read_events(kafka: KafkaSettings, partitions: int, counted: Counted) -
     return appended
 
 
-async def until(condition: Callable[[], bool], seconds: float, each: Callable[[], None]) -> bool:
-    """Wait for a condition, looking five times a second and calling ``each``; tell whether it came in time."""
+async def settled(reader: DemoReader, cut: int, patience: float, each: Callable[[], None]) -> bool:
+    """Wait until everything up to a cut has been said; tell whether it was.
+
+    Gives up when nothing new was heard for ``patience`` seconds, however slow the machine is until then.
+    ``each`` is called at every look and may raise.
+    """
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds
-    while not condition():
+    heard, since = reader.heard(), loop.time()
+    while not reader.complete(cut):
         each()
-        if loop.time() > deadline:
+        if reader.heard() != heard:
+            heard, since = reader.heard(), loop.time()
+        elif loop.time() - since > patience:
             return False
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(_LOOK_SECONDS)
     return True

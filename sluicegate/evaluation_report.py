@@ -16,6 +16,10 @@ from sluicegate.terminal import cell, shortened, table, wrapped
 
 _STYLES: dict[str, str] = {"hit": "green", "silent": "green", "miss": "red", "false alert": "red", "failed": "red"}
 
+# Together with the other columns exactly what fits a line.
+_CASE_WIDTH = 29
+_EXPECTED_WIDTH = 41
+
 
 def totals(results: Sequence[CaseResult]) -> dict[str, int]:
     """Return how many lines had which outcome, and how many cases were not read or failed."""
@@ -85,7 +89,7 @@ def _alert_words(alert: Alert) -> dict[str, Any]:
 
 def print_report(out: Console, results: Sequence[CaseResult]) -> None:
     """Print a row per line of truth, then what was apart, per kind, and totals."""
-    made = table("case", "tier", "expected", "outcome", "s to detect", right=("s to detect",))
+    made = table("case", "tier", "expected", "outcome", "delay s", right=("delay s",))
     for result in results:
         _add_rows(made, result)
     out.print(made)
@@ -106,7 +110,7 @@ def print_report(out: Console, results: Sequence[CaseResult]) -> None:
 
 def _add_rows(made: Any, result: CaseResult) -> None:
     case = result.folder.case
-    name = shortened(case.id, 32)
+    name = shortened(case.id, _CASE_WIDTH)
     if result.grade is None:
         outcome = "failed" if result.failure else "not read"
         text = result.failure or f"format {case.format}"
@@ -123,7 +127,7 @@ def _add_rows(made: Any, result: CaseResult) -> None:
 def _expected(line: LineGrade) -> str:
     said = line.line
     ends = f" {said.src}" if said.src else ""
-    return shortened(f"{said.expect} {said.kind}{ends}", 46)
+    return shortened(f"{said.expect} {said.kind}{ends}", _EXPECTED_WIDTH)
 
 
 def _print_alerts(out: Console, title: str, rows: Sequence[tuple[str, Alert]]) -> None:

@@ -113,8 +113,8 @@ class LocalBroker:
         for attempt in range(1, _START_ATTEMPTS + 1):
             self._home = Path(tempfile.mkdtemp(prefix="sluicegate-kafka-"))
             self._ports = _free_ports(2 * self._count)
-            self._format()
             try:
+                self._format()
                 for node in range(self._count):
                     self.start_node(node, wait=False)
                 for node in range(self._count):
@@ -203,7 +203,7 @@ class LocalBroker:
             command += ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config)]
             done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - fixed command
             if done.returncode:
-                message = f"formatting Kafka's storage failed: {_last_line(done.stderr or done.stdout)}"
+                message = f"formatting Kafka's storage failed: {_cause_line(done.stderr or done.stdout)}"
                 raise BrokerError(message)
 
     def _wait_ready(self, node: int) -> None:

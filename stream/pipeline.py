@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -92,6 +94,11 @@ class Parts:
         return DecideStage(self.policy)
 
 
+def _opaque(data: bytes) -> npt.NDArray[np.uint8]:
+    # As bytes: taken apart, a book's own order of entries would be lost.
+    return np.frombuffer(data, np.uint8)
+
+
 class DetectStage:
     """Stage 1 of one event partition, with one book of episodes per node."""
 
@@ -125,7 +132,7 @@ class DetectStage:
 
     def snapshot(self) -> bytes:
         """Return the whole state."""
-        books = {str(n): orjson.loads(b.snapshot()) for n, b in sorted(self._books.items())}
+        books = {str(n): _opaque(b.snapshot()) for n, b in sorted(self._books.items())}
         return encode_state({"engine": self._engine.snapshot(), "books": books})
 
     def restore(self, data: bytes) -> None:
@@ -139,7 +146,7 @@ class DetectStage:
         self._books = {}
         for number, book in state["books"].items():
             self._books[int(number)] = self._book()
-            self._books[int(number)].restore(orjson.dumps(book))
+            self._books[int(number)].restore(book.tobytes())
 
 
 class CorrelateStage:
@@ -173,7 +180,7 @@ class CorrelateStage:
 
     def snapshot(self) -> bytes:
         """Return the whole state."""
-        book = None if self._book is None else orjson.loads(self._book.snapshot())
+        book = None if self._book is None else _opaque(self._book.snapshot())
         return encode_state({"engine": self._engine.snapshot(), "book": book, "said": self._said})
 
     def restore(self, data: bytes) -> None:
@@ -188,7 +195,7 @@ class CorrelateStage:
         self._book = None
         if state["book"] is not None:
             self._book = EpisodeBook(self._engine.cluster, self._parts.settings.alerts.episodes)
-            self._book.restore(orjson.dumps(state["book"]))
+            self._book.restore(state["book"].tobytes())
 
 
 class IncidentStage:

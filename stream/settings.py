@@ -66,7 +66,7 @@ class TopicSettings(_Frozen):
     """How topics are created; a worker refuses a broker whose topics differ."""
 
     event_partitions: int = Field(
-        4, ge=1, le=1024, description="partitions of events.v1; the most workers that can share detection"
+        4, ge=1, le=256, description="partitions of events.v1; the most workers that can share detection"
     )
     rollup_partitions: int = Field(
         4, ge=1, le=8, description="partitions of rollups.v1; each costs a message per event partition and tick"

@@ -4,6 +4,7 @@ A different partition count moves keys to other partitions, and CreateTime would
 time by which silence is judged; both are refused with the remedy instead of giving wrong alerts later.
 """
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from stream.connection import ConnectionProblem, client_arguments, unreachable
 from stream.settings import KafkaSettings, TopicSettings
 
 _ALREADY_EXISTS = 36
+_VISIBLE_POLLS = 200
+_VISIBLE_POLL_SECONDS = 0.1
 # A consumer must be able to tell a wrong setting from a broker's default, so these are always stated.
 _COMMON = {"compression.type": "lz4"}
 # Tombstones take away replaced snapshots; without small segments the cleaner would never reach them.
@@ -61,6 +64,7 @@ async def create_topics(kafka: KafkaSettings, topics: TopicSettings) -> list[str
             elif code != _ALREADY_EXISTS:
                 message = f"topic {name} cannot be created: {text or for_code(code).__name__}"
                 raise ConnectionProblem(message)
+        await _visible(admin, {w.name for w in wanted})
         await _check(admin, wanted)
     except KafkaError as error:
         raise unreachable(kafka, error) from None
@@ -115,6 +119,36 @@ def mismatches(
     return lines
 
 
+def topics_markdown() -> str:
+    """The text of `docs/topics.md`."""
+    lines = [
+        "# Topics",
+        "",
+        "A topic's name is `<prefix>.<word>`; the prefix is `kafka.prefix` (default `sluicegate`). `sluicegate topics",
+        "create` makes what is missing, `sluicegate topics check` compares; a worker refuses to start on topics whose",
+        "partition count, timestamp type, clean-up policy or message limit differ. Retention is yours to change.",
+        "Made from `schemas/topics.py` and `stream/topics_admin.py`; do not edit here.",
+        "",
+        "| word | key | value | partitions | settings |",
+        "|---|---|---|---|---|",
+    ]
+    wanted = wanted_topics("", TopicSettings())
+    for spec, topic in zip(TOPICS, wanted, strict=True):
+        count = f"{topic.partitions}, fixed" if spec.fixed else str(topic.partitions)
+        config = "<br>".join(f"`{key}={value}`" for key, value in sorted(topic.config.items()))
+        lines.append(f"| `{spec.word}` | {spec.key} | {spec.value} | {count} | {config} |")
+    lines += [
+        "",
+        "All records carry the header `content-type` and, from workers, `emitted-at` (wall-clock time of sending, ns",
+        "since the epoch; never a field, so that equal words stay equal bytes). Readers of alerts and incidents key by",
+        "`id` and `revision`: after a worker was killed a revision may be there twice, the same to the byte.",
+        "",
+        "`deadletter.v1` holds the original bytes; its headers `topic`, `partition`, `offset` and `reason` say where",
+        "they came from and why, `original-size` where a value above 4 MiB had to be cut.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def _suffices(key: str, found: str | None, value: str) -> bool:
     if key == "max.message.bytes":
         return found is not None and found.isdecimal() and int(found) >= int(value)
@@ -142,6 +176,14 @@ async def _connect(kafka: KafkaSettings) -> AIOKafkaAdminClient:
         await admin.close()
         raise unreachable(kafka, error) from None
     return admin
+
+
+async def _visible(admin: AIOKafkaAdminClient, names: set[str]) -> None:
+    """Wait until the broker we talk to has heard of topics that the controller has made, within a deadline."""
+    for _ in range(_VISIBLE_POLLS):
+        if names <= set(await admin.list_topics()):
+            return
+        await asyncio.sleep(_VISIBLE_POLL_SECONDS)
 
 
 async def _check(admin: AIOKafkaAdminClient, wanted: list[WantedTopic]) -> None:

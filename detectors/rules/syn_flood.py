@@ -14,6 +14,8 @@ from detectors.statement import count
 from schemas.events import Capability
 from schemas.finding import MAX_ENDPOINTS, Evidence, Finding
 
+_WORDS = {"half-open connections": "half_open", "attempts without a connection": "unfinished_attempts"}
+
 
 class SynFloodConfig(DetectorConfig):
     """Limits of ``syn_flood``."""
@@ -112,7 +114,8 @@ class SynFlood(Detector):
             attackers=tuple(view.endpoint(s, tick) for s, _, _ in named),
             victims=(view.endpoint(ip, tick, port=port, protocol="TCP"),), techniques=self.meta.techniques,
             evidence=(
-                Evidence(name=word.replace(" ", "_").replace("-", "_"), value=value, limit=limit, unit="connections", window=config.window),
+                Evidence(name=_WORDS[word], value=value, limit=limit, unit="connections",
+                         window=config.window),
                 Evidence(name="attempts", value=attempts, unit="connections", window=config.window),
                 Evidence(name="unique_sources", value=sources, unit="sources", window=60),
             ),

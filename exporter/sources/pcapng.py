@@ -15,6 +15,7 @@ from exporter.chunks import I32, I64, LINK_ETHERNET, Interface, PacketChunk
 from exporter.gather import U64, structs_at
 from exporter.network_layer import Bool
 from exporter.sources.pcap import Walk
+from exporter.sources.pcapng_options import Clock, nanoseconds, read_options
 
 _SECTION = 0x0A0D0D0A
 _INTERFACE = 1
@@ -22,8 +23,6 @@ _PACKET = 2  # obsolete, still found in old files
 _SIMPLE = 3
 _ENHANCED = 6
 _OPTION_NAME = 2
-_OPTION_RESOLUTION = 9
-_OPTION_OFFSET = 14
 _ORDERS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
 _MAX_INTERFACES = 4096
 
@@ -31,15 +30,6 @@ _MAX_INTERFACES = 4096
 def is_pcapng(start: bytes) -> bool:
     """Tell whether a file begins like pcapng."""
     return start[:4] == b"\x0a\x0d\x0d\x0a" and start[8:12] in _ORDERS
-
-
-@dataclass(frozen=True)
-class _Clock:
-    """Units of an interface's time stamps: ``power`` of two or ten per second, and an offset in s."""
-
-    binary: bool = False
-    power: int = 6
-    offset: int = 0
 
 
 @dataclass
@@ -66,7 +56,7 @@ class PcapngParser:
         self._most = max_packet_bytes
         self._section: _Section | None = None
         self._table: list[Interface] = []
-        self._clocks: list[_Clock] = []
+        self._clocks: list[Clock] = []
         self._time = 0
 
     def walk(self, block: memoryview, end: int) -> Walk:
@@ -145,11 +135,8 @@ class PcapngParser:
 
     def _add_interface(self, block: bytes, section: _Section) -> None:
         link_type, snap = struct.unpack_from(section.order + "HxxI", block, 8)
-        options = _options(block, section.order)
-        resolution = options.get(_OPTION_RESOLUTION, b"\x06")[:1] or b"\x06"
-        offset = options.get(_OPTION_OFFSET, b"")
-        seconds = struct.unpack(section.order + "q", offset)[0] if len(offset) == 8 else 0
-        self._clocks.append(_Clock(bool(resolution[0] & 0x80), resolution[0] & 0x7F, seconds))
+        options = read_options(block, section.order)
+        self._clocks.append(Clock.of(options, section.order))
         name = options.get(_OPTION_NAME, b"").rstrip(b"\0").decode("utf-8", "replace")[:64]
         self._table.append(Interface(name, link_type))
         section.snap.append(snap)
@@ -184,7 +171,7 @@ class PcapngParser:
         times = np.zeros(len(stamps), dtype=np.int64)
         for number in np.unique(interfaces):
             mine = interfaces == number
-            times[mine] = _nanoseconds(stamps[mine], self._clocks[number])
+            times[mine] = nanoseconds(stamps[mine], self._clocks[number])
         if simple.any():
             # Simple packet blocks carry no time: they take that of the packet before them.
             source = np.maximum.accumulate(np.where(simple, -1, np.arange(len(times))))
@@ -197,34 +184,3 @@ class PcapngParser:
 def _first_half(words: I64, order: str) -> I64:
     """Return the 16-bit number stored first in each 32-bit word (obsolete blocks: interface, drops)."""
     return words & 0xFFFF if order == "<" else words >> 16
-
-
-def _options(block: bytes, order: str) -> dict[int, bytes]:
-    """Return the options of an interface block (16 bytes of fixed fields); damaged ones end the list."""
-    found: dict[int, bytes] = {}
-    position, end = 16, len(block) - 4
-    while position + 4 <= end:
-        code, length = struct.unpack_from(order + "HH", block, position)
-        if code == 0 or position + 4 + length > end:
-            break
-        found.setdefault(code, block[position + 4 : position + 4 + length])
-        position += 4 + length + (-length & 3)
-    return found
-
-
-def _nanoseconds(stamps: U64, clock: _Clock) -> I64:
-    """Return ns since epoch, clipped to what cuts can hold."""
-    power = clock.power
-    if clock.binary:
-        power = min(power, 63)
-        seconds, rest = stamps >> np.uint64(power), stamps & np.uint64((1 << power) - 1)
-        if power > 34:  # the product below must fit 64 bits
-            rest, power = rest >> np.uint64(power - 34), 34
-        fraction = rest * np.uint64(1_000_000_000) >> np.uint64(power)
-    else:
-        unit = 10 ** min(power, 19)
-        seconds, rest = stamps // np.uint64(unit), stamps % np.uint64(unit)
-        fraction = rest * np.uint64(10 ** (9 - power)) if power <= 9 else rest // np.uint64(10 ** (min(power, 19) - 9))
-    whole = np.minimum(seconds, np.uint64(1 << 33)).astype(np.int64) + clock.offset
-    times: I64 = np.clip(whole, 0, 1 << 33) * 1_000_000_000 + fraction.astype(np.int64)
-    return times

@@ -86,6 +86,18 @@ def test_enforce_applies_what_was_proven_with_label_and_expiry(lab: Cluster) -> 
     assert {entry["manager"] for entry in applied["metadata"]["managedFields"]} == {"sluicegate"}
 
 
+@pytest.mark.parametrize("name", ["block_egress_destination", "block_ingress_source"])
+def test_a_block_between_pods_is_stored_as_it_was_proven(lab: Cluster, name: ActionName) -> None:
+    victim = Endpoint(
+        ip="198.18.7.20", port=5432, protocol="TCP", pod="db-1", namespace=lab.namespace, identity="known"
+    )
+    asked = decision(lab, "enforce", name).model_copy(update={"victims": (victim,)})
+    (action,) = responder(lab.gateway()).respond(asked, NOW)
+    assert action.outcome == "applied", action.message
+    (applied,) = lab.policies().values()
+    assert applied["spec"] == action.manifests[0]["spec"]
+
+
 def test_repeating_a_decision_changes_and_tells_nothing(lab: Cluster) -> None:
     once = responder(lab.gateway())
     once.respond(decision(lab, "enforce", "block_egress_destination"), NOW)

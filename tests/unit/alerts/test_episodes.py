@@ -234,3 +234,12 @@ def test_values_beyond_the_range_of_json_do_not_break_the_snapshot() -> None:
     other = EpisodeBook("c1")
     other.restore(book.snapshot())
     assert other.snapshot() == book.snapshot()
+
+
+def test_a_snapshot_with_an_unreadable_endpoint_is_refused_whole() -> None:
+    book = EpisodeBook("c1")
+    book.observe(100, [finding()])
+    damaged = book.snapshot().replace(b'\\"ip\\":\\"10.0.0.5\\"', b'\\"ip\\":5')
+    assert damaged != book.snapshot()
+    with pytest.raises(SnapshotError, match=r"victims\.candidates"):
+        EpisodeBook("c1").restore(damaged)

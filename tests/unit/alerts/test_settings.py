@@ -10,7 +10,7 @@ from alerts.suppression import SILENCED_BY
 def test_defaults_are_pinned() -> None:
     assert AlertSettings().model_dump() == {
         "episodes": {
-            "max_open": 4096, "reserved_percent": 25, "spacing": 10, "growth": 2.0, "confidence_step": 0.1,
+            "max_open": 1024, "reserved_percent": 25, "spacing": 10, "growth": 2.0, "confidence_step": 0.1,
             "refresh": 3600,
         },
         "incidents": {

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 
 from detectors.features import Distinct, Feature, Sum
 from detectors.hashing import mix
 from detectors.spaces import KeySpace
-from detectors.table import SpaceTable
+from detectors.table import Identity, SpaceTable
 
 SPACE = KeySpace("test", 1, ("name",), "test keys")
 SUM60 = Feature("sum", "test", 60, Sum("amount"))
@@ -50,6 +51,10 @@ class Model:
         )
 
 
+def named(names: ArrayLike) -> Identity:
+    return lambda rows: {"name": np.asarray(names)[rows]}
+
+
 STEP = st.tuples(
     st.integers(1, 40),
     st.dictionaries(st.integers(0, 5), st.integers(0, 9), min_size=1),
@@ -68,7 +73,7 @@ def test_agrees_with_a_model_that_keeps_everything(
         tick += advance
         names = sorted(amounts)
         keys, ticks = mix(np.array(names, np.uint64)), np.full(len(names), tick)
-        slots = table.touch(keys, ticks, {"name": np.array(names)})
+        slots = table.touch(keys, ticks, named(names))
         for feature in (SUM60, SUM300):
             table.add(feature, slots, ticks, np.array([amounts[n] for n in names]))
         for name in names:
@@ -99,7 +104,7 @@ def test_agrees_with_a_model_that_keeps_everything(
 def test_a_full_table_refuses_and_counts() -> None:
     table = SpaceTable(KeySpace("small", 1, ("name",), "two keys", capacity=2), [SUM60])
     names = np.arange(5)
-    slots = table.touch(mix(names.astype(np.uint64)), np.full(5, 1000), {"name": names})
+    slots = table.touch(mix(names.astype(np.uint64)), np.full(5, 1000), named(names))
     assert (slots >= 0).sum() == 2
     assert table.shed == 3
 
@@ -107,8 +112,8 @@ def test_a_full_table_refuses_and_counts() -> None:
 def test_expired_keys_make_room() -> None:
     table = SpaceTable(KeySpace("small", 1, ("name",), "two keys", capacity=2), [SUM60])
     old, new = np.arange(2), np.arange(2, 4)
-    table.touch(mix(old.astype(np.uint64)), np.full(2, 1000), {"name": old})
-    slots = table.touch(mix(new.astype(np.uint64)), np.full(2, 1100), {"name": new})
+    table.touch(mix(old.astype(np.uint64)), np.full(2, 1000), named(old))
+    slots = table.touch(mix(new.astype(np.uint64)), np.full(2, 1100), named(new))
     assert (slots >= 0).all()
     assert (table.shed, table.evicted) == (0, 2)
 
@@ -116,7 +121,7 @@ def test_expired_keys_make_room() -> None:
 def test_a_key_not_worth_a_slot_gets_none_and_is_not_shed() -> None:
     table = SpaceTable(SPACE, [SUM60])
     names = np.arange(2)
-    slots = table.touch(mix(names.astype(np.uint64)), np.full(2, 1000), {"name": names}, np.array([True, False]))
+    slots = table.touch(mix(names.astype(np.uint64)), np.full(2, 1000), named(names), np.array([True, False]))
     assert slots[0] >= 0
     assert slots[1] == -1
     assert table.shed == 0
@@ -126,17 +131,17 @@ def test_elements_beyond_the_cap_are_left_out() -> None:
     capped = Feature("seen", "test", 60, Distinct("element", "amount", cap=3))
     table = SpaceTable(SPACE, [capped])
     for tick in range(1000, 1006):
-        slots = table.touch(np.array([7], np.uint64), np.array([tick]), {"name": np.array([0])})
+        slots = table.touch(np.array([7], np.uint64), np.array([tick]), named([0]))
         table.add_elements(capped, slots, np.array([tick]), mix(np.array([tick], np.uint64)), np.array([False]))
     assert table.read(capped, slots).tolist() == [3]
 
 
 def test_a_feature_the_snapshot_does_not_hold_starts_cold() -> None:
     table = SpaceTable(SPACE, [SUM60])
-    slots = table.touch(np.array([7], np.uint64), np.array([1000]), {"name": np.array([0])})
+    slots = table.touch(np.array([7], np.uint64), np.array([1000]), named([0]))
     table.add(SUM60, slots, np.array([1000]), np.array([5]))
     wider = SpaceTable(SPACE, [SUM60, SUM300])
     wider.restore(table.snapshot())
-    slots = wider.touch(np.array([7], np.uint64), np.array([1001]), {"name": np.array([0])})
+    slots = wider.touch(np.array([7], np.uint64), np.array([1001]), named([0]))
     assert wider.read(SUM60, slots).tolist() == [5]
     assert wider.read(SUM300, slots).tolist() == [0]

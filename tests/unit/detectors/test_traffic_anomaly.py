@@ -60,7 +60,9 @@ def view(minute: int, rows: Sequence[Item], suspects: frozenset[str] = frozenset
     }
     for place, name in enumerate(SUMS):
         columns[name] = np.array([sums[place] for _, sums in ordered], np.int64)
-    return TickView({}, identities or IdentityTable(), QUALITY, WorkloadRows(columns), suspects=suspects)
+    return TickView(
+        {}, IdentityTable() if identities is None else identities, QUALITY, WorkloadRows(columns), suspects=suspects
+    )
 
 
 def run(model: TrafficAnomaly, rows: Sums, ip: str = "10.0.0.5", first: int = 0) -> list[tuple[int, Finding]]:
@@ -81,8 +83,10 @@ def step(at: int, until: int, **factors: float) -> Change:
 
 
 def test_is_silent_on_ordinary_traffic_with_a_daily_swing() -> None:
-    for seed in range(3):
-        assert run(TrafficAnomaly(), generated(1440, seed=seed, swing=0.9)) == []
+    model = TrafficAnomaly()
+    rows = [generated(1440, seed=seed, swing=0.3 * seed) for seed in range(4)]
+    for minute in range(1440):
+        assert model.evaluate(view(minute, [(f"10.0.0.{i}", rows[i][minute]) for i in range(4)])) == []
 
 
 def test_is_silent_in_its_warm_up() -> None:
@@ -164,15 +168,15 @@ def test_a_level_that_stays_is_accepted_after_patience() -> None:
 
 
 def test_a_window_that_a_rule_fired_on_is_not_learned() -> None:
-    rows = generated(140, step(30, 100, bytes_out=2.2))
+    rows = generated(100, step(30, 100, bytes_out=2.2))
 
     def usual(suspected: bool) -> float:
         model = TrafficAnomaly()
         for minute, sums in enumerate(rows):
-            named = frozenset({"10.0.0.5"} if suspected and 30 <= minute < 100 else ())
+            named = frozenset({"10.0.0.5"} if suspected and minute >= 30 else ())
             model.evaluate(view(minute, [("10.0.0.5", sums)], named))
         state = model.snapshot()
-        assert (state["store.seen"] == (70 if suspected else 140)).all() or not suspected
+        assert not suspected or state["store.seen"].tolist() == [30]
         ring = state["store.ring"][0]
         return float(np.median(np.expm1(ring[: min(64, int(state["store.seen"][0])), SUMS.index("bytes_out")])))
 
@@ -192,32 +196,10 @@ def test_a_slow_ramp_is_found_by_the_frozen_reference() -> None:
     assert 400 < minute < 700
     assert first.severity == "low"
     assert "crept" in first.summary
-    values = {e.name: e for e in first.evidence}
-    out = values["bytes_out"]
-    assert out.limit is not None
-    assert out.value > out.limit > 15 * values["reference_bytes_out"].value
-
-
-def test_after_a_week_a_fourfold_creep_at_the_same_hour_is_enough() -> None:
-    def change(minute: int, level: dict[str, float]) -> None:
-        level["bytes_out"] *= 1.0006 ** max(0, minute - 10_200)
-
-    found = run(TrafficAnomaly(), generated(13_500, change, swing=0.5))
-    assert found
-    minute, first = found[0]
-    assert 11_500 < minute < 13_400
-    assert "crept" in first.summary
-
-
-def test_a_daily_job_is_expected_at_its_hour_once_learned() -> None:
-    # Half as much again for an hour: learned on the first days, and then part of the profile.
-    def change(minute: int, level: dict[str, float]) -> None:
-        if minute % 1440 // 60 == 3:
-            level["bytes_out"] *= 2.0
-            if minute >= 2880:
-                level["bytes_out"] *= 1.8
-
-    assert run(TrafficAnomaly(), generated(3 * 1440, change)) == []
+    crept, reference = first.evidence[:2]
+    assert (crept.name, reference.name) in {(n, f"reference_{n}") for n in ("bytes_out", "packets_out")}
+    assert crept.limit is not None
+    assert crept.value > crept.limit > 15 * reference.value
 
 
 def test_replicas_share_a_baseline() -> None:
@@ -247,18 +229,18 @@ def test_outside_addresses_are_no_workloads() -> None:
 
 
 def test_a_restored_model_says_the_same_to_the_byte() -> None:
-    data = [generated(700, step(600, 700, bytes_out=8.0, peers_out=20.0), seed=s, swing=0.5) for s in range(9)]
+    data = [generated(300, step(260, 300, bytes_out=8.0, peers_out=20.0), seed=s, swing=0.5) for s in range(6)]
 
     def minute_of(i: int) -> TickView:
         suspects = frozenset({"10.0.1.3"} if i % 50 < 5 else ())
         return view(i, [(f"10.0.1.{s}", rows[i]) for s, rows in enumerate(data)], suspects)
 
     straight = TrafficAnomaly()
-    expected = [f.encode() for i in range(700) for f in straight.evaluate(minute_of(i))]
-    assert len(expected) > 9
+    expected = [f.encode() for i in range(300) for f in straight.evaluate(minute_of(i))]
+    assert len(expected) > 6
     model, said = TrafficAnomaly(), []
-    for i in range(700):
-        if i % 97 == 0 or i == 601:
+    for i in range(300):
+        if i % 67 == 0 or i == 261:
             state = {name: values.copy() for name, values in model.snapshot().items()}
             assert all(v.dtype.kind in "iuf" for v in state.values())
             model = TrafficAnomaly()

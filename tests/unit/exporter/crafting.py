@@ -68,7 +68,9 @@ def arp(operation: int, mac: bytes, sender: str, target: str) -> bytes:
     return ether(body + b"\0" * 6 + ipaddress.IPv4Address(target).packed, 0x0806, mac)
 
 
-def pcap(packets: Sequence[Timed], *, order: str = "<", nano: bool = False, link: int = 1, snap: int = 1 << 18) -> bytes:
+def pcap(
+    packets: Sequence[Timed], *, order: str = "<", nano: bool = False, link: int = 1, snap: int = 1 << 18
+) -> bytes:
     out = [struct.pack(order + "IHHiIII", 0xA1B23C4D if nano else 0xA1B2C3D4, 2, 4, 0, 0, snap, link)]
     for when, frame in packets:
         unit = 1_000_000_000 if nano else 1_000_000

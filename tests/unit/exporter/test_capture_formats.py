@@ -6,6 +6,7 @@ import gzip
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,26 @@ import pytest
 from exporter.chunks import CaptureReport
 from exporter.sources.capture import read_chunks
 from tests.unit.exporter.crafting import (
-    ACK, BASE, MAC_A, MAC_B, SYN, Timed, block, enhanced, ether, interface, ipv4, ipv6, messages, pcap, rows, section,
-    simple, tcp, tcp4, udp,
+    ACK,
+    BASE,
+    MAC_A,
+    MAC_B,
+    SYN,
+    Timed,
+    block,
+    enhanced,
+    ether,
+    interface,
+    ipv4,
+    ipv6,
+    messages,
+    pcap,
+    rows,
+    section,
+    simple,
+    tcp,
+    tcp4,
+    udp,
 )  # fmt: skip
 
 C, S = "10.0.0.1", "10.0.0.2"
@@ -58,8 +77,9 @@ def _cooked2(packet: bytes) -> bytes:
     return struct.pack(">HHIHBB", 0x0800, 0, 3, 1, 0, 6) + MAC_A + b"\0\0" + packet
 
 
-LINKS = {
-    "raw": (101, lambda packet: packet), "raw bsd": (12, lambda packet: packet), "raw ipv4": (228, lambda packet: packet),
+LINKS: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
+    "raw": (101, lambda packet: packet), "raw bsd": (12, lambda packet: packet),
+    "raw ipv4": (228, lambda packet: packet),
     "null little": (0, lambda packet: b"\x02\0\0\0" + packet), "null big": (0, lambda packet: b"\0\0\0\x02" + packet),
     "loop": (108, lambda packet: b"\0\0\0\x02" + packet), "cooked": (113, _cooked), "cooked 2": (276, _cooked2),
     "vlan": (1, lambda packet: MAC_B + MAC_A + b"\x81\x00\x00\x00\x08\x00" + packet),

@@ -8,7 +8,24 @@ import pytest
 
 from exporter.settings import ExporterSettings, FlowSettings, ReadingSettings
 from tests.unit.exporter.crafting import (
-    ACK, FIN, MAC_A, PSH, RST, SYN, URG, Timed, ether, icmp, ipv4, ipv6, life, messages, pcap, rows, tcp4, udp4,
+    ACK,
+    FIN,
+    MAC_A,
+    PSH,
+    RST,
+    SYN,
+    URG,
+    Timed,
+    ether,
+    icmp,
+    ipv4,
+    ipv6,
+    life,
+    messages,
+    pcap,
+    rows,
+    tcp4,
+    udp4,
 )  # fmt: skip
 
 C, S = "10.0.0.1", "10.0.0.2"

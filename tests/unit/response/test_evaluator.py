@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 import yaml
 
+from response.addresses import span_of_address
 from response.cluster import ClusterView, NamedPort, Pod
 from response.evaluator import READINGS, Flow, evaluate
-from response.networkpolicy import NetworkPolicy, read_policy
+from response.networkpolicy import PROTOCOLS, NetworkPolicy, read_policy
+from response.reach import pair_ports
 
 ROOT = Path(__file__).resolve().parents[3]
 CASES: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("policy_cases.yaml").read_text())
@@ -48,7 +50,11 @@ def test_case(case: dict[str, Any]) -> None:
     source, destination, protocol, port = case.get("flow", ["api", "web", "TCP", 8080])
     flow = Flow(ADDRESSES[source], ADDRESSES[destination], protocol, port)
     readings = [reading for reading in READINGS if reading == case.get("reading", reading)]
-    assert [evaluate(view, flow, reading).allowed for reading in readings] == [case["allowed"]] * len(readings)
+    for reading in readings:
+        assert evaluate(view, flow, reading).allowed == case["allowed"]
+        if protocol in PROTOCOLS:
+            spans = span_of_address(flow.source), span_of_address(flow.destination)
+            assert (port in pair_ports(view, *spans, reading)[protocol]) == case["allowed"]
 
 
 def test_the_documentation_shows_every_case() -> None:

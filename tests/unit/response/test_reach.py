@@ -15,12 +15,14 @@ from tests.unit.response import policy_oracle, worlds
 
 readings = st.sampled_from(READINGS)
 _pairs = st.lists(
-    st.tuples(st.sampled_from(worlds.ADDRESSES), st.sampled_from(worlds.ADDRESSES)), min_size=4, max_size=8
+    st.tuples(st.sampled_from(worlds.POD_IPS + worlds.ADDRESSES), st.sampled_from(worlds.POD_IPS + worlds.ADDRESSES)),
+    min_size=4,
+    max_size=8,
 )
 _intervals = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)).map(lambda p: (min(p), max(p))), max_size=5)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(worlds.worlds(), _pairs, readings)
 def test_the_evaluator_agrees_with_enumeration(
     world: dict[str, Any], pairs: list[tuple[str, str]], reading: IpBlockReading
@@ -33,7 +35,7 @@ def test_the_evaluator_agrees_with_enumeration(
         assert (port in reach[protocol]) == expected
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(worlds.worlds(), worlds.changes(), readings)
 def test_a_widening_is_found_exactly_when_enumeration_finds_one(
     world: dict[str, Any], change: Any, reading: IpBlockReading
@@ -71,7 +73,8 @@ def test_port_sets_behave_as_sets(one: list[tuple[int, int]], other: list[tuple[
     ):
         assert {port for port in range(42) if port in made} == expected
         assert bool(made) == bool(expected)
-    assert (left == right) == (sets[0] == sets[1])
+    # One form for each set, however it was put together.
+    assert left == PortSet.of((port, port) for port in sorted(sets[0], reverse=True))
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1)), max_size=6))

@@ -93,8 +93,11 @@ _spec = st.fixed_dictionaries(
         "egress": st.lists(_rule("to"), max_size=2),
     },
 )
+# Mostly TCP, as a rule without protocol is: names that never match would test nothing.
 _named_ports = st.lists(
-    st.tuples(st.sampled_from(["http", "dns"]), st.sampled_from(PROTOCOLS), st.integers(1, 4)), max_size=2
+    st.tuples(st.sampled_from(["http", "dns"]), st.sampled_from(["TCP", "TCP", "UDP"]), st.integers(1, 4)),
+    min_size=1,
+    max_size=2,
 )
 
 

@@ -113,6 +113,21 @@ def test_plain_text_with_wrong_offsets_is_refused() -> None:
         unpack_frame(damaged, {"t": schema})
 
 
+@pytest.mark.parametrize("how", ["lz4", "zstd"])
+@pytest.mark.parametrize("part", ["rows", "dictionary"])
+def test_compressed_bodies_are_refused_before_they_are_unpacked(how: str, part: str) -> None:
+    words = ["w" * 2000] * 100 if part == "dictionary" else ["a"]
+    rows = 2000 if part == "rows" else 1
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, SCHEMA, options=pa.ipc.IpcWriteOptions(compression=how)) as writer:
+        writer.write_batch(batch([0] * rows, list(words)))
+    body = sink.getvalue().to_pybytes()
+    head = orjson.dumps({"header": {}, "batches": {"t": [0, len(body)]}})
+    head += b" " * (-len(head) % 8)
+    with pytest.raises(DecodeError, match=r"batches\.t is compressed"):
+        unpack(b"TEST" + struct.pack("<I", len(head)) + head + body)
+
+
 def test_too_many_rows_are_refused() -> None:
     with pytest.raises(DecodeError, match="65537 rows"):
         unpack(pack_frame(b"TEST", {}, {"t": batch([0] * (MAX_ROWS + 1))}))

@@ -25,7 +25,9 @@ def first() -> str:
     return iso_time(FIRST)
 
 
-def _alert(kind: str, src: str = "", dst: str = "", *, at: float = 10, until: float | None = None, **more: Any) -> Alert:
+def _alert(
+    kind: str, src: str = "", dst: str = "", *, at: float = 10, until: float | None = None, **more: Any
+) -> Alert:
     """An alert that opened ``at`` seconds after ``FIRST`` and last fired at ``until``."""
     words: dict[str, Any] = {
         "id": f"{kind}/{src}/{dst}/{at}", "revision": 1, "status": "open", "cluster": "c", "node": "n",

@@ -14,7 +14,9 @@ from sluicegate.evaluation import chosen_lines, grade, last_revisions
 Make = Callable[..., Alert]
 
 
-def line(expect: str, kind: str, src: str = "", dst: str = "", start: float | None = None, end: float | None = None) -> Expectation:
+def line(
+    expect: str, kind: str, src: str = "", dst: str = "", start: float | None = None, end: float | None = None
+) -> Expectation:
     return Expectation.model_validate(
         {"expect": expect, "kind": kind, "src": src, "dst": dst, "start_s": start, "end_s": end}
     )
@@ -47,7 +49,9 @@ def test_another_kind_or_source_is_a_miss_and_stands_apart(make_alert: Make, fir
 
 def test_a_detector_id_is_a_kind_too(make_alert: Make, first: str) -> None:
     wanted = line("alert", "connection_flood", "(several)", "10.0.0.2")
-    assert outcomes([wanted], first, make_alert("http_flood", "1.1.1.1", "10.0.0.2", detector="connection_flood")) == ["hit"]
+    assert outcomes([wanted], first, make_alert("http_flood", "1.1.1.1", "10.0.0.2", detector="connection_flood")) == [
+        "hit"
+    ]
 
 
 def test_several_alerts_are_one_hit_with_the_first_ones_delay(make_alert: Make, first: str) -> None:
@@ -108,7 +112,9 @@ def test_without_times_only_kind_and_source_count(make_alert: Make) -> None:
     assert graded.lines[0].time_to_detect_s is None
 
 
-@pytest.mark.parametrize(("severity", "outcome"), [("low", "silent"), ("medium", "false alert"), ("high", "false alert")])
+@pytest.mark.parametrize(
+    ("severity", "outcome"), [("low", "silent"), ("medium", "false alert"), ("high", "false alert")]
+)
 def test_only_medium_or_higher_breaks_a_silence(make_alert: Make, first: str, severity: str, outcome: str) -> None:
     graded = grade([QUIET], first, [make_alert("anything", "10.0.0.1", severity=severity)])
     assert graded.lines[0].outcome == outcome

@@ -9,7 +9,10 @@ from sluicegate.terminal import WIDTH, cell, console, escape, shortened, table, 
 
 
 def test_what_could_steer_a_terminal_is_written_out() -> None:
-    assert escape("a\x1b[2Jb\rc\nd\u202ee\u2028f\udcffg\U000e0001") == "a\\x1b[2Jb\\x0dc\\x0ad\\u202ee\\u2028f\\udcffg\\U000e0001"
+    assert (
+        escape("a\x1b[2Jb\rc\nd\u202ee\u2028f\udcffg\U000e0001")
+        == "a\\x1b[2Jb\\x0dc\\x0ad\\u202ee\\u2028f\\udcffg\\U000e0001"
+    )
 
 
 def test_ordinary_text_of_any_language_stays() -> None:

@@ -1,6 +1,10 @@
+from pathlib import Path
+
 from schemas.topics import TOPICS
 from stream.settings import TopicSettings
-from stream.topics_admin import mismatches, wanted_topics
+from stream.topics_admin import mismatches, topics_markdown, wanted_topics
+
+ROOT = Path(__file__).parents[3]
 
 SETTINGS = TopicSettings(event_partitions=6, rollup_partitions=3)
 WANTED = wanted_topics("sg", SETTINGS)
@@ -45,3 +49,8 @@ def test_a_larger_message_limit_is_fine_and_a_smaller_is_not() -> None:
 def test_retention_is_the_operators_to_change() -> None:
     configs = {**CONFIGS, "sg.alerts.v1": {**CONFIGS["sg.alerts.v1"], "retention.ms": "1"}}
     assert mismatches(WANTED, PARTITIONS, configs) == []
+
+
+def test_the_documentation_is_what_the_definitions_say() -> None:
+    text = (ROOT / "docs" / "topics.md").read_text()
+    assert text == topics_markdown(), "write stream.topics_admin.topics_markdown() to docs/topics.md"

@@ -1,0 +1,96 @@
+"""The figures of a run as one table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Line:
+    """One figure: rates per second of one core's CPU time and of wall time, and the ratio to its ceiling."""
+
+    what: str
+    unit: str
+    cpu: int | None
+    wall: int | None
+    ratio: float | None = None
+    note: str = ""
+
+
+def figures_table(result: dict[str, Any]) -> Table:
+    """Return the table of a result of ``benchmarks.run.run``."""
+    facts = result["machine"]
+    loads = "/".join(f"{value:g}" for value in facts["load_average"])
+    cores = f"{facts['cores_allowed']} of {facts['cores']} cores"
+    title = f"{facts['cpu']}, {cores}, Python {facts['python']}, load {loads} at the start"
+    table = Table(title=title, title_justify="left")
+    table.add_column("what")
+    table.add_column("unit")
+    for name in ("per CPU s", "per wall s", "to ceiling"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("note")
+    for line in lines(result):
+        ratio = "" if line.ratio is None else f"{line.ratio:.0%}"
+        table.add_row(line.what, line.unit, _number(line.cpu), _number(line.wall), ratio, line.note)
+    return table
+
+
+def lines(result: dict[str, Any]) -> list[Line]:
+    """Return the figures in the order of the path: decode, engine, exporter, worker."""
+    makers = {"decode": _decode, "engine": _engine, "exporter": _exporter, "worker": _worker}
+    out: list[Line] = []
+    for name, figures in result["benchmarks"].items():
+        if "skipped" in figures:
+            out.append(Line(name, "", None, None, note=f"skipped: {figures['skipped']}"))
+        else:
+            out += makers[name](figures)
+    return out
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def _decode(figures: dict[str, Any]) -> Iterator[Line]:
+    for rows, one in _by_size(figures):
+        rate = one["flows_per_second"]
+        note = f"{one['us_per_message']:,.0f} µs a message, {one['bytes_per_flow']:.0f} B a flow"
+        yield Line(
+            f"decode, {rows} rows a message", "flows", rate["per_cpu_second"], rate["per_wall_second"], note=note
+        )
+
+
+def _engine(figures: dict[str, Any]) -> Iterator[Line]:
+    for name, batches in figures["sets"].items():
+        for batch, one in batches.items():
+            rate = one["flows_per_second"]
+            yield Line(f"engine: {name}", "flows", rate["per_cpu_second"], rate["per_wall_second"], one["to_ceiling"],
+                       f"{batch} messages at once" if batch != "1" else "a message at a time")  # fmt: skip
+
+
+def _exporter(figures: dict[str, Any]) -> Iterator[Line]:
+    rates = figures["packets_per_second"]
+    ratio = rates["exporter"] / rates["record_walk"]
+    yield Line("exporter: capture to messages", "packets", rates["exporter"], rates["exporter_wall"], ratio,
+               "ceiling: reading the records alone")  # fmt: skip
+    yield Line("beside it: dpkt, plain loop", "packets", rates["dpkt_loop"], None)
+    yield Line("beside it: nfstream", "packets", None, rates["nfstream_wall"])
+
+
+def _worker(figures: dict[str, Any]) -> Iterator[Line]:
+    for rows, one in _by_size(figures):
+        ceiling, rate = one["consume_decode"], one["worker"]
+        yield Line(f"consume and decode, {rows} rows a message", "flows", ceiling["per_cpu_second"],
+                   ceiling["per_wall_second"])  # fmt: skip
+        later = f"stage 2 {one['stage_two_later_s']:.1f} s, commit {one['committed_later_s']:.1f} s later"
+        note = f"{one['cpu_share']:.0%} of a core, {one['peak_memory_mb']} MiB at most; {later}"
+        yield Line(f"worker, {rows} rows a message", "flows", rate["per_cpu_second"], rate["per_wall_second"],
+                   one["to_ceiling"], note)  # fmt: skip
+
+
+def _by_size(figures: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [(rows, one) for rows, one in figures.items() if rows.isdecimal()]

@@ -1,0 +1,103 @@
+"""The worker under measurement: started, watched through its own metrics and the kernel's CPU account, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+_STOP_SECONDS = 40.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class WorkerEnded(Exception):
+    """The worker is gone; the text is the last line it logged."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the worker had done at one moment."""
+
+    at: float  # s, monotonic
+    cpu: float  # s of CPU time since its start
+    flows: int  # flow rows fed to detect
+    messages: dict[str, int]  # messages fed, by agent
+    alerts: int  # alert revisions sent
+
+
+class WorkerProcess:
+    """One ``sluicegate worker``, with nothing set but the broker, the prefix and the health port."""
+
+    def __init__(self, bootstrap: str, prefix: str, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = int(probe.getsockname()[1])
+        given = {
+            "SLUICEGATE_STREAM__KAFKA__BOOTSTRAP": bootstrap,
+            "SLUICEGATE_STREAM__KAFKA__PREFIX": prefix,
+            "SLUICEGATE_STREAM__HEALTH__PORT": str(self._port),
+        }
+        self._log = folder / f"{prefix}.log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "sluicegate", "worker", "--log-level", "warning"],
+                stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=folder, env={**os.environ, **given},
+            )  # fmt: skip
+
+    async def sample(self) -> Sample | None:
+        """Return what it has done so far; none while it does not answer yet.
+
+        Raises:
+            WorkerEnded: it is gone.
+        """
+        if self._process.poll() is not None:
+            lines = self._log.read_bytes().decode("utf-8", "replace").splitlines()
+            raise WorkerEnded(lines[-1][:300] if lines else "it logged nothing")
+        try:
+            text = await asyncio.to_thread(self._metrics)
+        except (urllib.error.URLError, OSError):
+            return None
+        flows = alerts = 0
+        messages: dict[str, int] = {}
+        for family in text_string_to_metric_families(text):
+            for one in family.samples:
+                if one.name == "sluicegate_rows_total" and one.labels["kind"] == "flow":
+                    flows += int(one.value)
+                elif one.name == "sluicegate_messages_total":
+                    messages[one.labels["agent"]] = int(one.value)
+                elif one.name == "sluicegate_alerts_total":
+                    alerts += int(one.value)
+        return Sample(time.monotonic(), self._cpu(), flows, messages, alerts)
+
+    def _metrics(self) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=5) as answer:
+            return str(answer.read().decode())
+
+    def _cpu(self) -> float:
+        # After the name, which may hold blanks: fields 14 and 15 of proc(5), user and system ticks.
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def peak_memory(self) -> int:
+        """Return the largest resident size so far, bytes."""
+        lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+    def stop(self) -> None:
+        """End it: asked first, then killed."""
+        if self._process.poll() is None:
+            self._process.terminate()
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
