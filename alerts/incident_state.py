@@ -18,7 +18,7 @@ MAX_NAMES = 20
 MAX_LISTED = 100
 MAX_KEYS = 256
 MAX_TECHNIQUES = 32
-_MAX_KINDS = 8
+_MAX_DEEDS = 8
 
 
 class Member(BaseModel):
@@ -43,7 +43,7 @@ class IncidentState(BaseModel):
     attackers: list[str] = Field(default_factory=list)
     victims: list[str] = Field(default_factory=list)
     techniques: list[str] = Field(default_factory=list)
-    kinds: list[str] = Field(default_factory=list)
+    deeds: list[str] = Field(default_factory=list, description="what was done and by whom, each in words")
     alerts: list[IncidentAlert] = Field(default_factory=list)
     members: dict[str, Member] = Field(default_factory=dict)
     keys: list[str] = Field(default_factory=list)
@@ -69,7 +69,7 @@ class IncidentState(BaseModel):
         extend(self.attackers, map(name, told_attackers(alert)), MAX_NAMES)
         extend(self.victims, map(name, alert.victims), MAX_NAMES)
         extend(self.techniques, alert.techniques, MAX_TECHNIQUES)
-        extend(self.kinds, [printable(alert.kind, 64)], _MAX_KINDS)
+        extend(self.deeds, [_deed(alert)], _MAX_DEEDS)
         return news
 
     def absorb(self, other: IncidentState, settings: IncidentSettings) -> None:
@@ -82,7 +82,7 @@ class IncidentState(BaseModel):
         extend(self.attackers, other.attackers, MAX_NAMES)
         extend(self.victims, other.victims, MAX_NAMES)
         extend(self.techniques, other.techniques, MAX_TECHNIQUES)
-        extend(self.kinds, other.kinds, _MAX_KINDS)
+        extend(self.deeds, other.deeds, _MAX_DEEDS)
         self.alerts = [*self.alerts, *other.alerts][:MAX_LISTED]
         members = sorted({**other.members, **self.members}.items(), key=lambda m: (-m[1].deadline, m[0]))
         self.members = dict(members[: settings.max_alerts])
@@ -98,11 +98,18 @@ class IncidentState(BaseModel):
         )  # fmt: skip
 
     def _summary(self) -> str:
-        what = ", then ".join(self.kinds)
-        sides = (("by", self.attackers), ("against", self.victims))
-        who = "".join(f" {word} {_people(names)}" for word, names in sides if names)
+        what = ", then ".join(self.deeds)
+        whom = f", against {_people(self.victims)}" if self.victims else ""
         count = f"{number(self.total)} alert{'s' if self.total > 1 else ''} in {duration(self.updated - self.opened)}"
-        return f"{what}{who}: {count}, severity {self.severity}."
+        return f"{what}{whom}: {count}, severity {self.severity}."
+
+
+def _deed(alert: Alert) -> str:
+    """Say a kind with its own attackers: those of another alert must not answer for it."""
+    kind, names = printable(alert.kind, 64), [name(e) for e in told_attackers(alert)]
+    if names:
+        return f"{kind} by {_people(names)}"
+    return f"{kind} from addresses that could be forged" if alert.spoofable else kind
 
 
 def _people(names: list[str]) -> str:

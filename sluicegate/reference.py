@@ -11,6 +11,7 @@ import typer
 from sluicegate.app import app
 from sluicegate.setting_lines import SettingLine, setting_lines
 from sluicegate.settings import Settings
+from sluicegate.terminal import WIDTH
 
 _NOTE = "<!-- Made by docs/generate.py; change the code, not this page. -->"
 
@@ -30,8 +31,8 @@ _CLI_HEAD = f"""# The command line
 | 70 | a bug; run again with `SLUICEGATE_DEBUG=1` and report the trace |
 | 130 | interrupted |
 
-Errors are lines on standard error, one for each mistake, that name the place and the remedy. Characters in data that could
-steer a terminal are written as escapes.
+Errors are lines on standard error, one for each mistake, that name the place and the remedy. Characters in data that
+could steer a terminal are written as escapes.
 """
 
 _CONFIGURATION_HEAD = f"""# Settings
@@ -49,16 +50,18 @@ detectors:
 ```
 
 Every setting can be overridden by a variable: `SLUICEGATE_` and the path in capitals, two underscores between the
-parts, as `SLUICEGATE_STREAM__KAFKA__BOOTSTRAP`. Lists and mappings are given as JSON; an empty variable counts as absent.
-An unknown setting or variable section is an error. Secrets belong into files or variables, not into the settings file.
-`sluicegate config show` prints the values in force and where each came from.
+parts, as `SLUICEGATE_STREAM__KAFKA__BOOTSTRAP`. Lists and mappings are given as JSON; an empty variable counts as
+absent. An unknown setting or variable section is an error. Secrets belong into files or variables, not into the
+settings file. `sluicegate config show` prints the values in force and where each came from.
 """
 
 
 def cli_page() -> str:
     """Return ``docs/cli.md``."""
     root = typer.main.get_command(app)
-    return "\n".join([_CLI_HEAD, *_commands(root, "sluicegate")])
+    # The width is stated, so that the page does not depend on who makes it.
+    context = typer.Context(root, info_name="sluicegate", terminal_width=WIDTH, help_option_names=["-h", "--help"])
+    return "\n".join([_CLI_HEAD, *_commands(root, context)])
 
 
 def configuration_page() -> str:
@@ -93,48 +96,10 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
-def _commands(node: Any, path: str) -> Iterator[str]:
+def _commands(node: Any, context: typer.Context) -> Iterator[str]:
     children = getattr(node, "commands", None)
     if children is None:
-        yield _command(node, path)
+        yield f"## {context.command_path}\n\n```text\n{node.get_help(context).strip()}\n```\n"
         return
     for name, child in children.items():
-        yield from _commands(child, f"{path} {name}")
-
-
-def _command(node: Any, path: str) -> str:
-    arguments = [p for p in node.params if p.param_type_name == "argument"]
-    options = [p for p in node.params if p.param_type_name == "option" and p.name != "help"]
-    usage = " ".join([path, *(_argument(p) for p in arguments), *(["[OPTIONS]"] if options else [])])
-    parts = [f"## {path}", "", node.help.replace("\n\n", "\n\n").strip(), "", f"    {usage}", ""]
-    rows = [(_argument(p), p.help or "", "") for p in arguments]
-    rows += [(", ".join([*p.opts, *p.secondary_opts]) + _value(p), p.help or "", _default(p)) for p in options]
-    if rows:
-        parts += ["| | | default |", "|---|---|---|"]
-        parts += [f"| `{_cell(name)}` | {_cell(text)} | {default} |" for name, text, default in rows]
-        parts.append("")
-    examples = (node.epilog or "").split("\n\n")
-    parts += [example.replace("Example: ", "Example: `", 1) + "`" for example in examples]
-    return "\n".join(parts) + "\n"
-
-
-def _argument(parameter: Any) -> str:
-    text = str(parameter.metavar or parameter.name.upper())
-    return text if parameter.required else f"[{text}]"
-
-
-def _value(parameter: Any) -> str:
-    if parameter.is_flag:
-        return ""
-    return f" {parameter.metavar or _choices(parameter) or parameter.type.name.upper()}"
-
-
-def _choices(parameter: Any) -> str:
-    return "|".join(str(getattr(c, "value", c)) for c in getattr(parameter.type, "choices", ()))
-
-
-def _default(parameter: Any) -> str:
-    if parameter.is_flag or parameter.required or parameter.default in (None, (), []):
-        return ""
-    text = str(getattr(parameter.default, "value", parameter.default))
-    return f"`{text}`" if text else ""
+        yield from _commands(child, typer.Context(child, parent=context, info_name=name))

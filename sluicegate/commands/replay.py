@@ -12,7 +12,7 @@ from sluicegate.invocation import invocation
 
 def replay(
     context: typer.Context,
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Captures or event files; - for a pipe.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Captures or event files; - for a pipe.")],
     inventory: Annotated[Path | None, typer.Option(metavar="FILE", help="Who had which address (JSON lines).")] = None,
     rules: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Rules (YAML); may be repeated.")] = None,
     policy: Annotated[Path | None, typer.Option(metavar="FILE", help="Decision policy (YAML).")] = None,

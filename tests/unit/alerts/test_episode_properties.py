@@ -44,7 +44,7 @@ def run(ticks: dict[int, list[Finding]], told: list[int], end: int = 500) -> lis
     return [a.encode() for a in (*alerts, *book.close_quiet(end))]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(ticks=_ticks, told=st.lists(st.integers(0, 300)), seed=st.integers(0, 1 << 30))
 def test_neither_empty_ticks_nor_the_order_within_a_tick_matter(
     ticks: dict[int, list[Finding]], told: list[int], seed: int
@@ -55,7 +55,7 @@ def test_neither_empty_ticks_nor_the_order_within_a_tick_matter(
     assert run(ticks, list(range(300))) == plain
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(ticks=_ticks, cuts=st.sets(st.integers(0, 200)))
 def test_a_snapshot_at_any_tick_continues_identically(ticks: dict[int, list[Finding]], cuts: set[int]) -> None:
     book, out = EpisodeBook("c1", SMALL), []
@@ -69,7 +69,7 @@ def test_a_snapshot_at_any_tick_continues_identically(ticks: dict[int, list[Find
     assert out + [a.encode() for a in book.close_quiet(500)] == run(ticks, [])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(ticks=_ticks)
 def test_output_is_ordered_revisions_are_complete_and_every_episode_closes_once(
     ticks: dict[int, list[Finding]],

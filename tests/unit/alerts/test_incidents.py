@@ -44,9 +44,18 @@ def test_a_shared_attacker_or_victim_or_both_sides_in_turn_join() -> None:
     assert last.victims == ("10.0.0.2", "10.0.0.3", "10.0.0.4")
     assert [a.id for a in last.alerts] == ["a1", "a2", "a3"]
     assert last.summary == (
-        "port_scan_vertical, then brute_force, then dns_tunnel by 10.0.0.1 and 10.0.0.3 "
+        "port_scan_vertical by 10.0.0.1, then brute_force by 10.0.0.1, then dns_tunnel by 10.0.0.3, "
         "against 10.0.0.2, 10.0.0.3 and 1 more: 3 alerts in 3 min, severity high."
     )
+
+
+def test_an_attacker_does_not_answer_for_a_flood_from_forged_addresses() -> None:
+    scan = alert("a1", 100, attacker="10.0.0.1", victim="10.0.0.2", kind="port_scan_vertical")
+    flood = alert("a2", 110, attacker="198.51.100.1", victim="10.0.0.2", kind="syn_flood")
+    forged = flood.model_copy(update={"spoofable": True, "attackers": ()})
+    last = told(IncidentBook(), [scan, forged, mark(110)])[-1]
+    assert last.alerts_total == 2
+    assert "port_scan_vertical by 10.0.0.1, then syn_flood from addresses that could be forged" in last.summary
 
 
 def test_clusters_do_not_mix() -> None:

@@ -88,7 +88,7 @@ class MemoryGateway:
     base: ClusterView = VIEW
     policies: dict[str, dict[str, Any]] = field(default_factory=dict)
     pod_metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
-    fail_on: str = ""
+    fail_on: tuple[str, ...] = ()
     meanwhile: NetworkPolicy | None = None
 
     def view(self) -> ClusterView:
@@ -120,6 +120,6 @@ class MemoryGateway:
         return group_managed(self.policies.values(), pods)
 
     def _maybe_fail(self, what: str) -> None:
-        if what == self.fail_on:
+        if what in self.fail_on:
             message = f"cannot {what}: no"
             raise ClusterError(message, "forbidden")

@@ -194,6 +194,13 @@ def test_what_is_blocked_already_is_said_so() -> None:
     assert reason(decision("quarantine_pod"), view) == "already_blocked"
 
 
+def test_an_attack_that_is_open_in_one_reading_is_not_called_blocked() -> None:
+    block = {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}
+    view = VIEW.with_policies(policy("shop/pods-by-address", {"policyTypes": ["Egress"], "egress": [block]}))
+    _, proof = proven(decision("block_ingress_source", victims=(end(DB, 5432, "TCP"),)), view)
+    assert proof.attack[0].was_open
+
+
 def test_cutting_dns_is_refused_and_the_ladder_goes_on_to_quarantine() -> None:
     asked = decision("block_egress_destination", "quarantine_pod", victims=(end(DNS, 53, "UDP"),), kind="dns_tunnel")
     first, second = attempts(asked)

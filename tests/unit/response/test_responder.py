@@ -13,7 +13,7 @@ def responder(gateway: MemoryGateway) -> Responder:
 
 
 def test_observe_only_records() -> None:
-    gateway = MemoryGateway(fail_on="managed")
+    gateway = MemoryGateway(fail_on=("managed",))
     (action,) = responder(gateway).respond(decision("quarantine_pod", mode="observe"), NOW)
     assert (action.outcome, action.reason, action.manifests) == ("observed", "observe", ())
 
@@ -107,6 +107,16 @@ def test_an_object_of_ours_without_readable_expiry_is_expired(written: str) -> N
     assert [action.outcome for action in acting.expire(NOW)] == ["expired"]
 
 
+def test_the_earliest_expiry_among_the_objects_of_a_response_holds() -> None:
+    gateway = MemoryGateway()
+    acting = responder(gateway)
+    acting.respond(decision("quarantine_pod", mode="enforce"), NOW)
+    (manifest,) = gateway.policies.values()
+    manifest["metadata"]["annotations"]["sluicegate.io/expires-at"] = "2027-01-15T08:05:00.000Z"
+    assert acting.expire(NOW + 299) == ()
+    assert [action.outcome for action in acting.expire(NOW + 300)] == ["expired"]
+
+
 def test_approve_waits_and_then_enforces_once() -> None:
     gateway = MemoryGateway()
     acting = responder(gateway)
@@ -119,17 +129,24 @@ def test_approve_waits_and_then_enforces_once() -> None:
 
 
 def test_a_step_that_fails_takes_the_earlier_ones_back() -> None:
-    gateway = MemoryGateway(fail_on="apply Pod")
+    gateway = MemoryGateway(fail_on=("apply Pod",))
     (action,) = responder(gateway).respond(decision("quarantine_pod", mode="enforce"), NOW)
     assert (action.outcome, action.reason, action.message) == ("failed", "forbidden", "cannot apply Pod: no")
     assert (gateway.policies, gateway.pod_metadata) == ({}, {})
+
+
+def test_a_failure_that_leaves_something_behind_says_so() -> None:
+    gateway = MemoryGateway(fail_on=("apply Pod", "undo delete"))
+    (action,) = responder(gateway).respond(decision("quarantine_pod", mode="enforce"), NOW)
+    assert action.outcome == "failed"
+    assert action.message == "cannot apply Pod: no; and could not be taken back: cannot undo delete: no"
 
 
 def test_what_could_not_be_taken_back_is_said() -> None:
     gateway = MemoryGateway()
     acting = responder(gateway)
     acting.respond(decision("quarantine_pod", mode="enforce"), NOW)
-    gateway.fail_on = "undo delete"
+    gateway.fail_on = ("undo delete",)
     (failed,) = acting.expire(NOW + 600)
     assert (failed.outcome, failed.reason, failed.message) == ("failed", "not_reverted", "cannot undo delete: no")
 
@@ -154,7 +171,7 @@ def test_a_decision_that_is_history_is_not_enforced() -> None:
 
 
 def test_a_cluster_that_cannot_be_listed_is_a_failed_action() -> None:
-    (action,) = responder(MemoryGateway(fail_on="managed")).expire(NOW)
+    (action,) = responder(MemoryGateway(fail_on=("managed",))).expire(NOW)
     assert (action.outcome, action.reason, action.response_id) == ("failed", "forbidden", "")
 
 

@@ -1,0 +1,152 @@
+"""The commands that need a broker, on a real Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+
+from schemas.alert import Alert
+from sluicegate.demo_broker import delete_topics
+from sluicegate.demo_place import CACHE
+from sluicegate.demo_processes import DemoProcess
+from sluicegate.local_broker import local_broker, missing_tools
+from stream.settings import KafkaSettings
+from tests.integration.cli.conftest import Ran
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+Command = Callable[..., Ran]
+DEADLINE_SECONDS = 120.0
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[str]:
+    """The broker named by SLUICEGATE_KAFKA, else one of our own."""
+    named = os.environ.get("SLUICEGATE_KAFKA")
+    if named:
+        yield named
+        return
+    problems = missing_tools(CACHE)
+    if problems:
+        pytest.skip("; ".join(problems))
+    with local_broker(CACHE) as started:
+        yield started.bootstrap
+
+
+@pytest.fixture
+def environment(broker: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """Settings for this broker under a prefix of the test's own."""
+    prefix = f"cli{uuid.uuid4().hex[:12]}"
+    variables = {"SLUICEGATE_STREAM__KAFKA__BOOTSTRAP": broker, "SLUICEGATE_STREAM__KAFKA__PREFIX": prefix}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    yield variables
+    names = [name for name in topics(broker) if name.startswith(prefix)]
+    asyncio.run(delete_topics(KafkaSettings(bootstrap=broker), names))
+
+
+def topics(broker: str) -> set[str]:
+    async def listed() -> set[str]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=broker)
+        await admin.start()
+        try:
+            return set(await admin.list_topics())
+        finally:
+            await admin.close()
+
+    return asyncio.run(listed())
+
+
+def test_topics_are_created_once_and_checked(
+    command: Command, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = command("topics", "check")
+    assert missing.code == 2
+    assert "is missing: run `sluicegate topics create`" in missing.err
+    assert command("alerts", "tail", "--no-follow").code == 2
+    assert "12 topics created" in command("topics", "create").out
+    assert "0 topics created" in command("topics", "create").out
+    assert command("topics", "check").code == 0
+    monkeypatch.setenv("SLUICEGATE_STREAM__TOPICS__EVENT_PARTITIONS", "2")
+    monkeypatch.setenv("SLUICEGATE_ENGINE__EVENT_PARTITIONS", "2")
+    differs = command("topics", "check")
+    assert differs.code == 2
+    assert "has 4 partitions, settings say 2" in differs.said
+
+
+def test_the_worker_finds_what_replay_finds_byte_for_byte(
+    command: Command, environment: dict[str, str], cases: Path, tmp_path: Path
+) -> None:
+    folder, inventory = cases / "port_scan" / "syn", cases / "demo" / "mixed" / "inventory.jsonl"
+    capture = folder / "capture.pcapng.gz"
+    expected = by_revision(command("replay", capture, "--inventory", inventory, "--json").out)
+    assert expected
+    assert command("topics", "create").code == 0
+    # Before the worker: it reads the inventory as it starts.
+    assert command("export", capture, "--to", "kafka", "--inventory", inventory).code == 0
+    worker = DemoProcess("worker", ["worker", "--log-level", "warning"], environment, tmp_path)
+    try:
+        asyncio.run(worker.ready())
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        found: list[bytes] = []
+        while found != expected and time.monotonic() < deadline:
+            found = by_revision(command("alerts", "tail", "--from-beginning", "--no-follow", "--json").out)
+    finally:
+        worker.stop()
+    assert found == expected
+    assert "port_scan_vertical" in command("alerts", "tail", "--from-beginning", "--no-follow").out
+
+
+def by_revision(lines: str) -> list[bytes]:
+    alerts = [Alert.decode(line.encode()) for line in lines.splitlines()]
+    return [a.encode() for a in sorted(alerts, key=lambda a: (a.id, a.revision))]
+
+
+def start_demo(broker: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "sluicegate", "demo", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, env={**os.environ, "SLUICEGATE_KAFKA": broker},
+    )  # fmt: skip
+
+
+def test_the_demo_finds_everything_and_leaves_nothing_behind(broker: str) -> None:
+    before = topics(broker)
+    with start_demo(broker, "--speed", "100") as demo:
+        out, _ = demo.communicate(timeout=280)
+    assert demo.returncode == 0, out
+    lines = out.splitlines()
+    assert broker in lines[0]
+    assert "every expected alert came" in lines[-1]
+    assert broker in lines[-1]
+    assert out.count(" hit ") == 3
+    assert "kind: NetworkPolicy" in out
+    assert "spoofable" in out
+    assert max(map(len, lines)) <= 100
+    assert topics(broker) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_cleans_up(broker: str, number: signal.Signals) -> None:
+    before = topics(broker)
+    with start_demo(broker) as demo:
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            if "waiting for the worker" in line:
+                break
+        children = [int(pid) for pid in Path(f"/proc/{demo.pid}/task/{demo.pid}/children").read_text().split()]
+        assert len(children) == 2
+        demo.send_signal(number)
+        out, _ = demo.communicate(timeout=120)
+    assert demo.returncode == 130, out
+    assert "Traceback" not in out
+    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+    assert topics(broker) == before
