@@ -51,6 +51,10 @@ class Responder:
             return self._respond(decision, now)
 
     def _respond(self, decision: ResponseDecision, now: float) -> tuple[Action, ...]:
+        if self._cluster and decision.cluster != self._cluster:
+            # Several clusters may share a broker; equal pod names in another one must never be touched.
+            why = Refusal("other_cluster", f"this responder serves cluster {self._cluster!r}, not {decision.cluster!r}")
+            return self._tell([told(decision, "", "refused", why, now)])
         if decision.mode == "observe":
             return self._tell([told(decision, "", "observed", Refusal("observe", decision.reason), now)])
         if decision.mode == "approve":

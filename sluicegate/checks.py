@@ -131,7 +131,10 @@ def _cluster(kubeconfig: Path | None, context: str | None) -> Iterator[Finding]:
         return
     try:
         gateway = KubeGateway(kubeconfig, context)
-        view = gateway.view()
+        try:
+            view = gateway.view()
+        finally:
+            gateway.close()
     except ClusterError as error:
         yield Finding("cluster", "missing", str(error), "check the kubeconfig, its context and its rights")
         return

@@ -200,7 +200,7 @@ class LocalBroker:
             config = home / "server.properties"
             config.write_text(_server_properties(node, self._ports, home / "data"))
             command = ["java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", f"{self._jars}/*"]
-            command += ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config)]
+            command += ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(config)]
             done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - fixed command
             if done.returncode:
                 message = f"formatting Kafka's storage failed: {_cause_line(done.stderr or done.stdout)}"

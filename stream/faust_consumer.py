@@ -1,4 +1,4 @@
-"""Faust's Kafka consumer with two of its habits changed, each of which was measured to stall an agent."""
+"""Faust's Kafka consumer with two of its habits changed, each of which can leave an agent idle beside a backlog."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ class _Thread(AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust publishes 
     """Shortens how long a broker may hold a fetch that finds nothing.
 
     aiokafka has one fetch per broker in flight. While it waits for news of quiet partitions, busy ones of the
-    same broker are not fetched at all, and Faust fixes that wait at 1.5 s: a backlog with an idle partition
-    beside it then moves at 90 messages/s.
+    same broker are not fetched at all, and Faust fixes that wait at 1.5 s. Seen with a backlog: three quarters
+    of the samples of the feeding thread were idle; with 50 ms less than half.
     """
 
     fetch_wait_ms = 0

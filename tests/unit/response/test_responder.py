@@ -68,6 +68,15 @@ def test_enforce_applies_and_reverts_to_what_was() -> None:
     assert (gateway.policies, gateway.pod_metadata) == ({}, {})
 
 
+def test_decisions_about_another_cluster_are_refused_whatever_their_mode() -> None:
+    for mode in ("dry-run", "enforce", "observe"):
+        gateway = MemoryGateway()
+        asked = decision("quarantine_pod", mode=mode).model_copy(update={"cluster": "other"})
+        (action,) = responder(gateway).respond(asked, NOW)
+        assert (action.outcome, action.reason) == ("refused", "other_cluster")
+        assert gateway.policies == {}
+
+
 def test_what_an_operator_reverted_is_not_applied_again() -> None:
     acting = responder(MemoryGateway())
     acting.respond(decision("quarantine_pod", mode="enforce"), NOW)
