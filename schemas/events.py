@@ -56,7 +56,7 @@ CAPTURE_CAPABILITIES = (
 class FlowMark(IntFlag):
     """Things that happen once in a flow's life; set in the one row that reports them."""
 
-    OPENED = 1  # the flow was first seen
+    OPENED = 1  # an attempt was first seen; not set where a flow was joined midway or only its answers are seen
     ESTABLISHED = 2  # TCP handshake completed; other protocols: first answer
     REFUSED = 4  # answered by RST or ICMP unreachable before it was established
     UNANSWERED = 8  # no answer within the unanswered time-out

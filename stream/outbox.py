@@ -69,16 +69,18 @@ class Outbox:
             self._producer = None
 
     async def post(self, records: Iterable[Outgoing], pending: Pending) -> None:
-        """Hand records to the producer, in order; waits only while too many are not yet durable.
+        """Hand records to the producer, in order; waits while too many are not yet durable, or one must come after.
 
         Args:
             records: what to send.
             pending: collects a future per record, to be given to `durable`.
 
         Raises:
-            SendFailed: the producer refuses a record (too large, or stopped).
+            SendFailed: the producer refuses a record (too large, or stopped), or one waited for is not durable.
         """
         for record in records:
+            if record.after_durable:
+                await self.durable(pending)
             await self._room.acquire()
             try:
                 future = await self._send(record)

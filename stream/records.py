@@ -20,10 +20,15 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One record to send. `topic` is a word of `schemas.topics`; without a partition the key decides."""
+    """One record to send. `topic` is a word of `schemas.topics`; without a partition the key decides.
+
+    `after_durable`: not sent before everything that the same partition caused earlier is durable. Topics
+    share no order, so where a reader of this record counts on an earlier one being there, it must wait.
+    """
 
     topic: str
     key: bytes | None
     value: bytes | None
     partition: int | None = None
     headers: Headers = ()
+    after_durable: bool = False

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from river.drift import ADWIN
 
 from detectors.models.store import Quantity, WorkloadStore
 
@@ -55,6 +54,9 @@ class Drift:
 
 
 def _fed(values: npt.NDArray[np.float32]) -> Any:
+    # Imported at first use: River brings SciPy, seconds that most runs end before they need.
+    from river.drift import ADWIN
+
     adwin = ADWIN(delta=_DELTA, clock=_CLOCK)
     for value in values.tolist():
         adwin.update(value)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from river.anomaly import HalfSpaceTrees
 
 from detectors.models.windows import COUNT, NAMES
 
@@ -30,12 +29,15 @@ class RoleForest:
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
-        self._trees = self._new()
+        self._trees: Any = self._new()
         self._samples = np.zeros((2 * WINDOW, COUNT), np.float32)
         self._filled = 0
         self._histogram = np.zeros(_BINS, np.int64)
 
     def _new(self) -> Any:
+        # Imported at first use: River brings SciPy, seconds that most runs end before they need.
+        from river.anomaly import HalfSpaceTrees
+
         return HalfSpaceTrees(n_trees=TREES, height=HEIGHT, window_size=WINDOW, seed=self._seed)
 
     def score(self, sample: F64) -> float:

@@ -15,7 +15,7 @@ from detectors.models import week
 from detectors.models.anomaly_finding import Judgement, ramp_finding, step_finding
 from detectors.models.memory import HELD, PERSISTENCE, Memory
 from detectors.models.scoring import Scored, score
-from detectors.models.windows import FEATURES, LEAST, LOGS, Minute, minutes
+from detectors.models.windows import LEAST, LOGS, Minute, minutes
 from schemas.events import Capability
 from schemas.finding import Finding
 

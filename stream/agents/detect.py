@@ -1,6 +1,7 @@
 """detect: events.v1 → rollups.v1 and alerts.v1, one stage per event partition."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from schemas.alert import Alert, Watermark
@@ -65,9 +66,15 @@ class DetectRole:
             if rows := message.rows(kind):
                 self._telemetry.rows.labels(self.name, kind).inc(rows)
         output = stage.feed([message])
-        records = [rollup_record(rollup) for rollup in output.rollups]
         sender = (self.name, record.partition)
-        return [*records, *alert_records(output.alerts, output.watermark, sender, self._telemetry)]
+        alerts = alert_records(output.alerts, output.watermark, sender, self._telemetry)
+        rollups = [rollup_record(rollup) for rollup in output.rollups]
+        if rollups:
+            self._telemetry.watermark.labels(*map(str, sender)).set(output.rollups[-1].header.tick)
+        if alerts and rollups:
+            # Correlate says the watermark of a tick once it has these rollups; the alerts must be there before.
+            rollups[0] = replace(rollups[0], after_durable=True)
+        return [*alerts, *rollups]
 
     def announce(self, stage: DetectStage) -> Sequence[Outgoing]:
         """See `stream.roles.Role.announce`."""
