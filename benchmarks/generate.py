@@ -1,7 +1,7 @@
 """Event messages of ordinary cluster traffic, from a seed: what every benchmark but the exporter's reads.
 
 Each node has 60 pods, each pod 8 (host, port) peers that it calls over and over, skewed so that the busiest
-peer takes about a third. Seven flow rows in ten open a conversation, three go on with or close one; a few
+peer takes about a quarter. Seven flow rows in ten open a conversation, three go on with or close one; a few
 in a hundred are attempts that dangle or are refused, one in eight comes from an outside client. DNS rows
 come on top, one for every twenty flow rows. No host gets so much that a detector would call it flooded: what
 is measured is the cost of watching, not of alerting.
@@ -26,7 +26,7 @@ PODS, PEERS = 60, 8
 CLUSTER_NODES = 40  # nodes whose pods are called; the measured nodes are the first of them
 FLOWS_PER_DNS_ROW = 20
 
-_OUTSIDE_SERVERS = 2400
+_OUTSIDE_SERVERS = 4800
 _OUTSIDE_CLIENTS = 20_000
 _SERVICES = np.array([443, 443, 80, 8080, 5432, 6379, 9092, 3306, 50051, 8443, 9200, 5672], np.int64)
 _APPS = np.array(["", "http", "tls"])
@@ -94,7 +94,7 @@ class _Node:
         self._port = dice.choice(_SERVICES, (PODS, PEERS))
         self._interfaces = [f"veth{number}x{pod}" for pod in range(PODS)]
         self._names = [f"{word}.{_ZONES[i % 4]}" for i, word in enumerate(_words(dice, 400))]
-        weights = 1.0 / np.arange(1, PEERS + 1)
+        weights = np.arange(1, PEERS + 1) ** -0.5
         self._usual = weights / weights.sum()
 
     def second(self, second: int, rows: int) -> EventMessage:

@@ -28,8 +28,8 @@ def figures_table(result: dict[str, Any]) -> Table:
     cores = f"{facts['cores_allowed']} of {facts['cores']} cores"
     title = f"{facts['cpu']}, {cores}, Python {facts['python']}, load {loads} at the start"
     table = Table(title=title, title_justify="left")
-    table.add_column("what")
-    table.add_column("unit")
+    table.add_column("what", no_wrap=True)
+    table.add_column("unit", no_wrap=True)
     for name in ("per CPU s", "per wall s", "to ceiling"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("note")
@@ -44,8 +44,9 @@ def lines(result: dict[str, Any]) -> list[Line]:
     makers = {"decode": _decode, "engine": _engine, "exporter": _exporter, "worker": _worker}
     out: list[Line] = []
     for name, figures in result["benchmarks"].items():
-        if "skipped" in figures:
-            out.append(Line(name, "", None, None, note=f"skipped: {figures['skipped']}"))
+        missing = next((word for word in ("skipped", "failed") if word in figures), None)
+        if missing:
+            out.append(Line(name, "", None, None, note=f"{missing}: {figures[missing]}"))
         else:
             out += makers[name](figures)
     return out

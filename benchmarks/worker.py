@@ -3,7 +3,7 @@
 For each message size: fresh topics, a backlog of generated events, a plain aiokafka loop that reads and
 decodes it all, then the real ``sluicegate worker`` on the same topic until stage 1 has taken every event and
 stage 2 every rollup, and further until both have committed everything. Its start-up is left out: rates count
-from the first sample in which it had taken a row.
+from the first sample in which it had taken a tenth of the rows, so that modules are loaded and tables have grown.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from benchmarks.decode import SIZES, read_columns
 from benchmarks.generate import Shape, ordinary
 from benchmarks.stopwatch import Taken
 from benchmarks.worker_process import Sample, WorkerEnded, WorkerProcess
-from exporter.delivery import KafkaDelivery
+from exporter.delivery import DeliveryError, KafkaDelivery
 from schemas.topics import EVENTS, ROLLUPS
 from sluicegate.local_broker import BrokerError, local_broker, missing_tools
-from stream.connection import client_arguments
+from stream.connection import ConnectionProblem, client_arguments
 from stream.settings import KafkaSettings, TopicSettings
-from stream.topics_admin import create_topics, wanted_topics
+from stream.topics_admin import TopicMismatch, create_topics, wanted_topics
 
 CACHE = Path(__file__).resolve().parent.parent / ".cache" / "kafka"
 _NODES = 8
@@ -55,7 +55,7 @@ def run(
         say: told before each step.
 
     Returns:
-        Figures by size, or the reason under ``skipped``.
+        Figures by size; or why there are none, under ``skipped`` (a tool is missing) or ``failed``.
     """
     named = os.environ.get("SLUICEGATE_KAFKA")
     try:
@@ -65,8 +65,8 @@ def run(
             return {"skipped": "; ".join(problems)}
         with local_broker(CACHE, progress=say) as broker:
             return asyncio.run(_all(broker.bootstrap, flows, seed, sizes, say))
-    except (BrokerError, WorkerEnded, Stuck) as error:
-        return {"skipped": f"{type(error).__name__}: {error}"}
+    except (BrokerError, ConnectionProblem, DeliveryError, Stuck, TopicMismatch, WorkerEnded) as error:
+        return {"failed": str(error)}
 
 
 async def _all(bootstrap: str, flows: int, seed: int, sizes: Sequence[int], say: Say) -> dict[str, Any]:
@@ -128,7 +128,7 @@ async def _consume(kafka: KafkaSettings, topic: str) -> Taken:
 
 
 async def _follow(worker: WorkerProcess, kafka: KafkaSettings, shape: Shape) -> dict[str, Any]:
-    first = await _sampled(worker, lambda s: s.flows > 0)
+    first = await _sampled(worker, lambda s: s.flows >= shape.flows // 10)
     end = await _sampled(worker, lambda s: s.flows >= shape.flows)
     async with _Offsets(kafka) as offsets:
         # Stage 1 has sent its last rollup once everything it took is acknowledged; then their count stands.

@@ -20,7 +20,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class WorkerEnded(Exception):
-    """The worker is gone; the text is the last line it logged."""
+    """The worker is gone; the text ends with the last line it logged."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class WorkerProcess:
         """
         if self._process.poll() is not None:
             lines = self._log.read_bytes().decode("utf-8", "replace").splitlines()
-            raise WorkerEnded(lines[-1][:300] if lines else "it logged nothing")
+            raise WorkerEnded(f"the worker ended: {lines[-1][:300] if lines else 'it logged nothing'}")
         try:
             text = await asyncio.to_thread(self._metrics)
         except (urllib.error.URLError, OSError):

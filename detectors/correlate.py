@@ -19,7 +19,7 @@ from detectors.plan import FeaturePlan
 from detectors.settings import EngineSettings
 from detectors.spaces import SPACES
 from detectors.table import SpaceTable
-from schemas.addresses import pack, unpack
+from schemas.addresses import unpack
 from schemas.finding import DataQuality, Finding
 from schemas.identity import IdentityTable
 from schemas.rollups import SCHEMAS, SECTIONS, RollupHeader, RollupMessage
@@ -27,8 +27,9 @@ from schemas.rollups import SCHEMAS, SECTIONS, RollupHeader, RollupMessage
 Array = npt.NDArray[Any]
 Columns = dict[str, Array]
 
-_SOURCES_NAMED = 20  # most active sources remembered per victim, to name them
-_VICTIMS_NAMED = 4096  # victims whose sources are remembered
+_SOURCES_NAMED = 20  # most active sources of a victim that a finding may name
+_SOURCE_SECONDS = 60  # for which sources are remembered to be named
+_SOURCE_ROWS = 100_000  # of them at most, about 5 MB; the oldest are forgotten first
 _SUSPECT_SECONDS = 120  # a model's window, and one more for what arrives after it
 
 
@@ -72,7 +73,7 @@ class CorrelateEngine:
         self._senders: dict[int, _Sender] = {}
         self._pending: dict[int, _Tick] = {}
         self._done = 0
-        self._sources: dict[bytes, dict[bytes, list[int]]] = {}
+        self._sources: list[tuple[int, Columns]] = []
         self._suspects: dict[str, int] = {}
         self.repeats = 0
         self.cluster = settings.cluster
@@ -133,7 +134,8 @@ class CorrelateEngine:
                             frozenset(self._suspects), tuple(findings))  # fmt: skip
             found = detector.evaluate(view)
             findings += found
-            self._note_suspects(tick, (), found)
+            if detector.order == 0:
+                self._note_suspects(tick, (), found)
         return tick, sorted(findings, key=lambda f: (f.detector, f.rule or "", f.subject)), quality
 
     def _victims(self, tick: int, gathered: _Tick, capabilities: int) -> KeyView:
@@ -173,29 +175,26 @@ class CorrelateEngine:
             self.table.add_elements(feature, slots[owner], ticks[owner], elements, nothing)
 
     def _note_sources(self, tick: int, gathered: _Tick) -> None:
-        """Keep each victim's most active sources for a minute, to name them."""
-        for columns in gathered.sections.get("victim_source", ()):
-            for dst, src, attempts, established in zip(
-                columns["dst"], columns["src"], columns["attempts"], columns["established"], strict=True
-            ):
-                seen = self._sources.setdefault(bytes(dst), {}).setdefault(bytes(src), [0, 0, tick])
-                seen[0] += int(attempts)
-                seen[1] += int(established)
-                seen[2] = tick
-        if tick % 10 == 0 or len(self._sources) > _VICTIMS_NAMED:
-            for dst in list(self._sources):
-                kept = {s: v for s, v in self._sources[dst].items() if v[2] > tick - 60}
-                best = sorted(kept, key=lambda s: (-kept[s][0], s))[:_SOURCES_NAMED]
-                self._sources[dst] = {s: kept[s] for s in best}
-                if not kept:
-                    del self._sources[dst]
-            busy = sorted(self._sources, key=lambda d: (-sum(v[0] for v in self._sources[d].values()), d))
-            for dst in busy[_VICTIMS_NAMED:]:
-                del self._sources[dst]
+        """Keep the busy victims' most active sources for a minute, to name them in findings."""
+        pieces = gathered.sections.get("victim_source")
+        if pieces is not None:
+            self._sources.append((tick, _merge(pieces)))
+        kept = 0
+        for place in range(len(self._sources) - 1, -1, -1):
+            kept += len(self._sources[place][1]["attempts"])
+            if self._sources[place][0] <= tick - _SOURCE_SECONDS or kept > _SOURCE_ROWS:
+                del self._sources[: place + 1]
+                break
 
     def _top_sources(self, dst: bytes) -> list[tuple[str, int, int]]:
         """Return (address, attempts, established) of a victim's most active sources, most active first."""
-        seen = self._sources.get(dst, {})
+        wanted = np.frombuffer(dst, np.uint8)
+        seen: dict[bytes, list[int]] = {}
+        for _, columns in self._sources:
+            for row in np.flatnonzero((columns["dst"] == wanted).all(axis=1)).tolist():
+                entry = seen.setdefault(bytes(columns["src"][row]), [0, 0])
+                entry[0] += int(columns["attempts"][row])
+                entry[1] += int(columns["established"][row])
         best = sorted(seen, key=lambda s: (-seen[s][0], s))[:_SOURCES_NAMED]
         return [(unpack(s), seen[s][0], seen[s][1]) for s in best]
 
@@ -221,10 +220,7 @@ class CorrelateEngine:
             "done": self._done,
             "repeats": self.repeats,
             "suspects": sorted(self._suspects.items()),
-            "sources": [
-                [unpack(d), [[unpack(s), *v] for s, v in sorted(seen.items())]]
-                for d, seen in sorted(self._sources.items())
-            ],
+            "sources": [[tick, columns] for tick, columns in self._sources],
             "table": self.table.snapshot(),
             "pending": {
                 str(t): [[h.model_dump() for h in g.headers], {n: _merge(p) for n, p in g.sections.items()}]
@@ -239,7 +235,7 @@ class CorrelateEngine:
         self._senders = {n: _Sender(tick, idle) for n, tick, idle in state["senders"]}
         self._done, self.repeats = int(state["done"]), int(state["repeats"])
         self._suspects = {str(ip): int(t) for ip, t in state["suspects"]}
-        self._sources = {pack(d): {pack(s): list(v) for s, *v in seen} for d, seen in state["sources"]}
+        self._sources = [(int(tick), columns) for tick, columns in state["sources"]]
         self.table.restore(state["table"])
         self._pending = {
             int(t): _Tick({n: [c] for n, c in sections.items()}, [RollupHeader.model_validate(h) for h in headers])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-BUCKETS = 12  # a window is a ring of this many buckets, so its length is exact to one of them
+BUCKETS = 12  # a window is a ring of at most this many buckets, so its length is exact to one of them
 
 
 @dataclass(frozen=True)
@@ -45,4 +45,9 @@ class Feature:
     @property
     def bucket(self) -> int:
         """Length of one bucket, s."""
-        return max(1, self.window // BUCKETS)
+        return -(-self.window // BUCKETS)
+
+    @property
+    def buckets(self) -> int:
+        """Number of buckets; fewer than ``BUCKETS`` where the window is no multiple of as many whole seconds."""
+        return max(1, round(self.window / self.bucket))

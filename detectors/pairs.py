@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from detectors.features import BUCKETS
 from detectors.hashing import U64, combine
 from detectors.index import I64, KeyIndex
 
@@ -27,7 +26,8 @@ class PairChange:
 class PairTable:
     """Bounded; 24 bytes a pair beside the index."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, buckets: int) -> None:
+        self._buckets = buckets  # of the window that is counted over
         self._index = KeyIndex(capacity)
         self._owner = np.zeros(0, np.int64)
         self._element: U64 = np.zeros(0, np.uint64)
@@ -53,7 +53,7 @@ class PairTable:
         pair = self._index.lookup(keys)
         known = np.flatnonzero(pair >= 0)
         at = pair[known]
-        fresh = now[known] - self._bucket[at] < BUCKETS
+        fresh = now[known] - self._bucket[at] < self._buckets
         counted = fresh & ~self._cancelled[at]
         out = cancel[known]
         revived = ~fresh & ~out
@@ -99,7 +99,7 @@ class PairTable:
     def sweep(self, now: int) -> None:
         """Take out pairs that left every window at bucket ``now``; counts do not change."""
         live = self._index.live()
-        self._index.remove(live[now - self._bucket[live] >= BUCKETS])
+        self._index.remove(live[now - self._bucket[live] >= self._buckets])
 
     def snapshot(self, rank: I64) -> dict[str, npt.NDArray[Any]]:
         """Return the pairs with their owners' ranks, ordered by (owner, element)."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from detectors.base import Detector
-from detectors.features import BUCKETS, Distinct, Feature
+from detectors.features import Distinct, Feature
 from detectors.spaces import SPACES
 
 
@@ -48,7 +48,7 @@ class FeaturePlan:
             features = tuple(self.features(name))
             windows = len({f.window for f in features})
             # ring and running sum per feature, clock per window, identity and bookkeeping
-            size = sum(8 * BUCKETS + 8 for _ in features) + 8 * windows + 64
+            size = sum(8 * f.buckets + 8 for f in features) + 8 * windows + 64
             out.append(PlanLine(name, SPACES[name].stage, features, size, SPACES[name].capacity))
         return out
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from detectors.features import BUCKETS, Distinct, Feature
+from detectors.features import Distinct, Feature
 from detectors.hashing import U64
 from detectors.index import I64, KeyIndex
 from detectors.pairs import PairTable
@@ -25,9 +25,10 @@ class _Window:
 
     length: int
     bucket: int
+    buckets: int
     features: list[Feature]
     clock: I64
-    rings: npt.NDArray[np.int64]  # (slots, features, BUCKETS)
+    rings: npt.NDArray[np.int64]  # (slots, features, buckets)
     running: npt.NDArray[np.int64]  # (slots, features)
 
 
@@ -52,14 +53,14 @@ class SpaceTable:
         self._pairs: dict[Feature, PairTable] = {}
         for length in sorted({f.window for f in features}):
             members = [f for f in features if f.window == length]
-            window = _Window(length, members[0].bucket, members, np.zeros(0, np.int64),
-                             np.zeros((0, len(members), BUCKETS), np.int64),
+            window = _Window(length, members[0].bucket, members[0].buckets, members, np.zeros(0, np.int64),
+                             np.zeros((0, len(members), members[0].buckets), np.int64),
                              np.zeros((0, len(members)), np.int64))  # fmt: skip
             self._windows.append(window)
             for place, feature in enumerate(members):
                 self._place[feature] = (window, place)
                 if isinstance(feature.aggregate, Distinct):
-                    self._pairs[feature] = PairTable(space.pairs)
+                    self._pairs[feature] = PairTable(space.pairs, feature.buckets)
         self._horizon = max((w.length + w.bucket for w in self._windows), default=0)
 
     def __len__(self) -> int:
@@ -139,7 +140,7 @@ class SpaceTable:
             moved = slots[stale]
             clock = window.clock[moved]
             # Buckets clock+1 .. now come round again: what they hold has left the window.
-            ahead = (np.arange(BUCKETS) - (clock[:, None] + 1)) % BUCKETS
+            ahead = (np.arange(window.buckets) - (clock[:, None] + 1)) % window.buckets
             leaving = ahead < gap[stale][:, None]
             rings = window.rings[moved]
             window.running[moved] -= np.where(leaving[:, None, :], rings, 0).sum(axis=2)
@@ -150,7 +151,7 @@ class SpaceTable:
     def add(self, feature: Feature, slots: I64, ticks: I64, amounts: I64) -> None:
         """Add to a sum; slots are distinct, touched in these ticks, none is -1."""
         window, place = self._place[feature]
-        window.rings[slots, place, (ticks // window.bucket) % BUCKETS] += amounts
+        window.rings[slots, place, (ticks // window.bucket) % window.buckets] += amounts
         window.running[slots, place] += amounts
 
     def add_elements(self, feature: Feature, slots: I64, ticks: I64, elements: U64,
@@ -172,10 +173,10 @@ class SpaceTable:
         change = self._pairs[feature].update(self._index.keys(slots), slots, elements, now, cancel, room)
         # Flat views: the one-dimensional form of ufunc.at is several times faster.
         rings, running = window.rings.reshape(-1), window.running.reshape(-1)
-        width = len(window.features)
+        width, size = len(window.features), window.buckets
         left, entered = slots[change.left] * width + place, slots[change.entered] * width + place
-        np.subtract.at(rings, left * BUCKETS + change.left_bucket % BUCKETS, 1)
-        np.add.at(rings, entered * BUCKETS + now[change.entered] % BUCKETS, 1)
+        np.subtract.at(rings, left * size + change.left_bucket % size, 1)
+        np.add.at(rings, entered * size + now[change.entered] % size, 1)
         np.subtract.at(running, left, 1)
         np.add.at(running, entered, 1)
         self.shed += change.shed

@@ -39,7 +39,10 @@ async def read_alerts(kafka: KafkaSettings, *, from_beginning: bool, follow: boo
         ConnectionProblem: the broker does not answer.
         CommandProblem: the topic does not exist.
     """
-    consumer = AIOKafkaConsumer(**client_arguments(kafka, "alerts-tail"), enable_auto_commit=False)
+    # Seeking to the beginning after assign() races with the client's own reset to what this says.
+    start = "earliest" if from_beginning else "latest"
+    arguments = client_arguments(kafka, "alerts-tail")
+    consumer = AIOKafkaConsumer(**arguments, enable_auto_commit=False, auto_offset_reset=start)
     place = TopicPartition(ALERTS.name(kafka.prefix), 0)
     try:
         await consumer.start()
@@ -48,10 +51,6 @@ async def read_alerts(kafka: KafkaSettings, *, from_beginning: bool, follow: boo
             raise CommandProblem(message)
         consumer.assign([place])
         end = (await consumer.end_offsets([place]))[place]
-        if from_beginning:
-            await consumer.seek_to_beginning(place)
-        else:
-            consumer.seek(place, end)
         while follow or await consumer.position(place) < end:
             for record in (await consumer.getmany(place, timeout_ms=_POLL_MS)).get(place, []):
                 alert = _alert(record.value, record.offset)

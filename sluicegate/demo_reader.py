@@ -19,6 +19,8 @@ from stream.settings import KafkaSettings
 
 _POLL_MS = 200
 _LOOK_SECONDS = 0.2
+# Seeking to the beginning after assign() would race with the client's own reset to the end.
+_FROM_BEGINNING = {"auto_offset_reset": "earliest", "enable_auto_commit": False}
 
 
 class DemoReader:
@@ -46,11 +48,10 @@ class DemoReader:
         """
         prefix = self._kafka.prefix
         places = [TopicPartition(spec.name(prefix), 0) for spec in (ALERTS, ACTIONS)]
-        consumer = AIOKafkaConsumer(**client_arguments(self._kafka, "demo"), enable_auto_commit=False)
+        consumer = AIOKafkaConsumer(**client_arguments(self._kafka, "demo"), **_FROM_BEGINNING)
         try:
             await consumer.start()
             consumer.assign(places)
-            await consumer.seek_to_beginning(*places)
             while True:
                 batches = await consumer.getmany(*places, timeout_ms=_POLL_MS)
                 for place, take in zip(places, (self._alert, self._action), strict=True):
@@ -102,13 +103,12 @@ async def read_events(kafka: KafkaSettings, partitions: int, counted: Counted) -
         ConnectionProblem: the broker does not answer.
     """
     places = [TopicPartition(EVENTS.name(kafka.prefix), number) for number in range(partitions)]
-    consumer = AIOKafkaConsumer(**client_arguments(kafka, "demo-events"), enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(**client_arguments(kafka, "demo-events"), **_FROM_BEGINNING)
     appended: dict[int, float] = {}
     final = False
     try:
         await consumer.start()
         consumer.assign(places)
-        await consumer.seek_to_beginning(*places)
         while not final:
             for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
                 for record in records:

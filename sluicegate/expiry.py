@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -21,7 +22,7 @@ INTERVAL_SECONDS = 60.0
 
 
 class ExpiryLoop:
-    """A task of the running loop; it ends with the loop.
+    """A task of the running loop; it ends with the loop, or by ``stop``.
 
     What cannot be written to the audit is logged: taking a policy back must not wait for the broker.
     """
@@ -34,6 +35,13 @@ class ExpiryLoop:
     def start(self) -> None:
         """Begin; the first look is at once, for what expired while nobody ran."""
         self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """End it, between two steps."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
 
     async def _run(self) -> None:
         while True:

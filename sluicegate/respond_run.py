@@ -60,9 +60,11 @@ def run_respond(settings: Settings, plan: RespondPlan) -> int:
         # The cluster client blocks; the agent's loop must go on answering health checks.
         return await asyncio.to_thread(responder.respond, decision, _now())
 
+    expiry = ExpiryLoop(settings.stream.kafka, lambda: responder.expire(_now()))
+
     def make() -> Service:
         if identity is None:
-            ExpiryLoop(settings.stream.kafka, lambda: responder.expire(_now())).start()
+            expiry.start()
         return make_service(settings.stream, respond, identity)
 
     return run_service("sluicegate respond", settings.stream, make)

@@ -19,7 +19,10 @@ from schemas.alert import Alert
 from sluicegate.demo_broker import delete_topics
 from sluicegate.demo_place import CACHE
 from sluicegate.demo_processes import DemoProcess
+from sluicegate.inputs import read_inventory
 from sluicegate.local_broker import local_broker, missing_tools
+from sluicegate.publish import publish_inventory
+from sluicegate.settings import load_settings
 from stream.settings import KafkaSettings
 from tests.integration.cli.conftest import Ran
 
@@ -83,27 +86,40 @@ def test_topics_are_created_once_and_checked(
     assert "has 4 partitions, settings say 2" in differs.said
 
 
+@pytest.mark.parametrize("case", ["port_scan/syn", "demo/mixed"])
+@pytest.mark.parametrize("waiting", [False, True], ids=["worker starts later", "worker is waiting"])
 def test_the_worker_finds_what_replay_finds_byte_for_byte(
-    command: Command, environment: dict[str, str], cases: Path, tmp_path: Path
+    command: Command, environment: dict[str, str], cases: Path, tmp_path: Path, case: str, waiting: bool
 ) -> None:
-    folder, inventory = cases / "port_scan" / "syn", cases / "demo" / "mixed" / "inventory.jsonl"
-    capture = folder / "capture.pcapng.gz"
+    inventory = cases / "demo" / "mixed" / "inventory.jsonl"
+    capture = cases / case / "capture.pcapng.gz"
     expected = by_revision(command("replay", capture, "--inventory", inventory, "--json").out)
     assert expected
     assert command("topics", "create").code == 0
-    # Before the worker: it reads the inventory as it starts.
-    assert command("export", capture, "--to", "kafka", "--inventory", inventory).code == 0
+    # Names must be there before the first event: only a later step pairs events with the inventory's offsets.
+    asyncio.run(publish_inventory(load_settings(None).stream.kafka, read_inventory(inventory)))
+    export = ("export", capture, "--to", "kafka")
+    if not waiting:
+        assert command(*export).code == 0
     worker = DemoProcess("worker", ["worker", "--log-level", "warning"], environment, tmp_path)
     try:
         asyncio.run(worker.ready())
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        found: list[bytes] = []
-        while found != expected and time.monotonic() < deadline:
-            found = by_revision(command("alerts", "tail", "--from-beginning", "--no-follow", "--json").out)
+        if waiting:
+            assert command(*export).code == 0
+        found = read_until(command, expected)
     finally:
         worker.stop()
     assert found == expected
     assert "port_scan_vertical" in command("alerts", "tail", "--from-beginning", "--no-follow").out
+
+
+def read_until(command: Command, expected: list[bytes]) -> list[bytes]:
+    """Read alerts until they are as many as expected, or the deadline has passed."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    found: list[bytes] = []
+    while len(found) < len(expected) and time.monotonic() < deadline:
+        found = by_revision(command("alerts", "tail", "--from-beginning", "--no-follow", "--json").out)
+    return found
 
 
 def by_revision(lines: str) -> list[bytes]:

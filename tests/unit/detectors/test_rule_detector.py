@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from detectors.base import KeyView, TickView
 from detectors.features import Distinct, Feature
@@ -41,7 +42,7 @@ def keys_of(space: str, features: tuple[Feature, ...], rows: list[tuple[dict[str
     """Return touched keys whose features all have the value given with each row of columns."""
     table = SpaceTable(SPACES[space], features)
     names = list(rows[0][0])
-    columns = {}
+    columns: dict[str, npt.NDArray[np.generic]] = {}
     for name in names:
         values = [r[0][name] for r in rows]
         if isinstance(values[0], bytes):
@@ -50,7 +51,11 @@ def keys_of(space: str, features: tuple[Feature, ...], rows: list[tuple[dict[str
             columns[name] = np.array(values)
     count = len(rows)
     ticks = np.full(count, 600, np.int64)
-    slots = table.touch(mix(np.arange(count, dtype=np.uint64)), ticks, columns)
+
+    def identity(positions: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.generic]]:
+        return {name: values[positions] for name, values in columns.items()}
+
+    slots = table.touch(mix(np.arange(count, dtype=np.uint64)), ticks, identity)
     wanted = np.array([r[1] for r in rows], np.int64)
     for feature in features:
         if isinstance(feature.aggregate, Distinct):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
-from detectors.features import Distinct, Feature, Sum
+from detectors.features import BUCKETS, Distinct, Feature, Sum
 from detectors.hashing import mix
 from detectors.spaces import KeySpace
 from detectors.table import Identity, SpaceTable
@@ -17,9 +18,12 @@ from detectors.table import Identity, SpaceTable
 SPACE = KeySpace("test", 1, ("name",), "test keys")
 SUM60 = Feature("sum", "test", 60, Sum("amount"))
 SUM300 = Feature("sum", "test", 300, Sum("amount"))
+SUM90 = Feature("sum", "test", 90, Sum("amount"))  # 11 buckets of 8 s
 SEEN60 = Feature("seen", "test", 60, Distinct("element", "amount", "cancel"))
 SEEN300 = Feature("seen", "test", 300, Distinct("element", "amount", "cancel"))
-FEATURES = (SUM60, SUM300, SEEN60, SEEN300)
+SEEN30 = Feature("seen", "test", 30, Distinct("element", "amount", "cancel"))  # 10 buckets of 3 s
+SUMS, SEEN = (SUM60, SUM90, SUM300), (SEEN30, SEEN60, SEEN300)
+FEATURES = (*SUMS, *SEEN)
 
 
 @dataclass
@@ -32,23 +36,20 @@ class Model:
     def add(self, key: int, tick: int, amount: int) -> None:
         self.amounts.setdefault(key, []).append((tick, amount))
 
-    def see(self, window: int, key: int, element: int, tick: int, cancel: bool) -> None:
-        bucket = tick // (window // 12)
-        last = self.elements.get((window, key, element))
-        kept = last is not None and bucket - last[0] < 12
-        self.elements[window, key, element] = (bucket, cancel or (kept and last is not None and last[1]))
+    def see(self, feature: Feature, key: int, element: int, tick: int, cancel: bool) -> None:
+        bucket = tick // feature.bucket
+        last = self.elements.get((feature.window, key, element))
+        kept = last is not None and bucket - last[0] < feature.buckets
+        self.elements[feature.window, key, element] = (bucket, cancel or (kept and last is not None and last[1]))
 
-    def total(self, window: int, key: int, tick: int) -> int:
-        size = window // 12
-        return sum(a for t, a in self.amounts[key] if tick // size - t // size < 12)
+    def total(self, feature: Feature, key: int, tick: int) -> int:
+        now = tick // feature.bucket
+        return sum(a for t, a in self.amounts[key] if now - t // feature.bucket < feature.buckets)
 
-    def distinct(self, window: int, key: int, tick: int) -> int:
-        bucket = tick // (window // 12)
-        return sum(
-            1
-            for (w, k, _), (b, out) in self.elements.items()
-            if w == window and k == key and bucket - b < 12 and not out
-        )
+    def distinct(self, feature: Feature, key: int, tick: int) -> int:
+        now = tick // feature.bucket
+        own = [v for (w, k, _), v in self.elements.items() if (w, k) == (feature.window, key)]
+        return sum(1 for last, out in own if now - last < feature.buckets and not out)
 
 
 def named(names: ArrayLike) -> Identity:
@@ -74,7 +75,7 @@ def test_agrees_with_a_model_that_keeps_everything(
         names = sorted(amounts)
         keys, ticks = mix(np.array(names, np.uint64)), np.full(len(names), tick)
         slots = table.touch(keys, ticks, named(names))
-        for feature in (SUM60, SUM300):
+        for feature in SUMS:
             table.add(feature, slots, ticks, np.array([amounts[n] for n in names]))
         for name in names:
             model.add(name, tick, amounts[name])
@@ -82,14 +83,14 @@ def test_agrees_with_a_model_that_keeps_everything(
         owner = np.array([names.index(n) for n, _ in pairs], np.int64)
         cancel = np.array([seen[p] for p in pairs], np.bool_)
         hashes = mix(np.array([e for _, e in pairs], np.uint64))
-        for feature in (SEEN60, SEEN300):
+        for feature in SEEN:
             table.add_elements(feature, slots[owner], ticks[owner], hashes, cancel)
             for name, element in pairs:
-                model.see(feature.window, name, element, tick, seen[name, element])
-        for feature in (SUM60, SUM300):
-            assert table.read(feature, slots).tolist() == [model.total(feature.window, n, tick) for n in names]
-        for feature in (SEEN60, SEEN300):
-            assert table.read(feature, slots).tolist() == [model.distinct(feature.window, n, tick) for n in names]
+                model.see(feature, name, element, tick, seen[name, element])
+        for feature in SUMS:
+            assert table.read(feature, slots).tolist() == [model.total(feature, n, tick) for n in names]
+        for feature in SEEN:
+            assert table.read(feature, slots).tolist() == [model.distinct(feature, n, tick) for n in names]
         if then == "evict":
             table.evict(tick)
         elif then == "restore":
@@ -99,6 +100,13 @@ def test_agrees_with_a_model_that_keeps_everything(
             again = table.snapshot()
             assert state.keys() == again.keys()
             assert all(np.array_equal(state[k], again[k]) for k in state)
+
+
+@pytest.mark.parametrize("window", [*range(1, 400), 3600, 7200, 86400])
+def test_the_window_is_exact_to_one_bucket(window: int) -> None:
+    feature = Feature("sum", "test", window, Sum("amount"))
+    assert 1 <= feature.buckets <= BUCKETS
+    assert abs(feature.bucket * feature.buckets - window) < feature.bucket
 
 
 def test_a_full_table_refuses_and_counts() -> None:

@@ -1,0 +1,100 @@
+"""The short form runs everything but Kafka; the table shows what was measured, and what was not and why."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from rich.console import Console
+
+from benchmarks import engine, run
+from benchmarks.machine import machine_facts
+from benchmarks.stopwatch import Taken
+from benchmarks.table import Line, figures_table, lines
+from detectors.registry import detector_classes
+
+WORKER: dict[str, Any] = {
+    "2000": {
+        "consume_decode": {"per_cpu_second": 1000, "per_wall_second": 900},
+        "worker": {"per_cpu_second": 500, "per_wall_second": 400},
+        "to_ceiling": 0.5, "cpu_share": 0.8, "peak_memory_mb": 321, "stage_two_later_s": 0.1, "committed_later_s": 9.5,
+    },
+    "load_average_after": [1.0, 1.0, 1.0],
+}  # fmt: skip
+
+
+def result(**benchmarks: Any) -> dict[str, Any]:
+    return {"machine": machine_facts(), "benchmarks": benchmarks}
+
+
+def test_short_form_measures_decode_and_every_detector_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "new" / "bench.json"
+    assert run.main(["--short", "--only", "decode", "--only", "engine", "--output", str(output)]) == 0
+    written = orjson.loads(output.read_bytes())
+    assert {"cores", "cpu", "kernel", "python", "packages", "load_average"} <= set(written["machine"])
+    found = written["benchmarks"]
+    assert set(found) == {"decode", "engine"}
+    assert set(found["engine"]["sets"]) == {"none", *detector_classes(), "all", "all, detect stage only"}
+    rates = [one["flows_per_second"]["per_cpu_second"] for s in found["engine"]["sets"].values() for one in s.values()]
+    assert min(rates) > 0
+    assert "engine: all" in capsys.readouterr().out
+
+
+def test_short_form_leaves_kafka_out() -> None:
+    chosen = run.steps(short=True, kafka=False, seed=1, say=lambda _: None)
+    assert list(chosen) == ["decode", "engine", "exporter"]
+    assert "worker" in run.steps(short=False, kafka=True, seed=1, say=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--only", "nothing"], "--only nothing: known here: decode"),
+        (["--output", "/dev/null/x.json"], "/dev/null/x.json"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run.main(["--short", *arguments])
+    assert ended.value.code == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said in last
+
+
+def test_a_set_enables_only_its_detectors() -> None:
+    given = engine.settings(("port_scan",)).detectors
+    assert [name for name, fields in given.items() if fields["enabled"]] == ["port_scan"]
+
+
+def test_worker_stands_beside_its_ceiling() -> None:
+    ceiling, line = lines(result(worker=WORKER))
+    assert (ceiling.cpu, ceiling.ratio) == (1000, None)
+    assert (line.cpu, line.wall, line.ratio) == (500, 400, 0.5)
+    assert "321 MiB" in line.note
+
+
+@pytest.mark.parametrize("word", ["skipped", "failed"])
+def test_what_was_not_measured_says_why(word: str) -> None:
+    assert lines(result(worker={word: "java is not on the PATH"})) == [
+        Line("worker", "", None, None, note=f"{word}: java is not on the PATH")
+    ]
+
+
+def test_table_prints_every_line() -> None:
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(figures_table(result(worker=WORKER)))
+    text = console.export_text()
+    assert "consume and decode, 2000 rows a message" in text
+    assert "50%" in text
+
+
+def test_rates_are_per_second_of_each_clock() -> None:
+    assert Taken(cpu=2.0, wall=4.0).rates(1000) == {"per_cpu_second": 500, "per_wall_second": 250}
+
+
+def test_a_failure_is_the_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "steps", lambda **_: {"worker": lambda: {"failed": "it ended"}})
+    assert run.main(["--output", str(tmp_path / "x.json")]) == 1
