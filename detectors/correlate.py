@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.base import Detector, KeyView, TickView, WorkloadRows
-from detectors.features import Distinct
+from detectors.features import Distinct, Sum
 from detectors.frame import address_bytes
-from detectors.hashing import hash_addresses
+from detectors.hashing import combine, hash_addresses
 from detectors.index import I64
 from detectors.partials import VICTIM_SUMS
 from detectors.plan import FeaturePlan
@@ -149,10 +149,9 @@ class CorrelateEngine:
         good = np.flatnonzero(slots >= 0)
         totals = {name: _sum_by(number, merged[name], len(keys)) for name in VICTIM_SUMS}
         totals["top_port_attempts"] = merged["top_port_attempts"][top]
-        features = self.plan.features("victim")
-        for feature in features:
-            if not isinstance(feature.aggregate, Distinct):
-                self.table.add(feature, slots[good], ticks[good], totals[feature.aggregate.measure][good])
+        sums = [(f, f.aggregate) for f in self.plan.features("victim")]
+        amounts = {f: totals[a.measure][good] for f, a in sums if isinstance(a, Sum)}
+        self.table.add(slots[good], ticks[good], amounts)
         self._new_sources(gathered, keys, slots, ticks)
         count = len(good)
         zeros = np.zeros(count, np.int64)
@@ -165,11 +164,11 @@ class CorrelateEngine:
         if pieces is None or not distincts:
             return
         merged = _merge(pieces)
-        owner = np.searchsorted(keys, hash_addresses(merged["dst"], self._settings.seed))
-        pairs = np.unique(np.stack([owner.astype(np.uint64), merged["src_hash"]], axis=1), axis=0)
-        owner = pairs[:, 0].astype(np.int64)
+        victims = hash_addresses(merged["dst"], self._settings.seed)
+        _, first = np.unique(combine(victims, merged["src_hash"]), return_index=True)
+        owner = np.searchsorted(keys, victims[first])
         kept = slots[owner] >= 0
-        owner, elements = owner[kept], pairs[kept, 1]
+        owner, elements = owner[kept], merged["src_hash"][first[kept]]
         for feature in distincts:
             nothing = np.zeros(len(owner), np.bool_)
             self.table.add_elements(feature, slots[owner], ticks[owner], elements, nothing)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from detectors.assembly import Assembler, ClosedTick
 from detectors.base import Detector, KeyView, TickView
 from detectors.dns_frame import DnsFrame
-from detectors.features import Distinct
+from detectors.features import Distinct, Feature
 from detectors.frame import FlowFrame, TickBatch
 from detectors.hashing import U64
 from detectors.keying import SpaceInput, dns_inputs, flow_inputs
@@ -204,7 +204,7 @@ class DetectEngine:
                 detector.restore(state["detectors"][detector.meta.id])
 
 
-def update_table(table: SpaceTable, features: Sequence[Any], given: SpaceInput, names: Sequence[str]) -> KeyView:
+def update_table(table: SpaceTable, features: Sequence[Feature], given: SpaceInput, names: Sequence[str]) -> KeyView:
     """Add one round's input to a table and return the touched keys."""
     ticks = given.ticks
     slots = table.touch(given.keys, ticks, given.identity, given.admit)
@@ -215,6 +215,7 @@ def update_table(table: SpaceTable, features: Sequence[Any], given: SpaceInput, 
     if not len(view):
         return view
     totals: dict[str, npt.NDArray[np.int64]] = {}
+    amounts: dict[Feature, npt.NDArray[np.int64]] = {}
     elements: dict[Distinct, Any] = {}
     for feature in features:
         aggregate = feature.aggregate
@@ -226,7 +227,8 @@ def update_table(table: SpaceTable, features: Sequence[Any], given: SpaceInput, 
         else:
             if aggregate.measure not in totals:
                 totals[aggregate.measure] = given.total(aggregate.measure)
-            table.add(feature, slots, ticks, totals[aggregate.measure])
+            amounts[feature] = totals[aggregate.measure]
+    table.add(slots, ticks, amounts)
     return view
 
 

@@ -188,11 +188,15 @@ class FlowFrame:
 
     def interface(self, groups: I64) -> U64:
         """Hash of the interface by which the first row of each given group entered."""
+        return self._interfaces[self.first_row[groups]]
+
+    @cached_property
+    def _interfaces(self) -> U64:
         parts = []
         for item in self.batches:
             column = item.batch.column("interface")
             parts.append(hash_strings(column.dictionary)[column.indices.to_numpy()])
-        return np.concatenate(parts)[self.first_row[groups]]
+        return np.concatenate(parts)
 
     @cached_property
     def established(self) -> I64:

@@ -148,11 +148,18 @@ class SpaceTable:
             window.rings[moved] = rings
             window.clock[moved] = now[stale]
 
-    def add(self, feature: Feature, slots: I64, ticks: I64, amounts: I64) -> None:
-        """Add to a sum; slots are distinct, touched in these ticks, none is -1."""
-        window, place = self._place[feature]
-        window.rings[slots, place, (ticks // window.bucket) % window.buckets] += amounts
-        window.running[slots, place] += amounts
+    def add(self, slots: I64, ticks: I64, amounts: Mapping[Feature, I64]) -> None:
+        """Add to sums; slots are distinct, touched in these ticks, none is -1; amounts are one per slot."""
+        for window in self._windows:
+            chosen = [(place, f) for place, f in enumerate(window.features) if f in amounts]
+            if not chosen:
+                continue
+            places = np.array([place for place, _ in chosen])
+            values = np.stack([amounts[f] for _, f in chosen], axis=1)
+            bucket = (ticks // window.bucket) % window.buckets
+            # One update for all sums of a window: the cost is in the calls, not in the numbers.
+            window.rings[slots[:, None], places, bucket[:, None]] += values
+            window.running[slots[:, None], places] += values
 
     def add_elements(self, feature: Feature, slots: I64, ticks: I64, elements: U64,
                      cancel: npt.NDArray[np.bool_]) -> None:  # fmt: skip

@@ -64,7 +64,7 @@ def keys_of(space: str, features: tuple[Feature, ...], rows: list[tuple[dict[str
             now = np.full(len(owner), 600, np.int64)
             table.add_elements(feature, owner, now, elements, np.zeros(len(owner), np.bool_))
         elif feature.name != "udp_probes":
-            table.add(feature, slots, ticks, wanted)
+            table.add(slots, ticks, {feature: wanted})
     nothing = np.zeros(count, np.int64)
     return KeyView(table, slots, ticks, ("n1",), nothing, np.full(count, EVERYTHING, np.int64))
 

@@ -75,8 +75,7 @@ def test_agrees_with_a_model_that_keeps_everything(
         names = sorted(amounts)
         keys, ticks = mix(np.array(names, np.uint64)), np.full(len(names), tick)
         slots = table.touch(keys, ticks, named(names))
-        for feature in SUMS:
-            table.add(feature, slots, ticks, np.array([amounts[n] for n in names]))
+        table.add(slots, ticks, {feature: np.array([amounts[n] for n in names]) for feature in SUMS})
         for name in names:
             model.add(name, tick, amounts[name])
         pairs = sorted((n, e) for n, e in seen if n in amounts)
@@ -147,7 +146,7 @@ def test_elements_beyond_the_cap_are_left_out() -> None:
 def test_a_feature_the_snapshot_does_not_hold_starts_cold() -> None:
     table = SpaceTable(SPACE, [SUM60])
     slots = table.touch(np.array([7], np.uint64), np.array([1000]), named([0]))
-    table.add(SUM60, slots, np.array([1000]), np.array([5]))
+    table.add(slots, np.array([1000]), {SUM60: np.array([5])})
     wider = SpaceTable(SPACE, [SUM60, SUM300])
     wider.restore(table.snapshot())
     slots = wider.touch(np.array([7], np.uint64), np.array([1001]), named([0]))
