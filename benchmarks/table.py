@@ -74,12 +74,11 @@ def _engine(figures: dict[str, Any]) -> Iterator[Line]:
 
 
 def _exporter(figures: dict[str, Any]) -> Iterator[Line]:
-    rates = figures["packets_per_second"]
-    ratio = rates["exporter"] / rates["record_walk"]
-    yield Line("exporter: capture to messages", "packets", rates["exporter"], rates["exporter_wall"], ratio,
+    rates = figures["packets_per_cpu_second"]
+    yield Line("exporter: capture to messages", "packets", rates["exporter"], None, figures["exporter_to_record_walk"],
                "ceiling: reading the records alone")  # fmt: skip
     yield Line("beside it: dpkt, plain loop", "packets", rates["dpkt_loop"], None)
-    yield Line("beside it: nfstream", "packets", None, rates["nfstream_wall"])
+    yield Line("beside it: nfstream", "packets", rates["nfstream"], None)
 
 
 def _worker(figures: dict[str, Any]) -> Iterator[Line]:

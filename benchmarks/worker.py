@@ -26,6 +26,7 @@ from benchmarks.stopwatch import Taken
 from benchmarks.worker_process import Sample, WorkerEnded, WorkerProcess
 from exporter.delivery import DeliveryError, KafkaDelivery
 from schemas.topics import EVENTS, ROLLUPS
+from sluicegate.demo_broker import delete_topics
 from sluicegate.local_broker import BrokerError, local_broker, missing_tools
 from stream.connection import ConnectionProblem, client_arguments
 from stream.settings import KafkaSettings, TopicSettings
@@ -79,7 +80,7 @@ async def _all(bootstrap: str, flows: int, seed: int, sizes: Sequence[int], say:
         try:
             found[str(rows)] = await _size(kafka, shape, seed, say)
         finally:
-            await _delete(kafka)
+            await delete_topics(kafka, [topic.name for topic in wanted_topics(kafka.prefix, TopicSettings())])
     return found
 
 
@@ -205,10 +206,3 @@ class _Offsets:
             else:
                 problem = f"{agent} has not committed everything within {_DEADLINE_S:.0f} s"
                 raise Stuck(problem)
-
-
-async def _delete(kafka: KafkaSettings) -> None:
-    admin = AIOKafkaAdminClient(**client_arguments(kafka, "bench-cleanup"))
-    await admin.start()
-    await admin.delete_topics([t.name for t in wanted_topics(kafka.prefix, TopicSettings())])
-    await admin.close()

@@ -114,7 +114,8 @@ class CorrelateEngine:
         going = [s.tick for s in self._senders.values() if not s.idle]
         if going:
             return min(going)
-        return max(s.tick for s in self._senders.values())
+        # Nobody has said a tick yet: there is nothing to be past, and the cluster is not known either.
+        return max(s.tick for s in self._senders.values()) or None
 
     def _evaluate(self, tick: int, gathered: _Tick) -> tuple[int, list[Finding], DataQuality]:
         quality = _quality(tick, gathered.headers)

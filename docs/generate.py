@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from schemas.reference import documents
+from sluicegate.reference import documents as command_documents
 from stream.telemetry import metrics_markdown
 
 HERE = Path(__file__).resolve().parent
@@ -18,7 +19,7 @@ HERE = Path(__file__).resolve().parent
 
 def pages() -> dict[str, str]:
     """Return the text of every generated file, by its path in this folder."""
-    return {**documents(), "metrics.md": metrics_markdown()}
+    return {**documents(), **command_documents(), "metrics.md": metrics_markdown()}
 
 
 def stale(folder: Path) -> list[str]:

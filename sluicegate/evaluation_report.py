@@ -18,7 +18,7 @@ _STYLES: dict[str, str] = {"hit": "green", "silent": "green", "miss": "red", "fa
 
 # Together with the other columns exactly what fits a line.
 _CASE_WIDTH = 29
-_EXPECTED_WIDTH = 41
+_EXPECTED_WIDTH = 37
 
 
 def totals(results: Sequence[CaseResult]) -> dict[str, int]:

@@ -14,7 +14,7 @@ Knows neither Faust nor the broker: `Acker` and `StateStore` stand between.
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,9 @@ from stream.state_store import Restored, StateStore
 from stream.telemetry import Telemetry
 
 log = structlog.get_logger("stream.host")
+
+# A record and the token that acknowledges it.
+Delivered = tuple[Incoming, Any]
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,8 @@ class PartitionHost:
         """Next offset to be fed of each held partition."""
         return {p: held.next_offset for p, held in self._held.items()}
 
-    async def handle(self, record: Incoming, token: Any) -> None:
-        """Feed one delivered message.
+    async def handle(self, delivered: Sequence[Delivered]) -> None:
+        """Feed delivered messages, in the order they came; those of one partition go to its stage together.
 
         Raises:
             SendFailed, TooManyDeadLetters: the process must stop; nothing was acknowledged.
@@ -94,10 +97,14 @@ class PartitionHost:
             async with self._feeding:
                 if not self._assigned.is_set():
                     continue
-                held = self._held.get(record.partition)
-                if self._closed or held is None or not self._acker.current(token):
-                    return
-                await self._take(held, record, token)
+                by_partition: dict[int, list[Delivered]] = {}
+                for record, token in delivered:
+                    by_partition.setdefault(record.partition, []).append((record, token))
+                for partition, own in by_partition.items():
+                    held = self._held.get(partition)
+                    current = [(r, t) for r, t in own if self._acker.current(t)]
+                    if not self._closed and held is not None and current:
+                        await self._take(held, current)
                 return
 
     async def assigned(self, taken: dict[int, Takeover]) -> None:
@@ -162,20 +169,26 @@ class PartitionHost:
         # Feeding goes on while this one is being written.
         await self._checkpointer.publish(prepared, "interval")
 
-    async def _take(self, held: Held, record: Incoming, token: Any) -> None:
+    async def _take(self, held: Held, delivered: Sequence[Delivered]) -> None:
         name = self._role.name
-        if record.offset < held.next_offset:
-            self._telemetry.messages_repeated.labels(name).inc()
+        fresh = []
+        for record, token in delivered:
             held.tokens.append(token)
+            if record.offset < held.next_offset:
+                self._telemetry.messages_repeated.labels(name).inc()
+                continue
+            self._skip_to(held, record.partition, record.offset)
+            held.next_offset = record.offset + 1
+            fresh.append(record)
+        if not fresh:
             return
-        self._skip_to(held, record.partition, record.offset)
         with self._telemetry.process_seconds.labels(name).time():
-            outgoing = await self._process(held.stage, record)
+            outgoing = await self._process(held.stage, fresh)
         await self._outbox.post(outgoing, held.sends)
-        held.next_offset = record.offset + 1
-        held.tokens.append(token)
-        self._telemetry.messages.labels(name).inc()
-        self._telemetry.append_to_fed_seconds.labels(name).observe(max(0.0, time.time() - record.append_time))  # noqa: TID251
+        self._telemetry.messages.labels(name).inc(len(fresh))
+        now = time.time()  # noqa: TID251 - a measurement
+        for record in fresh:
+            self._telemetry.append_to_fed_seconds.labels(name).observe(max(0.0, now - record.append_time))
 
     def _skip_to(self, held: Held, partition: int, offset: int) -> None:
         """Go on at an offset; those before it will never come."""
@@ -185,15 +198,25 @@ class PartitionHost:
             log.warning("offsets missing", agent=name, partition=partition, first=held.next_offset, next=offset)
             held.next_offset = offset
 
-    async def _process(self, stage: Stage, record: Incoming) -> Iterable[Outgoing]:
+    async def _process(self, stage: Stage, records: Sequence[Incoming]) -> list[Outgoing]:
+        words, aside, read = [], [], []
+        for record in records:
+            try:
+                words.append(self._role.read(record))
+                read.append(record)
+            except Undecodable as error:
+                aside.append(self._set_aside(record, "undecodable", str(error)))
+        if not words:
+            return aside
         try:
-            return await self._role.process(stage, record)
-        except Undecodable as error:
-            return [self._set_aside(record, "undecodable", str(error))]
+            return [*aside, *await self._role.process(stage, words, records[0].partition)]
         except Exception as error:
-            # One crafted message must not stop detection for good: aside it goes, and loudly.
-            log.exception("engine failed on a message", agent=self._role.name, offset=record.offset)
-            return [self._set_aside(record, "engine", f"engine: {type(error).__name__}: {error}")]
+            # One crafted message must not stop detection for good: aside it goes with its neighbours, and loudly.
+            log.exception(
+                "engine failed on messages", agent=self._role.name, first=read[0].offset, last=read[-1].offset
+            )
+            text = f"engine: {type(error).__name__}: {error}"
+            return [*aside, *(self._set_aside(record, "engine", text) for record in read)]
 
     def _set_aside(self, record: Incoming, reason: str, text: str) -> Outgoing:
         self._limit.admit(text)

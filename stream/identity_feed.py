@@ -32,7 +32,11 @@ class IdentityFeed:
         self._kafka = kafka
         self._apply = apply
         self._place = TopicPartition(INVENTORY.name(kafka.prefix), 0)
-        self._consumer = AIOKafkaConsumer(**client_arguments(kafka, "identity"), enable_auto_commit=False)
+        # Without a group there is no committed offset, so this alone begins at the beginning; seeking there
+        # after `assign` races with the client's own reset to the end.
+        self._consumer = AIOKafkaConsumer(
+            **client_arguments(kafka, "identity"), enable_auto_commit=False, auto_offset_reset="earliest"
+        )
         self._task: asyncio.Task[None] | None = None
         self.next_offset = 0
 
@@ -45,7 +49,6 @@ class IdentityFeed:
         try:
             await self._consumer.start()
             self._consumer.assign([self._place])
-            await self._consumer.seek_to_beginning(self._place)
             end = (await self._consumer.end_offsets([self._place]))[self._place]
             while await self._consumer.position(self._place) < end:
                 await self._step()

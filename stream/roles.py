@@ -37,11 +37,17 @@ class Role(Protocol[S]):
     def open(self, partition: int) -> S:
         """A fresh stage for an input partition."""
 
-    async def process(self, stage: S, record: Incoming) -> Sequence[Outgoing]:
-        """Feed one record; returns what it causes, in order.
+    def read(self, record: Incoming) -> Any:
+        """The record's value as the word that `process` takes.
 
         Raises:
-            Undecodable: the value cannot be read; the stage is unchanged.
+            Undecodable: the value cannot be read.
+        """
+
+    async def process(self, stage: S, words: Sequence[Any], partition: int) -> Sequence[Outgoing]:
+        """Feed words of one partition in log order; returns what they cause, in order.
+
+        How many come at once depends on load and must not change what is said.
         """
 
     def announce(self, stage: S) -> Sequence[Outgoing]:

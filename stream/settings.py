@@ -95,6 +95,13 @@ class WorkerSettings(_Frozen):
     buffer_messages: int = Field(
         32, ge=1, le=1024, description="messages decoded ahead per agent; counts messages, each up to 4 MiB"
     )
+    feed_messages: int = Field(
+        16,
+        ge=1,
+        le=256,
+        description="messages fed to the engine at once when they have come already; each call costs as much as "
+        "several thousand rows, and what is said does not depend on it; a failure of the engine sets all of them aside",
+    )
     poll_records: int = Field(100, ge=1, le=10_000, description="records per fetch; 50 to 200 keeps polls even")
     fetch_bytes: int = Field(
         5 << 20, ge=1 << 20, description="bytes fetched per partition; above the largest message (4 MiB)"

@@ -34,16 +34,22 @@ class CorrelateRole:
         """A fresh stage."""
         return self._open_stage(partition)
 
-    async def process(self, stage: CorrelateStage, record: Incoming) -> Sequence[Outgoing]:
-        """See `stream.roles.Role.process`."""
+    def read(self, record: Incoming) -> RollupMessage:
+        """See `stream.roles.Role.read`."""
         try:
-            message = decode_rollup(record.value or b"")
+            return decode_rollup(record.value or b"")
         except RollupDecodeError as error:
             raise Undecodable(str(error)) from None
-        for section, batch in message.batches.items():
-            self._telemetry.rows.labels(self.name, section).inc(batch.num_rows)
-        output = stage.feed([message])
-        return alert_records(output.alerts, output.watermark, (self.name, record.partition), self._telemetry)
+
+    async def process(
+        self, stage: CorrelateStage, words: Sequence[RollupMessage], partition: int
+    ) -> Sequence[Outgoing]:
+        """See `stream.roles.Role.process`."""
+        for message in words:
+            for section, batch in message.batches.items():
+                self._telemetry.rows.labels(self.name, section).inc(batch.num_rows)
+        output = stage.feed(words)
+        return alert_records(output.alerts, output.watermark, (self.name, partition), self._telemetry)
 
     def announce(self, stage: CorrelateStage) -> Sequence[Outgoing]:
         """Nothing: only event partitions are waited for."""

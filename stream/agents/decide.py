@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from schemas.alert import Alert
+from schemas.alert import Alert, AlertRecord
 from schemas.response import ResponseDecision
 from schemas.topics import ALERTS, RESPONSES
 from stream.agents.incidents import read_alert_record
@@ -32,12 +32,14 @@ class DecideRole:
         """A fresh stage; the topic has one partition."""
         return self._open_stage()
 
-    async def process(self, stage: DecideStage, record: Incoming) -> Sequence[Outgoing]:
+    def read(self, record: Incoming) -> AlertRecord:
+        """See `stream.roles.Role.read`."""
+        return read_alert_record(record)
+
+    async def process(self, stage: DecideStage, words: Sequence[AlertRecord], partition: int) -> Sequence[Outgoing]:
         """See `stream.roles.Role.process`."""
-        word = read_alert_record(record)
-        if not isinstance(word, Alert):
-            return ()
-        return [Outgoing(RESPONSES.word, d.id.encode(), d.encode()) for d in stage.feed(word)]
+        decisions = [d for word in words if isinstance(word, Alert) for d in stage.feed(word)]
+        return [Outgoing(RESPONSES.word, d.id.encode(), d.encode()) for d in decisions]
 
     def announce(self, stage: DecideStage) -> Sequence[Outgoing]:
         """Nothing to announce."""

@@ -56,17 +56,20 @@ class DetectRole:
         """A fresh stage."""
         return self._open_stage(partition)
 
-    async def process(self, stage: DetectStage, record: Incoming) -> Sequence[Outgoing]:
-        """See `stream.roles.Role.process`."""
+    def read(self, record: Incoming) -> EventMessage:
+        """See `stream.roles.Role.read`."""
         try:
-            message = decode(record.value or b"")
+            return decode(record.value or b"")
         except EventDecodeError as error:
             raise Undecodable(str(error)) from None
+
+    async def process(self, stage: DetectStage, words: Sequence[EventMessage], partition: int) -> Sequence[Outgoing]:
+        """See `stream.roles.Role.process`."""
         for kind in KINDS:
-            if rows := message.rows(kind):
+            if rows := sum(message.rows(kind) for message in words):
                 self._telemetry.rows.labels(self.name, kind).inc(rows)
-        output = stage.feed([message])
-        sender = (self.name, record.partition)
+        output = stage.feed(words)
+        sender = (self.name, partition)
         alerts = alert_records(output.alerts, output.watermark, sender, self._telemetry)
         rollups = [rollup_record(rollup) for rollup in output.rollups]
         if rollups:

@@ -33,9 +33,13 @@ class IncidentsRole:
         """A fresh stage; the topic has one partition."""
         return self._open_stage()
 
-    async def process(self, stage: IncidentStage, record: Incoming) -> Sequence[Outgoing]:
+    def read(self, record: Incoming) -> AlertRecord:
+        """See `stream.roles.Role.read`."""
+        return read_alert_record(record)
+
+    async def process(self, stage: IncidentStage, words: Sequence[AlertRecord], partition: int) -> Sequence[Outgoing]:
         """See `stream.roles.Role.process`."""
-        incidents = stage.feed([read_alert_record(record)])
+        incidents = stage.feed(words)
         return [Outgoing(INCIDENTS.word, i.id.encode(), i.encode()) for i in incidents]
 
     def announce(self, stage: IncidentStage) -> Sequence[Outgoing]:

@@ -28,13 +28,16 @@ class RespondRole:
         """No state."""
         return Stateless()
 
-    async def process(self, stage: Stage, record: Incoming) -> Sequence[Outgoing]:
-        """See `stream.roles.Role.process`."""
+    def read(self, record: Incoming) -> ResponseDecision:
+        """See `stream.roles.Role.read`."""
         try:
-            decision = ResponseDecision.decode(record.value or b"")
+            return ResponseDecision.decode(record.value or b"")
         except WordError as error:
             raise Undecodable(str(error)) from None
-        actions = await self._responder(decision)
+
+    async def process(self, stage: Stage, words: Sequence[ResponseDecision], partition: int) -> Sequence[Outgoing]:
+        """See `stream.roles.Role.process`."""
+        actions = [action for decision in words for action in await self._responder(decision)]
         return [Outgoing(ACTIONS.word, action.target.encode(), action.encode()) for action in actions]
 
     def announce(self, stage: Stage) -> Sequence[Outgoing]:

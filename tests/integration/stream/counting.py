@@ -28,7 +28,8 @@ def make_settings(bootstrap: str, prefix: str, **worker: float) -> StreamSetting
     return StreamSettings(
         kafka=KafkaSettings(bootstrap=bootstrap, prefix=prefix, request_timeout_s=10),
         topics=TopicSettings(event_partitions=4, rollup_partitions=2, state_partitions=2),
-        worker=WorkerSettings(session_timeout_s=6, **worker),
+        # One message at a time: a stage that fails then sets aside that message alone, and the tests can tell which.
+        worker=WorkerSettings(session_timeout_s=6, feed_messages=1, **worker),
         health=HealthSettings(port=0, check_interval_s=0.2),
     )
 

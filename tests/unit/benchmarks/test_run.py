@@ -10,7 +10,7 @@ import orjson
 import pytest
 from rich.console import Console
 
-from benchmarks import engine, run
+from benchmarks import engine, run, worker
 from benchmarks.machine import machine_facts
 from benchmarks.stopwatch import Taken
 from benchmarks.table import Line, figures_table, lines
@@ -30,17 +30,19 @@ def result(**benchmarks: Any) -> dict[str, Any]:
     return {"machine": machine_facts(), "benchmarks": benchmarks}
 
 
-def test_short_form_measures_decode_and_every_detector_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_short_form_measures_all_but_kafka(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "new" / "bench.json"
-    assert run.main(["--short", "--only", "decode", "--only", "engine", "--output", str(output)]) == 0
+    assert run.main(["--short", "--output", str(output)]) == 0
     written = orjson.loads(output.read_bytes())
     assert {"cores", "cpu", "kernel", "python", "packages", "load_average"} <= set(written["machine"])
     found = written["benchmarks"]
-    assert set(found) == {"decode", "engine"}
+    assert set(found) == {"decode", "engine", "exporter"}
     assert set(found["engine"]["sets"]) == {"none", *detector_classes(), "all", "all, detect stage only"}
     rates = [one["flows_per_second"]["per_cpu_second"] for s in found["engine"]["sets"].values() for one in s.values()]
     assert min(rates) > 0
-    assert "engine: all" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "engine: all" in printed
+    assert "skipped" in found["exporter"] or "exporter: capture to messages" in printed
 
 
 def test_short_form_leaves_kafka_out() -> None:
@@ -98,3 +100,8 @@ def test_rates_are_per_second_of_each_clock() -> None:
 def test_a_failure_is_the_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "steps", lambda **_: {"worker": lambda: {"failed": "it ended"}})
     assert run.main(["--output", str(tmp_path / "x.json")]) == 1
+
+
+def test_an_unreachable_broker_is_a_failure_with_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLUICEGATE_KAFKA", "127.0.0.1:1")
+    assert "127.0.0.1:1" in worker.run(flows=800, sizes=(50,))["failed"]

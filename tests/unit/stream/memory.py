@@ -7,7 +7,7 @@ from typing import Any
 
 from stream.checkpoint import Snapshot, SnapshotIndex, snapshot_records
 from stream.deadletters import DeadLetterLimit
-from stream.host import PartitionHost, Takeover
+from stream.host import Delivered, PartitionHost, Takeover
 from stream.outbox import Outbox, Pending, SendFailed
 from stream.records import Incoming, Outgoing
 from stream.roles import Undecodable
@@ -116,17 +116,22 @@ class SumRole:
         self.stages.append(Sum())
         return self.stages[-1]
 
-    async def process(self, stage: Sum, record: Incoming) -> Sequence[Outgoing]:
+    def read(self, record: Incoming) -> int:
         text = (record.value or b"").decode()
         if not text.lstrip("-").isdecimal():
             message = f"not a number: {text}"
             raise Undecodable(message)
-        number = int(text)
-        if number < 0:
-            message = "negative"
-            raise ArithmeticError(message)
-        stage.total += number
-        return [Outgoing("alerts.v1", b"k", str(stage.total).encode())]
+        return int(text)
+
+    async def process(self, stage: Sum, words: Sequence[int], partition: int) -> Sequence[Outgoing]:
+        sent = []
+        for number in words:
+            if number < 0:
+                message = "negative"
+                raise ArithmeticError(message)
+            stage.total += number
+            sent.append(Outgoing("alerts.v1", b"k", str(stage.total).encode()))
+        return sent
 
     def announce(self, stage: Sum) -> Sequence[Outgoing]:
         return [Outgoing("rollups.v1", b"k", b"empty")]
@@ -145,11 +150,16 @@ def make_host(broker: Broker, role: SumRole, *, limit: int = 10, **worker: Any) 
     )
 
 
-async def deliver(host: PartitionHost, broker: Broker, values: Mapping[int, str], generation: int = 0) -> None:
+async def deliver(
+    host: PartitionHost, broker: Broker, values: Mapping[int, str], generation: int = 0, together: bool = False
+) -> None:
     """Deliver values by offset, as messages of the current (or the given) assignment."""
+    delivered: list[Delivered] = []
     for offset, value in values.items():
         record = Incoming("t.events.v1", 0, offset, b"k", value.encode(), (), 0.0)
-        await host.handle(record, Token(offset, generation or broker.generation))
+        delivered.append((record, Token(offset, generation or broker.generation)))
+    for run in [delivered] if together else [[one] for one in delivered]:
+        await host.handle(run)
 
 
 def taken(broker: Broker, end: int = 100, begin: int = 0) -> dict[int, Takeover]:

@@ -145,6 +145,31 @@ async def test_bad_messages_are_set_aside_and_acknowledged_with_the_rest(broker:
     assert broker.committed == 4
 
 
+async def test_messages_that_come_together_say_what_they_say_one_by_one(broker: Broker) -> None:
+    values = {0: "1", 1: "2", 2: "not a number", 3: "4"}
+    alone = Broker()
+    for place, together in ((broker, True), (alone, False)):
+        host = make_host(place, SumRole())
+        await host.assigned(taken(place))
+        await deliver(host, place, {0: "1"})
+        await deliver(host, place, values, together=together)  # the first one again
+        await host.close()
+    assert [what for what in broker.happened if what[0] != "acked"] == [w for w in alone.happened if w[0] != "acked"]
+    assert broker.committed == alone.committed == 4
+
+
+async def test_an_engine_that_fails_sets_aside_what_it_was_given_and_goes_on(broker: Broker) -> None:
+    host = make_host(broker, SumRole())
+    await host.assigned(taken(broker))
+    await deliver(host, broker, {0: "1", 1: "-2", 2: "3"}, together=True)
+    await deliver(host, broker, {3: "4"})
+    await host.close()
+    topics = [what[1][0] for what in broker.happened if what[0] == "sent"]
+    assert topics.count("deadletter.v1") == 3
+    assert topics.count("alerts.v1") == 1
+    assert broker.committed == 4
+
+
 async def test_too_many_bad_messages_stop_the_line_unacknowledged(broker: Broker) -> None:
     host = make_host(broker, SumRole(), limit=2)
     await host.assigned(taken(broker))
