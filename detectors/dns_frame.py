@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from detectors.frame import TickBatch, address_bytes
-from detectors.hashing import U64, hash_addresses
+from detectors.frame import TickBatch, read_endpoints
+from detectors.hashing import U64
 from detectors.index import I64
 from detectors.names import read_names
 
@@ -37,7 +37,8 @@ class DnsFrame:
         self.node = np.array([b.node for b in self.batches], np.int64)[place]
         self.tick = np.array([b.tick for b in self.batches], np.int64)[place]
         self.capabilities = np.array([b.capabilities for b in self.batches], np.int64)[place]
-        self._read_endpoints(seed)
+        ends = read_endpoints(self.batches, ("client", "server"), seed)
+        self.hashes, self.addresses, (self.client, self.server) = ends
         self._read_names()
         self.subjects: I64 = np.arange(len(self.node))
 
@@ -46,20 +47,6 @@ class DnsFrame:
 
     def _column(self, name: str) -> Array:
         return np.concatenate([b.batch.column(name).to_numpy(zero_copy_only=False) for b in self.batches])
-
-    def _read_endpoints(self, seed: int) -> None:
-        packed, indices, base = [], [], 0
-        for side in ("client", "server"):
-            for item in self.batches:
-                column = item.batch.column(side)
-                packed.append(address_bytes(column.dictionary))
-                indices.append(column.indices.to_numpy().astype(np.int64) + base)
-                base += len(column.dictionary)
-        everything = np.concatenate(packed)
-        self.hashes, first, number = np.unique(hash_addresses(everything, seed), return_index=True, return_inverse=True)
-        self.addresses: npt.NDArray[np.uint8] = everything[first]
-        ends = number[np.concatenate(indices)]
-        self.client, self.server = ends[: len(self)], ends[len(self) :]
 
     def _read_names(self) -> None:
         joined = pa.chunked_array([b.batch.column("qname") for b in self.batches]).unify_dictionaries()

@@ -54,29 +54,13 @@ class FlowFrame:
     def __init__(self, batches: Sequence[TickBatch], seed: int = 0) -> None:
         self.batches = [b for b in batches if b.batch.num_rows]
         self.rows = sum(b.batch.num_rows for b in self.batches)
-        self._read_endpoints(seed)
+        ends = read_endpoints(self.batches, ("src", "dst"), seed)
+        self.hashes, self.addresses, (self._src, self._dst) = ends
         self._sort()
 
     def _column(self, name: str) -> Array:
         parts = [b.batch.column(name).to_numpy(zero_copy_only=False) for b in self.batches]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def _read_endpoints(self, seed: int) -> None:
-        indices: list[I64] = []
-        packed: list[npt.NDArray[np.uint8]] = []
-        base = 0
-        for side in ("src", "dst"):
-            for item in self.batches:
-                column = item.batch.column(side)
-                packed.append(address_bytes(column.dictionary))
-                indices.append(column.indices.to_numpy().astype(np.int64) + base)
-                base += len(column.dictionary)
-        everything = np.concatenate(packed)
-        hashes = hash_addresses(everything, seed)
-        self.hashes, first, number = np.unique(hashes, return_index=True, return_inverse=True)
-        self.addresses: npt.NDArray[np.uint8] = everything[first]
-        ends = number[np.concatenate(indices)]
-        self._src, self._dst = ends[: self.rows], ends[self.rows :]
 
     def _sort(self) -> None:
         counts = [b.batch.num_rows for b in self.batches]
@@ -309,6 +293,34 @@ def _order(keys: Sequence[I64]) -> I64:
     for key, width in zip(keys[1:], widths[1:], strict=True):
         packed = packed << width | key
     return np.argsort(packed, kind="stable")
+
+
+def read_endpoints(
+    batches: Sequence[TickBatch], sides: Sequence[str], seed: int
+) -> tuple[U64, npt.NDArray[np.uint8], list[I64]]:
+    """Return the distinct addresses of several address columns, and each column as numbers into them.
+
+    Args:
+        batches: each with rows.
+        sides: names of the columns.
+        seed: of the hashes.
+
+    Returns:
+        Hashes, ascending, u64, shape (n,); addresses, uint8, shape (n, 16); one int64 array per side.
+    """
+    indices: list[I64] = []
+    packed: list[npt.NDArray[np.uint8]] = []
+    base = 0
+    for side in sides:
+        for item in batches:
+            column = item.batch.column(side)
+            packed.append(address_bytes(column.dictionary))
+            indices.append(column.indices.to_numpy().astype(np.int64) + base)
+            base += len(column.dictionary)
+    everything = np.concatenate(packed)
+    hashes, first, number = np.unique(hash_addresses(everything, seed), return_index=True, return_inverse=True)
+    ends = number[np.concatenate(indices)]
+    return hashes, everything[first], np.split(ends, len(sides))
 
 
 def address_bytes(dictionary: pa.Array) -> npt.NDArray[np.uint8]:

@@ -20,7 +20,7 @@ from schemas.events import FLOW, KINDS, Capability
 from schemas.finding import SEVERITIES
 from stream.pipeline import Parts, Pipeline, PipelineSettings
 from tests.event_rows import Node, flow, query
-from tests.unit.detectors.test_limits import MISSION
+from tests.mission import MISSION
 
 ROOT = Path(__file__).parents[2]
 CASES = ROOT / "tests" / "cases"

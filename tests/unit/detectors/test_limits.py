@@ -11,20 +11,7 @@ from schemas.alert import Alert
 from schemas.event_codec import EventMessage
 from stream.pipeline import Parts, Pipeline, PipelineSettings
 from tests.event_rows import CONVERSATION, ICMP, UDP, Node, Row, flow
-
-MISSION = """
-detection_rules:
-  - name: ddos_attack
-    condition: connection_rate > threshold
-    threshold: 1000
-    time_window: 1m
-  - name: port_scan
-    condition: unique_ports_scanned > 10
-    time_window: 5m
-  - name: suspicious_traffic
-    condition: traffic_pattern_anomaly
-    severity: high
-"""
+from tests.mission import MISSION
 
 
 def run(messages: Sequence[EventMessage], rules: str = "") -> list[Alert]:

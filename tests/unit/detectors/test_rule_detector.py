@@ -16,21 +16,9 @@ from schemas.addresses import pack
 from schemas.events import Capability
 from schemas.finding import DataQuality, Finding
 from schemas.identity import IdentityTable
+from tests.mission import MISSION
 
 EVERYTHING = int(~Capability(0))
-MISSION = """\
-detection_rules:
-  - name: ddos_attack
-    condition: connection_rate > threshold
-    threshold: 1000
-    time_window: 1m
-  - name: port_scan
-    condition: unique_ports_scanned > 10
-    time_window: 5m
-  - name: suspicious_traffic
-    condition: traffic_pattern_anomaly
-    severity: high
-"""
 
 
 def rule(condition: str, **more: object) -> str:

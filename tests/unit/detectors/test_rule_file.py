@@ -13,23 +13,11 @@ from detectors.rule_detector import rule_detectors
 from detectors.rule_file import MAX_BYTES, RuleError, load_rules
 from detectors.spaces import SPACES
 from schemas.events import Capability
+from tests.mission import MISSION
 
 HERE = Path(__file__).parent
 BAD = sorted((HERE / "rules_bad").glob("*.yaml"))
 EVERYTHING = int(~Capability(0))
-MISSION = """\
-detection_rules:
-  - name: ddos_attack
-    condition: connection_rate > threshold
-    threshold: 1000
-    time_window: 1m
-  - name: port_scan
-    condition: unique_ports_scanned > 10
-    time_window: 5m
-  - name: suspicious_traffic
-    condition: traffic_pattern_anomaly
-    severity: high
-"""
 
 
 def rule(condition: str, **more: object) -> str:
