@@ -13,7 +13,7 @@ from detectors.base import Detector, KeyView, TickView, WorkloadRows
 from detectors.features import Distinct, Sum
 from detectors.frame import address_bytes
 from detectors.hashing import combine, hash_addresses
-from detectors.index import I64
+from detectors.index import I64, positions
 from detectors.partials import VICTIM_SUMS
 from detectors.plan import FeaturePlan
 from detectors.settings import EngineSettings
@@ -147,7 +147,7 @@ class CorrelateEngine:
         best = np.lexsort((merged["top_port"], -merged["top_port_attempts"], number))
         top = best[np.searchsorted(number[best], np.arange(len(keys)))]
         slots = self.table.touch(keys, ticks, lambda rows: {"dst": merged["dst"][first[rows]]})
-        good = np.flatnonzero(slots >= 0)
+        good = positions(slots >= 0)
         totals = {name: _sum_by(number, merged[name], len(keys)) for name in VICTIM_SUMS}
         totals["top_port_attempts"] = merged["top_port_attempts"][top]
         sums = [(f, f.aggregate) for f in self.plan.features("victim")]
@@ -191,7 +191,7 @@ class CorrelateEngine:
         wanted = np.frombuffer(dst, np.uint8)
         seen: dict[bytes, list[int]] = {}
         for _, columns in self._sources:
-            for row in np.flatnonzero((columns["dst"] == wanted).all(axis=1)).tolist():
+            for row in positions((columns["dst"] == wanted).all(axis=1)).tolist():
                 entry = seen.setdefault(bytes(columns["src"][row]), [0, 0])
                 entry[0] += int(columns["attempts"][row])
                 entry[1] += int(columns["established"][row])

@@ -68,7 +68,7 @@ class DetectEngine:
         self.assembler = Assembler(settings)
         self.tables = {n: SpaceTable(SPACES[n], self.plan.features(n)) for n in sorted(self.plan.spaces())}
         self._partials = Partials(partition, settings, identities)
-        self._minutes = MinuteBook(settings.workloads_per_minute)
+        self._minutes = MinuteBook(settings.workloads_per_minute, identities)
         self._forwarders: dict[int, int] = {}
         self.rows = 0
 

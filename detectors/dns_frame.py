@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from detectors.frame import TickBatch, read_endpoints
 from detectors.hashing import U64
-from detectors.index import I64
+from detectors.index import I64, positions
 from detectors.names import read_names
 
 Array = npt.NDArray[Any]
@@ -60,7 +60,7 @@ class DnsFrame:
 
     def leave_out(self, forwarders: U64) -> None:
         """Take clients with these (node-independent) address hashes out of the subjects."""
-        self.subjects = np.flatnonzero(~np.isin(self.hashes[self.client], forwarders))
+        self.subjects = positions(~np.isin(self.hashes[self.client], forwarders))
 
     def answering(self) -> U64:
         """Return the address hashes of servers that answered in these ticks."""

@@ -42,6 +42,14 @@ class Feature:
     aggregate: Sum | Distinct
     unit: str = ""
 
+    def __post_init__(self) -> None:
+        # Features key tables that are looked up many times a tick; hashing the fields each time showed.
+        object.__setattr__(self, "_hash", hash((self.name, self.space, self.window, self.aggregate)))
+
+    def __hash__(self) -> int:
+        value: int = self.__dict__["_hash"]
+        return value
+
     @property
     def bucket(self) -> int:
         """Length of one bucket, s."""

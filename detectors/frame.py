@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from detectors.hashing import U64, combine, hash_addresses
-from detectors.index import I64
+from detectors.index import I64, positions
 from detectors.names import hash_strings
 from schemas.events import FlowMark
 
@@ -30,8 +30,9 @@ _TRACEROUTE = (33434, 33625)
 _TRACEROUTE_TTL = 32
 
 # Echo, timestamp, address mask and information requests; ICMPv6 echo. Other types answer or announce.
-_ICMP_REQUESTS = (8, 13, 15, 17)
-_ICMPV6_REQUESTS = (128,)
+_ICMP_REQUESTS, _ICMPV6_REQUESTS = np.zeros((2, 256), np.bool_)
+_ICMP_REQUESTS[[8, 13, 15, 17]] = True
+_ICMPV6_REQUESTS[[128]] = True
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class FlowFrame:
         key = (((place << bits | self._src) << bits | self._dst) << 24 | service) << 1 | copy
         self._order = np.argsort(key, kind="stable")
         ordered = key[self._order]
-        starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        starts = positions(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
         self._starts = starts
         first = self._order[starts]
         self.first_row = first
@@ -131,8 +132,8 @@ class FlowFrame:
         walk = (self._row_proto == UDP) & (self._row_port >= _TRACEROUTE[0]) & (self._row_port <= _TRACEROUTE[1])
         walk &= self._column("ttl_max") < _TRACEROUTE_TTL
         kind = self._column("icmp_type")
-        other = (self._row_proto == ICMP) & ~np.isin(kind, _ICMP_REQUESTS)
-        other |= (self._row_proto == ICMPV6) & ~np.isin(kind, _ICMPV6_REQUESTS)
+        other = (self._row_proto == ICMP) & ~_ICMP_REQUESTS[kind]
+        other |= (self._row_proto == ICMPV6) & ~_ICMPV6_REQUESTS[kind]
         other |= (self._row_proto == UDP) & ~self._column("direction_known")
         sent = self._column("src_packets") > 0
         return self._total(self._opened & sent & ~walk & ~other & ~self._to_group[self._dst])
@@ -259,7 +260,7 @@ class Grouping:
         for key in keys:
             values = key[self.members]
             change[1:] |= values[1:] != values[:-1]
-        self.starts = np.flatnonzero(change)
+        self.starts = positions(change)
         self.first = self.members[self.starts]
         self.number = np.cumsum(change) - 1  # group of each member
 

@@ -6,6 +6,7 @@ chosen collision merges two keys of one table, it does not reach outside it.
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
 
 import numpy as np
@@ -48,10 +49,5 @@ def hash_addresses(packed: npt.NDArray[np.uint8], seed: int = 0) -> U64:
 
 @lru_cache(maxsize=65536)
 def hash_text(text: str, seed: int = 0) -> int:
-    """Return a u64 for a text, by the same mixer over its UTF-8 bytes in 8-byte steps."""
-    raw = text.encode()
-    padded = raw + b"\x00" * (-len(raw) % 8)
-    state = np.array([len(raw) ^ seed], np.uint64)
-    for word in np.frombuffer(padded, np.uint64):
-        state = combine(state, np.array([word], np.uint64))
-    return int(state[0])
+    """Return a u64 for a text, the same on every machine."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8, key=seed.to_bytes(8, "little")).digest())

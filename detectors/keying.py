@@ -13,7 +13,7 @@ from detectors.dns_frame import DnsFrame
 from detectors.features import Distinct
 from detectors.frame import ICMP, ICMPV6, SCTP, TCP, UDP, FlowFrame, Grouping, scoped
 from detectors.hashing import U64, combine
-from detectors.index import I64
+from detectors.index import I64, positions
 
 Array = npt.NDArray[Any]
 Elements = tuple[I64, U64, npt.NDArray[np.bool_]]
@@ -67,7 +67,7 @@ class SpaceInput:
 
     def keep(self, chosen: npt.NDArray[np.bool_]) -> SpaceInput:
         """Return only the chosen keys."""
-        places = np.flatnonzero(chosen)
+        places = positions(chosen)
         return SpaceInput(self.keys[chosen], self.grouping.keep(chosen), self.frame,
                           lambda rows: self.identity(places[rows]), self.finer)  # fmt: skip
 
@@ -88,10 +88,14 @@ class SpaceInput:
         return position[finer.first]
 
 
+_TRANSPORT = np.zeros(256, np.bool_)
+_TRANSPORT[[TCP, UDP, SCTP]] = True
+
+
 def flow_inputs(frame: FlowFrame, wanted: set[str]) -> dict[str, SpaceInput]:
     """Return the inputs of the wanted flow spaces."""
-    own = np.flatnonzero(~frame.copy)
-    transport = np.isin(frame.proto, (TCP, UDP, SCTP))
+    own = positions(~frame.copy)
+    transport = _TRANSPORT[frame.proto]
     tried = (frame.probes > 0) | (frame.conversed > 0) | (frame.established > 0)
     inputs = {}
     if "source" in wanted:

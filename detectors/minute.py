@@ -11,7 +11,9 @@ import numpy.typing as npt
 from detectors.dns_frame import DnsFrame
 from detectors.frame import FlowFrame, Grouping
 from detectors.hashing import U64, combine
-from detectors.index import I64
+from detectors.index import I64, positions
+from schemas.addresses import unpack
+from schemas.identity import IdentityTable
 
 SUMS = (
     "flows_out", "flows_in", "bytes_out", "bytes_in", "packets_out", "packets_in", "failed_out", "dns_queries",
@@ -50,8 +52,9 @@ class MinuteRows:
 class MinuteBook:
     """Gathers ticks and gives a node's rows when its clock passes the minute."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, identities: IdentityTable) -> None:
         self._most = most
+        self._identities = identities
         self._minute: dict[int, int] = {}
         self._gathered: dict[int, _Gathered] = {}
 
@@ -69,7 +72,7 @@ class MinuteBook:
 
     def add_flows(self, frame: FlowFrame) -> None:
         """Add a frame's groups; copies are another node's to report."""
-        members = np.flatnonzero(~frame.copy)
+        members = positions(~frame.copy)
         self._add_sources(frame, members)
         grouping = Grouping(members, [frame.node, frame.dst])
         sums = np.zeros((len(grouping), len(SUMS)), np.int64)
@@ -134,8 +137,9 @@ class MinuteBook:
         owner, sums, address = gathered.owner[0], gathered.sums[0], gathered.address[0]
         # A sender that was never answered is noise of its victim (a spoofed source), not a workload.
         both = (sums[:, SUMS.index("bytes_out")] > 0) & (sums[:, SUMS.index("bytes_in")] > 0)
-        kept = np.flatnonzero(both)
-        if len(kept) > self._most:
+        kept = positions(both & self._is_ours(address, minute))
+        left_out = max(0, len(kept) - self._most)
+        if left_out:
             volume = sums[kept, SUMS.index("packets_out")] + sums[kept, SUMS.index("packets_in")]
             kept = kept[np.lexsort((owner[kept], -volume))[: self._most]]
         counts = {}
@@ -145,7 +149,14 @@ class MinuteBook:
             counts[kind] = np.bincount(place, minlength=len(owner)).astype(np.int64)
         order = kept[np.lexsort(address[kept].T[::-1])] if len(kept) else kept
         return MinuteRows(node, minute, address[order], sums[order], counts["peer"][order], counts["port"][order],
-                          int(both.sum()) - len(kept))  # fmt: skip
+                          left_out)  # fmt: skip
+
+    def _is_ours(self, address: npt.NDArray[np.uint8], at: int) -> npt.NDArray[np.bool_]:
+        """Tell which addresses may be workloads: private ones, and those that the inventory names."""
+        ours = is_private(address)
+        for row in positions(~ours).tolist():
+            ours[row] = self._identities.find(unpack(bytes(address[row])), at) is not None
+        return ours
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Return what is gathered so far, folded, as arrays."""
@@ -178,10 +189,24 @@ class MinuteBook:
                     gathered.pairs[kind] = [(pairs, owners)]
 
 
+def is_private(address: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Tell which addresses lie in ranges for private use (RFC 1918, RFC 6598, RFC 4193).
+
+    Args:
+        address: uint8, shape (n, 16), IPv4-mapped.
+    """
+    first, second = address[:, 12], address[:, 13]
+    four = (first == 10) | ((first == 172) & (second & 0xF0 == 16)) | ((first == 192) & (second == 168))
+    four |= (first == 100) & (second & 0xC0 == 64)
+    mapped = (address[:, :10] == 0).all(axis=1) & (address[:, 10:12] == 255).all(axis=1)
+    private: npt.NDArray[np.bool_] = np.where(mapped, four, address[:, 0] & 0xFE == 0xFC)
+    return private
+
+
 def _by_node(nodes: I64) -> list[tuple[int, I64]]:
     """Return each node number with its positions; nodes come in runs or mixed."""
     if not len(nodes):
         return []
     if nodes[0] == nodes[-1] and (nodes == nodes[0]).all():
         return [(int(nodes[0]), np.arange(len(nodes)))]
-    return [(int(n), np.flatnonzero(nodes == n)) for n in np.unique(nodes)]
+    return [(int(n), positions(nodes == n)) for n in np.unique(nodes)]

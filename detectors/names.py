@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from detectors.hashing import U64, mix
-from detectors.index import I64
+from detectors.index import I64, positions
 
 # The registered zone is the last two labels, or three where the last but one is a generic second level
 # under a country code. A list of public suffixes would be exact; it is data that ages, and a zone cut one
@@ -27,7 +27,7 @@ def hash_strings(values: pa.Array) -> U64:
     """Return one u64 per string: a polynomial in its bytes, mixed with its length. Shape (n,)."""
     raw, starts, lengths = _bytes_of(values)
     result = np.zeros(len(values), np.uint64)
-    full = np.flatnonzero(lengths)
+    full = positions(lengths > 0)
     if len(full):
         inside = np.arange(len(raw)) - np.repeat(starts, lengths)
         terms = (raw.astype(np.uint64) + np.uint64(1)) * _POWERS[inside % len(_POWERS)]

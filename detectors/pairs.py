@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.hashing import U64, combine
-from detectors.index import I64, KeyIndex
+from detectors.index import I64, KeyIndex, positions
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class PairTable:
         """
         keys = combine(owner_keys, elements)
         pair = self._index.lookup(keys)
-        known = np.flatnonzero(pair >= 0)
+        known = positions(pair >= 0)
         at = pair[known]
         fresh = now[known] - self._bucket[at] < self._buckets
         counted = fresh & ~self._cancelled[at]
@@ -62,7 +62,7 @@ class PairTable:
         entered = [known[(counted & ~out) | revived]]
         self._cancelled[at] = np.where(fresh, self._cancelled[at] | out, out)
         self._bucket[at] = now[known]
-        absent = np.flatnonzero(pair < 0)
+        absent = positions(pair < 0)
         added, shed = self._insert(keys, owners, elements, now, cancel, absent[room[absent]])
         entered.append(added[~cancel[added]])
         return PairChange(np.concatenate(entered), left, left_bucket, shed)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from detectors.frame import FlowFrame, Grouping
 from detectors.hashing import U64, hash_addresses, hash_text
-from detectors.index import I64
+from detectors.index import I64, positions
 from detectors.minute import SUMS, MinuteRows
 from detectors.settings import EngineSettings
 from schemas.addresses import unpack
@@ -71,7 +71,7 @@ class Partials:
 
     def add_flows(self, frame: FlowFrame) -> None:
         """Add the victims of a frame. Copies count here: the victim's node saw them too."""
-        members = np.flatnonzero((frame.attempts > 0) | (frame.syn > 0) | (frame.established > 0)
+        members = positions((frame.attempts > 0) | (frame.syn > 0) | (frame.established > 0)
                                  | (frame.exchanged > 0) | (frame.failed > 0))  # fmt: skip
         if not len(members):
             return
@@ -264,6 +264,6 @@ def _best(owner: I64, values: I64, owners: int) -> I64:
 
 def _rank_within(groups: I64) -> I64:
     """Return each position's rank within its run of equal values."""
-    starts = np.flatnonzero(np.concatenate([[True], groups[1:] != groups[:-1]])) if len(groups) else np.zeros(0, int)
+    starts = positions(np.concatenate([[True], groups[1:] != groups[:-1]])) if len(groups) else np.zeros(0, int)
     lengths = np.diff(np.append(starts, len(groups)))
     return np.arange(len(groups)) - np.repeat(starts, lengths)

@@ -32,6 +32,10 @@ class FeaturePlan:
                     problem = f"{detector.meta.id} of stage {detector.meta.stage} asks for {feature.space} features"
                     raise ValueError(problem)
                 self._features.setdefault(feature.space, {}).setdefault(feature)
+        self._ordered = {
+            space: tuple(sorted(own, key=lambda f: (f.window, f.name, str(f.aggregate))))
+            for space, own in self._features.items()
+        }
 
     def spaces(self) -> set[str]:
         """Return the spaces that anything is asked of."""
@@ -39,7 +43,7 @@ class FeaturePlan:
 
     def features(self, space: str) -> Sequence[Feature]:
         """Return a space's features ordered by name and window."""
-        return sorted(self._features.get(space, {}), key=lambda f: (f.window, f.name, str(f.aggregate)))
+        return self._ordered.get(space, ())
 
     def lines(self) -> list[PlanLine]:
         """Return the plan for people to read."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from detectors.base import Detector, KeyView, Meta, TickView, confidence
 from detectors.features import Feature, Sum
-from detectors.index import I64
+from detectors.index import I64, positions
 from detectors.library import ANOMALY_DETECTOR, WORDS, FeatureWord
 from detectors.rule_file import Rule
 from detectors.spaces import SPACES
@@ -112,7 +112,7 @@ class FeatureRule(Detector):
             return []
         values = {word: keys.value(feature) for word, feature in self._features.items()}
         fires = self._rule.condition.evaluate(values) & keys.can_see(self.meta.needs)
-        rows = np.flatnonzero(fires)
+        rows = positions(fires)
         if not len(rows):
             return []
         subjects = _by_subject(keys, rows, values[self._lead.word], self._lead.space)

@@ -20,7 +20,8 @@ class EngineSettings(BaseModel):
         4, description="stage-1 partitions (count); must be the partition count of events.v1"
     )
     rollup_partitions: Annotated[int, Field(ge=1, le=8)] = Field(
-        4, description="stage-2 partitions (count); more than 8 would multiply rollup messages for little"
+        2,
+        description="stage-2 partitions (count); each costs a message and an evaluation per tick, so a few are enough",
     )
     max_nodes: Annotated[int, Field(ge=1, le=4096)] = Field(
         2048, description="nodes that one stage-1 partition keeps state for (count)"

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from detectors.features import Distinct, Feature
 from detectors.hashing import U64
-from detectors.index import I64, KeyIndex
+from detectors.index import I64, KeyIndex, positions
 from detectors.pairs import PairTable
 from detectors.spaces import KeySpace
 
@@ -80,7 +80,7 @@ class SpaceTable:
             int64 slots, -1 where the key is absent and not worth a slot, or the table is full.
         """
         slots = self._index.lookup(keys)
-        absent = np.flatnonzero(slots < 0 if admit is None else (slots < 0) & admit)
+        absent = positions(slots < 0 if admit is None else (slots < 0) & admit)
         if len(absent):
             self._make_room(len(absent), int(ticks.max()))
             new = self._index.insert(keys[absent])
@@ -134,7 +134,7 @@ class SpaceTable:
         for window in self._windows:
             now = ticks // window.bucket
             gap = now - window.clock[slots]
-            stale = np.flatnonzero(gap > 0)
+            stale = positions(gap > 0)
             if not len(stale):
                 continue
             moved = slots[stale]

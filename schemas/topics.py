@@ -49,7 +49,7 @@ INVENTORY = TopicSpec(
 )  # fmt: skip
 ROLLUPS = TopicSpec(
     "rollups.v1", "explicit partition: hash(entity) mod partitions",
-    "Arrow batches of partial aggregates; also the sender's watermark", 4,
+    "Arrow batches of partial aggregates; also the sender's watermark", 2,
     config=_kept(_DAY_MS, **{"max.message.bytes": str(4 << 20)}),
 )  # fmt: skip
 EDGES = TopicSpec(

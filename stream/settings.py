@@ -69,7 +69,7 @@ class TopicSettings(_Frozen):
         4, ge=1, le=256, description="partitions of events.v1; the most workers that can share detection"
     )
     rollup_partitions: int = Field(
-        4, ge=1, le=8, description="partitions of rollups.v1; each costs a message per event partition and tick"
+        2, ge=1, le=8, description="partitions of rollups.v1; each costs a message per event partition and tick"
     )
     state_partitions: int = Field(
         4, ge=1, le=64, description="partitions of state.v1; a start reads only those of its own snapshots"

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from detectors.base import Detector, DetectorConfig, KeyView, Meta, TickView, confidence
 from detectors.features import Feature, Sum
+from detectors.index import positions
 from detectors.statement import count
 from schemas.events import Capability
 from schemas.finding import MAX_ENDPOINTS, Evidence, Finding, Severity
@@ -85,7 +86,7 @@ class ConnectionFlood(Detector):
         usual = (keys.value(self._usual) - rate) / before * config.window
         failed = np.asarray(sum(keys.value(f) for f in self._failed)) / np.maximum(rate, 1)
         excused = (known >= config.history) & (rate <= config.usual_factor * usual) & (failed < config.failed_share)
-        rows = np.flatnonzero(above & ~excused)
+        rows = positions(above & ~excused)
         return [self._finding(view, keys, int(r), float(usual[r]), float(failed[r]), int(known[r])) for r in rows]
 
     def _finding(self, view: TickView, keys: KeyView, row: int, usual: float, failed: float, known: int) -> Finding:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from detectors.base import Detector, DetectorConfig, KeyView, Mask, Meta, TickView, confidence
 from detectors.features import Distinct, Feature, Sum
-from detectors.index import I64
+from detectors.index import I64, positions
 from detectors.statement import count
 from schemas.events import Capability
 from schemas.finding import Evidence, Finding
@@ -75,7 +75,7 @@ class DnsTunnel(Detector):
         if not candidates.any():
             return []
         fired = candidates & (self._carrying(keys, names) | self._fetching(keys, names))
-        rows = np.flatnonzero(fired)
+        rows = positions(fired)
         found = [self._finding(view, keys, int(r), int(names[r])) for r in rows]
         return sorted(found, key=lambda f: (f.tick, f.subject))
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from detectors.base import Detector, DetectorConfig, KeyView, Meta, TickView, confidence
 from detectors.features import Distinct, Feature, Sum
 from detectors.frame import ICMP, ICMPV6, UDP
-from detectors.index import I64
+from detectors.index import I64, positions
 from detectors.statement import PROTOCOLS, attacker, by_source, count, victims
 from schemas.events import Capability
 from schemas.finding import Evidence, Finding
@@ -65,7 +65,7 @@ class HostSweep(Detector):
             return []
         hosts = keys.value(self._hosts)
         limits = self._limits(keys.column("proto"))
-        rows = np.flatnonzero((hosts > limits) & keys.can_see(self.meta.needs))
+        rows = positions((hosts > limits) & keys.can_see(self.meta.needs))
         return [self._finding(view, keys, group, hosts, limits) for group in by_source(keys, rows, hosts)]
 
     def _limits(self, proto: I64) -> I64:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from detectors.base import Detector, DetectorConfig, KeyView, Mask, Meta, TickView, confidence
 from detectors.features import Distinct, Feature, Sum
-from detectors.index import I64
+from detectors.index import I64, positions
 from detectors.statement import attacker, by_source, count, victims
 from schemas.events import Capability
 from schemas.finding import Evidence, Finding
@@ -22,7 +22,7 @@ class PortScanConfig(DetectorConfig):
     ports: Annotated[int, Field(ge=1)] = Field(
         10, description="distinct ports of one host that one source may try (count); conversations do not count"
     )
-    window: Annotated[int, Field(ge=12)] = Field(300, description="s; as long as the slowest default nmap timing needs")
+    window: Annotated[int, Field(ge=12)] = Field(300, description="s; spans the pauses of all nmap timings but -T0")
     crowd: Annotated[int, Field(ge=2)] = Field(
         50, description="sources of one victim in one tick (count) from which each may be a spoofed one"
     )
@@ -71,7 +71,7 @@ class PortScan(Detector):
         above = (ports > self.config.ports) & keys.can_see(self.meta.needs)
         if not above.any():
             return []
-        rows = np.flatnonzero(above)
+        rows = positions(above)
         rows = rows[self._stands_out(keys, ports)[rows]]
         return [self._finding(view, keys, group, ports) for group in by_source(keys, rows, ports)]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
-import numpy as np
 from pydantic import Field
 
 from detectors.base import Detector, DetectorConfig, KeyView, Meta, TickView, confidence
 from detectors.features import Distinct, Feature, Sum
+from detectors.index import positions
 from detectors.statement import count
 from schemas.events import Capability
 from schemas.finding import MAX_ENDPOINTS, Evidence, Finding
@@ -90,7 +90,7 @@ class SynFlood(Detector):
         few &= keys.value(self._port) > config.port_share * attempts
         closed = (unfinished > config.unfinished) & (sources > config.crowd)
         found = []
-        for row in np.flatnonzero(above & (many | few | closed)).tolist():
+        for row in positions(above & (many | few | closed)).tolist():
             count_open = bool(many[row] or few[row])
             counted = int(half_open[row] if count_open else unfinished[row])
             limit = config.half_open if many[row] else config.half_open_few if few[row] else config.unfinished

@@ -25,7 +25,7 @@ def test_every_setting_says_what_it_is(model: type[BaseModel]) -> None:
 def test_defaults_are_decisions_and_pinned() -> None:
     dump = StreamSettings().model_dump(exclude={"kafka"})
     assert dump == {
-        "topics": {"event_partitions": 4, "rollup_partitions": 4, "state_partitions": 4, "replication": 1},
+        "topics": {"event_partitions": 4, "rollup_partitions": 2, "state_partitions": 4, "replication": 1},
         "worker": {
             "instance": "",
             "session_timeout_s": 12.0,
