@@ -31,6 +31,19 @@ class _Window:
     rings: npt.NDArray[np.int64]  # (slots, features, buckets)
     running: npt.NDArray[np.int64]  # (slots, features)
 
+    def leave(self, slots: I64, gap: I64) -> None:
+        """Empty the buckets that come round again when these slots' clocks move on by ``gap`` >= 1 buckets."""
+        far = gap >= self.buckets
+        if far.any():
+            self.rings[slots[far]] = 0
+            self.running[slots[far]] = 0
+            slots, gap = slots[~far], gap[~far]
+        for step in range(1, int(gap.max(initial=0)) + 1):
+            behind = slots if step == 1 else slots[gap >= step]
+            bucket = (self.clock[behind] + step) % self.buckets
+            self.running[behind] -= self.rings[behind, :, bucket]
+            self.rings[behind, :, bucket] = 0
+
 
 class SpaceTable:
     """Features per key. Ticks of one key never go back; keys are independent of each other.
@@ -137,16 +150,8 @@ class SpaceTable:
             stale = positions(gap > 0)
             if not len(stale):
                 continue
-            moved = slots[stale]
-            clock = window.clock[moved]
-            # Buckets clock+1 .. now come round again: what they hold has left the window.
-            ahead = (np.arange(window.buckets) - (clock[:, None] + 1)) % window.buckets
-            leaving = ahead < gap[stale][:, None]
-            rings = window.rings[moved]
-            window.running[moved] -= np.where(leaving[:, None, :], rings, 0).sum(axis=2)
-            rings[np.broadcast_to(leaving[:, None, :], rings.shape)] = 0
-            window.rings[moved] = rings
-            window.clock[moved] = now[stale]
+            window.leave(slots[stale], gap[stale])
+            window.clock[slots[stale]] = now[stale]
 
     def add(self, slots: I64, ticks: I64, amounts: Mapping[Feature, I64]) -> None:
         """Add to sums; slots are distinct, touched in these ticks, none is -1; amounts are one per slot."""
@@ -154,12 +159,12 @@ class SpaceTable:
             chosen = [(place, f) for place, f in enumerate(window.features) if f in amounts]
             if not chosen:
                 continue
-            places = np.array([place for place, _ in chosen])
             values = np.stack([amounts[f] for _, f in chosen], axis=1)
+            # One update for all sums of a window, over flat views: the cost is in the calls and their index arrays.
+            flat = slots[:, None] * len(window.features) + np.array([place for place, _ in chosen])
+            window.running.reshape(-1)[flat] += values
             bucket = (ticks // window.bucket) % window.buckets
-            # One update for all sums of a window: the cost is in the calls, not in the numbers.
-            window.rings[slots[:, None], places, bucket[:, None]] += values
-            window.running[slots[:, None], places] += values
+            window.rings.reshape(-1)[flat * window.buckets + bucket[:, None]] += values
 
     def add_elements(self, feature: Feature, slots: I64, ticks: I64, elements: U64,
                      cancel: npt.NDArray[np.bool_]) -> None:  # fmt: skip
