@@ -23,7 +23,7 @@ from schemas.events import ADDRESS, CAPTURE_CAPABILITIES, KINDS, WORD, EventHead
 # The second after a whole minute: the minute's rows, which models read, fall due once in a run of 61 s.
 BEGIN = 1_700_000_101
 PODS, PEERS = 60, 8
-CLUSTER_NODES = 40  # nodes whose pods are called; the measured nodes are the first of them
+CLUSTER_NODES = 80  # nodes whose pods are called; the measured nodes are the first of them
 FLOWS_PER_DNS_ROW = 20
 
 _OUTSIDE_SERVERS = 4800

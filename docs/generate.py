@@ -13,13 +13,14 @@ from pathlib import Path
 from schemas.reference import documents
 from sluicegate.reference import documents as command_documents
 from stream.telemetry import metrics_markdown
+from stream.topics_admin import topics_markdown
 
 HERE = Path(__file__).resolve().parent
 
 
 def pages() -> dict[str, str]:
     """Return the text of every generated file, by its path in this folder."""
-    return {**documents(), **command_documents(), "metrics.md": metrics_markdown()}
+    return {**documents(), **command_documents(), "metrics.md": metrics_markdown(), "topics.md": topics_markdown()}
 
 
 def stale(folder: Path) -> list[str]:

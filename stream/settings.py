@@ -93,10 +93,10 @@ class WorkerSettings(_Frozen):
         12.0, description="s; a silent worker's partitions move after this; 10 to 15 survives a pause without delay"
     )
     buffer_messages: int = Field(
-        32, ge=1, le=1024, description="messages decoded ahead per agent; counts messages, each up to 4 MiB"
+        64, ge=1, le=1024, description="messages decoded ahead per agent; counts messages, each up to 4 MiB"
     )
     feed_messages: int = Field(
-        16,
+        64,
         ge=1,
         le=256,
         description="messages fed to the engine at once when they have come already; each call costs as much as "

@@ -29,8 +29,8 @@ def test_defaults_are_decisions_and_pinned() -> None:
         "worker": {
             "instance": "",
             "session_timeout_s": 12.0,
-            "buffer_messages": 32,
-            "feed_messages": 16,
+            "buffer_messages": 64,
+            "feed_messages": 64,
             "poll_records": 100,
             "fetch_bytes": 5 << 20,
             "fetch_wait_ms": 50,
