@@ -76,17 +76,23 @@ class FaustShell:
         """Subscribe and begin to feed the host."""
         self.host = host
         app = self._app
-        most = self._settings.worker.feed_messages
+        most, linger = self._settings.worker.feed_messages, self._settings.worker.feed_linger_s
         topic = app.topic(self.topic, key_serializer="raw", value_serializer="raw", internal=False, allow_empty=True)
 
         async def run(stream: Any) -> None:
             waiting: list[Delivered] = []
+            lingered = False
             async for event in stream.noack().events():
                 waiting.append((_incoming(event.message), event.message))
-                # What is here already is fed at once: the engine's cost is per call more than per row.
-                if len(waiting) >= most or stream.channel.queue.empty():
-                    await self._guard(host.handle, waiting)
-                    waiting = []
+                # What comes together is fed together: the engine's cost is per call more than per row. Without
+                # lingering Faust hands messages over one by one, however many the client has fetched.
+                if len(waiting) < most and not lingered and stream.channel.queue.empty():
+                    lingered = True
+                    await asyncio.sleep(linger)
+                if len(waiting) < most and not stream.channel.queue.empty():
+                    continue
+                await self._guard(host.handle, waiting)
+                waiting, lingered = [], False
 
         app.agent(topic, name=self.name, concurrency=1)(run)
 

@@ -102,6 +102,9 @@ class WorkerSettings(_Frozen):
         description="messages fed to the engine at once when they have come already; each call costs as much as "
         "several thousand rows, and what is said does not depend on it; a failure of the engine sets all of them aside",
     )
+    feed_linger_s: float = Field(
+        0.005, ge=0, le=1, description="s to wait for more messages to feed together; the price in latency"
+    )
     poll_records: int = Field(100, ge=1, le=10_000, description="records per fetch; 50 to 200 keeps polls even")
     fetch_bytes: int = Field(
         5 << 20, ge=1 << 20, description="bytes fetched per partition; above the largest message (4 MiB)"

@@ -31,6 +31,7 @@ def test_defaults_are_decisions_and_pinned() -> None:
             "session_timeout_s": 12.0,
             "buffer_messages": 64,
             "feed_messages": 64,
+            "feed_linger_s": 0.005,
             "poll_records": 100,
             "fetch_bytes": 5 << 20,
             "fetch_wait_ms": 50,
