@@ -20,6 +20,7 @@ from stream.pipeline import Parts, Pipeline, PipelineSettings
 
 NODES = 8
 ROWS = 2000
+MANY = 32
 BATCHES = (1, NODES)  # messages fed at once: as an agent does, and a second of all nodes together
 # One partition: how work is spread over partitions is the broker's business, not the engine's.
 _ENGINE = EngineSettings(event_partitions=1)
@@ -77,9 +78,18 @@ def run(seconds: int = 65, seed: int = 1, repeats: int = 2, rows: int = ROWS) ->
     for name, enabled in detector_sets().items():
         sets[name] = {str(b): entry(best(partial(feed, messages, enabled, b), repeats)) for b in BATCHES}
     sets["all, detect stage only"] = {str(b): entry(best(partial(stage_one, messages, b), repeats)) for b in BATCHES}
+    sets["all, many nodes"] = {str(MANY): _many(Shape(MANY, seconds, rows), seed, ceiling.rates(shape.flows))}
     alerts = feed(messages, tuple(detector_classes()), NODES)
     return {"flows": shape.flows, "rows_a_message": rows, "alerts": alerts,
             "decode_per_second": ceiling.rates(shape.flows), "sets": sets}  # fmt: skip
+
+
+def _many(shape: Shape, seed: int, ceiling: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of a second of many nodes at once, as a worker feeds them; one run."""
+    messages = list(ordinary(shape, seed))
+    taken = timed(partial(feed, messages, tuple(detector_classes()), shape.nodes))[0]
+    rates = taken.rates(shape.flows)
+    return {"flows_per_second": rates, "to_ceiling": round(rates["per_cpu_second"] / ceiling["per_cpu_second"], 3)}
 
 
 def _ceiling(messages: Sequence[EventMessage], repeats: int) -> Taken:

@@ -154,6 +154,8 @@ class MinuteBook:
     def _is_ours(self, address: npt.NDArray[np.uint8], at: int) -> npt.NDArray[np.bool_]:
         """Tell which addresses may be workloads: private ones, and those that the inventory names."""
         ours = is_private(address)
+        if not len(self._identities):
+            return ours
         for row in positions(~ours).tolist():
             ours[row] = self._identities.find(unpack(bytes(address[row])), at) is not None
         return ours
