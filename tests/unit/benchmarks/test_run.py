@@ -37,7 +37,13 @@ def test_short_form_measures_all_but_kafka(tmp_path: Path, capsys: pytest.Captur
     assert {"cores", "cpu", "kernel", "python", "packages", "load_average"} <= set(written["machine"])
     found = written["benchmarks"]
     assert set(found) == {"decode", "engine", "exporter"}
-    assert set(found["engine"]["sets"]) == {"none", *detector_classes(), "all", "all, detect stage only"}
+    assert set(found["engine"]["sets"]) == {
+        "none",
+        *detector_classes(),
+        "all",
+        "all, detect stage only",
+        "all, many nodes",
+    }
     rates = [one["flows_per_second"]["per_cpu_second"] for s in found["engine"]["sets"].values() for one in s.values()]
     assert min(rates) > 0
     printed = capsys.readouterr().out
