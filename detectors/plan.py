@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from detectors.base import Detector
-from detectors.features import Distinct, Feature
+from detectors.features import Feature
 from detectors.spaces import SPACES
 
 
@@ -55,7 +55,3 @@ class FeaturePlan:
             size = sum(8 * f.buckets + 8 for f in features) + 8 * windows + 64
             out.append(PlanLine(name, SPACES[name].stage, features, size, SPACES[name].capacity))
         return out
-
-    def pair_features(self) -> list[Feature]:
-        """Return the distinct counts, which cost 24 B per pair beside their keys."""
-        return [f for name in sorted(self._features) for f in self.features(name) if isinstance(f.aggregate, Distinct)]
