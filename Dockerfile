@@ -23,6 +23,8 @@ COPY stream stream
 COPY sluicegate sluicegate
 RUN /build/tools/bin/pip wheel --no-deps --no-index --no-build-isolation --wheel-dir /build/wheel . \
     && /build/tools/bin/pip --python /opt/sluicegate/bin/python install --no-deps --no-index /build/wheel/*.whl
+# The engine's loops as machine code, so that a start does not compile: see detectors/kernels/compiled.py.
+RUN cd / && /opt/sluicegate/bin/python -m detectors.warm
 
 FROM python:3.11-slim-bookworm
 # The same base as above: an environment is bound to the interpreter it was made with.

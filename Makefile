@@ -51,6 +51,8 @@ $(VENV)/.locked: $(VENV)/.python requirements/dev.txt
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml
 	@echo "setup: installing sluicegate itself"
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@echo "setup: compiling the engine's loops"
+	@$(BIN)/python -m detectors.warm
 	@touch $@
 
 .PHONY: system

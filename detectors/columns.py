@@ -54,7 +54,8 @@ class Columns:
     def values(self, name: str) -> Array:
         """Return a plain column."""
         if name not in self._read:
-            self._read[name] = self._table.column(name).to_numpy()
+            # Of one batch it is a read-only view, for which every loop would be compiled a second time.
+            self._read[name] = np.require(self._table.column(name).to_numpy(), requirements="W")
         return self._read[name]
 
     def addresses(self, names: Sequence[str], seed: int) -> tuple[U64, npt.NDArray[np.uint8], list[Array]]:
@@ -80,7 +81,7 @@ class Columns:
                 base += len(column.dictionary)
         everything = np.concatenate(packed)
         words = everything.view(np.int64)
-        number, first = number_words(np.ascontiguousarray(words[:, 0]), np.ascontiguousarray(words[:, 1]))
+        number, first = number_words(words[:, 0].copy(), words[:, 1].copy())
         addresses = everything[first]
         shifted = np.concatenate(indices) + np.repeat(np.array(bases, np.int64), [len(i) for i in indices])
         return hash_addresses(addresses, seed), addresses, np.split(number[shifted], len(names))

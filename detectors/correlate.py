@@ -270,7 +270,8 @@ def _columns(name: str, batch: Any) -> Columns:
         elif column.name == "node":
             out[column.name] = np.array(values.to_pylist(), np.str_)
         else:
-            out[column.name] = values.to_numpy(zero_copy_only=False)
+            # Writable: loops would be compiled a second time for read-only views.
+            out[column.name] = values.to_numpy(zero_copy_only=False, writable=True)
     return out
 
 

@@ -218,7 +218,7 @@ class Partials:
         sums = sum_columns(services.number, rows["sums"], len(services))
         dst, port = rows["dst"][services.first], rows["port"][services.first]
         victims = Grouping(np.arange(len(services)), [_numbered(dst.view(np.int64))])
-        attempts = np.ascontiguousarray(sums[:, VICTIM_SUMS.index("attempts")])
+        attempts = sums[:, VICTIM_SUMS.index("attempts")].copy()
         best = best_by(victims.number, attempts, port, len(victims))
         totals = sum_columns(victims.number, sums, len(victims))
         columns = {"dst": dst[victims.first], "top_port": port[best], "top_port_attempts": attempts[best]}
@@ -307,7 +307,7 @@ def _merged(pieces: Sequence[Columns]) -> Columns:
 
 def _numbered(words: I64) -> I64:
     """Number equal addresses, given as two words each, in order of first appearance."""
-    number, _ = number_words(np.ascontiguousarray(words[:, 0]), np.ascontiguousarray(words[:, 1]))
+    number, _ = number_words(words[:, 0].copy(), words[:, 1].copy())
     wide: I64 = number.astype(np.int64)
     return wide
 
