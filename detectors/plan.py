@@ -6,19 +6,28 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from detectors.base import Detector
-from detectors.features import Feature
+from detectors.features import Distinct, Feature
 from detectors.spaces import SPACES
+from detectors.table import SpaceTable
+
+PAIR_BYTES = 24  # of one remembered (key, element): two words, and its share of the cells that find it
 
 
 @dataclass(frozen=True)
 class PlanLine:
-    """One space of the plan and what it costs."""
+    """One space of the plan and what it costs in memory.
+
+    ``bytes_per_key`` is a key's row with all rings, identity columns aside; ``pair_bytes`` bounds
+    the pairs of all distinct counts together.
+    """
 
     space: str
     stage: int
+    grouped: tuple[str, ...]
     features: tuple[Feature, ...]
     bytes_per_key: int
     capacity: int
+    pair_bytes: int
 
 
 class FeaturePlan:
@@ -49,9 +58,9 @@ class FeaturePlan:
         """Return the plan for people to read."""
         out = []
         for name in sorted(self._features):
-            features = tuple(self.features(name))
-            windows = len({f.window for f in features})
-            # ring and running sum per feature, clock per window, identity and bookkeeping
-            size = sum(8 * f.buckets + 8 for f in features) + 8 * windows + 64
-            out.append(PlanLine(name, SPACES[name].stage, features, size, SPACES[name].capacity))
+            space, features = SPACES[name], tuple(self.features(name))
+            counts = sum(isinstance(f.aggregate, Distinct) for f in features)
+            size = SpaceTable(space, features).bytes_per_key
+            pairs = counts * space.pairs * PAIR_BYTES
+            out.append(PlanLine(name, space.stage, space.grouped, features, size, space.capacity, pairs))
         return out

@@ -15,26 +15,40 @@ class KeySpace:
 
     ``columns`` are the identity columns kept per key (16-byte addresses, numbers or texts);
     ``capacity`` and ``pairs`` bound the keys and, for distinct counts, the (key, element) pairs; ``reserved`` slots
-    are kept for keys that have done several things.
+    are kept for keys that have done several things. ``grouped`` names what makes a key: what of the rows (or of
+    their groups, where there are any) must be equal.
     """
 
     name: str
     stage: Literal[1, 2]
     columns: tuple[str, ...]
     meaning: str
+    grouped: tuple[str, ...] = ()
     capacity: int = 1 << 17
     pairs: int = 1 << 20
     reserved: int = 1 << 16
 
 
-PAIR = KeySpace("pair", 1, ("src", "dst", "mac", "interface"), "one source towards one host")
-SOURCE = KeySpace("source", 1, ("src",), "one source")
+PAIR = KeySpace("pair", 1, ("src", "dst", "mac", "interface"), "one source towards one host", ("source", "destination"))
+SOURCE = KeySpace("source", 1, ("src",), "one source", ("source",))
 SWEEP = KeySpace(
-    "sweep", 1, ("src", "proto", "port", "dst", "mac", "interface"), "one source on one service of many hosts"
+    "sweep",
+    1,
+    ("src", "proto", "port", "dst", "mac", "interface"),
+    "one source on one service of many hosts",
+    ("source", "service"),
 )
-DNS_ZONE = KeySpace("dns_zone", 1, ("client", "server", "zone"), "one client asking below one registered domain")
-DNS_CLIENT = KeySpace("dns_client", 1, ("client",), "one client asking names")
-VICTIM = KeySpace("victim", 2, ("dst",), "one host that connections are opened to", pairs=1 << 21)
-WORKLOAD = KeySpace("workload", 2, ("workload",), "one workload's 60 s rows", capacity=1 << 15, reserved=1 << 14)
+DNS_ZONE = KeySpace(
+    "dns_zone",
+    1,
+    ("client", "server", "zone"),
+    "one client asking below one registered domain",
+    ("client", "server", "zone"),
+)
+DNS_CLIENT = KeySpace("dns_client", 1, ("client",), "one client asking names", ("client",))
+VICTIM = KeySpace("victim", 2, ("dst",), "one host that connections are opened to", ("destination",), pairs=1 << 21)
+WORKLOAD = KeySpace(
+    "workload", 2, ("workload",), "one workload's 60 s rows", ("workload", "node"), capacity=1 << 15, reserved=1 << 14
+)
 
 SPACES: dict[str, KeySpace] = {s.name: s for s in (PAIR, SOURCE, SWEEP, DNS_ZONE, DNS_CLIENT, VICTIM, WORKLOAD)}

@@ -15,28 +15,39 @@ import pyarrow as pa
 # Positions of fields in their tables, from Message.fbs.
 _MESSAGE_HEADER = 2
 _DICTIONARY_DATA = 1
+_BATCH_NODES = 1
 _BATCH_COMPRESSION = 3
 
 
-def compressed(body: pa.Buffer) -> bool:
-    """Tell whether any message of an IPC stream has a compressed body.
+def inspect(body: pa.Buffer) -> tuple[bool, bool]:
+    """Tell whether any message of an IPC stream has a compressed body, and whether any column claims nulls.
 
     Raises:
         pa.ArrowException: the stream is damaged.
         struct.error: the same, found here.
     """
-    return any(
-        message.type in ("record batch", "dictionary") and _is_compressed(message)
-        for message in pa.ipc.MessageReader.open_stream(body)
-    )
+    compressed = nulls = False
+    for message in pa.ipc.MessageReader.open_stream(body):
+        if message.type in ("record batch", "dictionary"):
+            data = memoryview(message.metadata)
+            batch = _table(data, struct.unpack_from("<I", data)[0], _MESSAGE_HEADER)
+            if message.type == "dictionary":
+                batch = _table(data, batch, _DICTIONARY_DATA)
+            compressed |= _field(data, batch, _BATCH_COMPRESSION) != 0
+            nulls |= _claims_nulls(data, batch)
+    return compressed, nulls
 
 
-def _is_compressed(message: pa.ipc.Message) -> bool:
-    data = memoryview(message.metadata)
-    table = _table(data, struct.unpack_from("<I", data)[0], _MESSAGE_HEADER)
-    if message.type == "dictionary":
-        table = _table(data, table, _DICTIONARY_DATA)
-    return _field(data, table, _BATCH_COMPRESSION) != 0
+def _claims_nulls(data: memoryview, batch: int) -> bool:
+    """Look at the batch's field nodes: pairs of i64, rows and nulls."""
+    if not _field(data, batch, _BATCH_NODES):
+        return False
+    nodes = _table(data, batch, _BATCH_NODES)
+    count = struct.unpack_from("<I", data, nodes)[0]
+    if nodes + 4 + 16 * count > len(data):
+        problem = "field nodes lie outside their message"
+        raise struct.error(problem)
+    return any(struct.unpack_from(f"<{2 * count}q", data, nodes + 4)[1::2])
 
 
 def _field(data: memoryview, table: int, number: int) -> int:

@@ -40,6 +40,6 @@ def plan(
     Equal features are computed once, however many detectors and rules ask for them.
     """
     from sluicegate.composition import parts
-    from sluicegate.rule_view import print_plan
+    from sluicegate.plan_view import print_plan
 
     print_plan(parts(invocation(context).settings, rules=rules or []).detectors())
