@@ -13,7 +13,8 @@ from pydantic import BaseModel
 
 from alerts.identifiers import identifier
 from alerts.incident_index import IncidentIndex
-from alerts.incident_state import IncidentState, endpoint_keys
+from alerts.incident_state import IncidentState
+from alerts.linking import links_of
 from alerts.settings import IncidentSettings
 from alerts.snapshots import dump, load
 from schemas.alert import Alert, AlertRecord, Watermark
@@ -43,7 +44,7 @@ class _Seen(BaseModel):
 
 
 class _State(BaseModel):
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     senders: int
     marks: dict[str, int]
     closed_tick: int | None
@@ -129,14 +130,15 @@ class IncidentBook:
         for alert in alerts:
             if self._repeated(alert):
                 continue
-            same = self._index.matching(alert.id, endpoint_keys(alert))
+            links = links_of(alert)
+            same = self._index.matching(alert.id, links)
             home = self._merged(tick, same, out) if same else self._opened(tick, alert, out)
             fresh = home is not None and self._fresh(alert, home)
             self._remember(alert, home)
             if home is None:
                 continue
             news = home.take(tick, alert, fresh, self._settings)
-            self._index.link(home, alert.id, endpoint_keys(alert))
+            self._index.link(home, alert.id, links.left())
             if news or len(same) > 1:
                 touched.add(home.id)
         out += [i.word(tick, "open") for i in self._index.incidents.values() if i.id in touched]
