@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from detectors.rule_file import load_rules
+from detectors.rule_file import RuleFile, load_rule_file
 from response.policyfile import load_policy
 from sluicegate.settings import load_settings
 
@@ -14,7 +14,7 @@ READ_ELSEWHERE = {"prometheus.yml", "prometheus-alerts.yml"}  # test_compose.py
 
 @pytest.mark.parametrize("path", sorted((EXAMPLES / "rules").glob("*.yaml")), ids=lambda path: path.name)
 def test_rules_load(path: Path) -> None:
-    assert load_rules(path)
+    assert load_rule_file(path) != RuleFile()
 
 
 def test_settings_load() -> None:

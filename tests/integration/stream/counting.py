@@ -117,10 +117,10 @@ class CountingIncidents:
     def __init__(self) -> None:
         self.count = 0
 
-    def feed(self, records: Sequence[Alert | Watermark]) -> list[Incident]:
+    def feed(self, records: Sequence[Alert | Watermark]) -> Output:
         alerts = [r for r in records if isinstance(r, Alert)]
         self.count += len(alerts)
-        return [
+        incidents = [
             Incident(
                 id="i", revision=self.count, status="open", cluster="c", severity="low", started_at="", updated_at="",
                 tick=a.tick, attackers=(), victims=(), techniques=(), alerts_total=self.count, summary="",
@@ -128,6 +128,7 @@ class CountingIncidents:
             )
             for a in alerts
         ]  # fmt: skip
+        return Output(incidents=incidents)
 
     def snapshot(self) -> bytes:
         return str(self.count).encode()

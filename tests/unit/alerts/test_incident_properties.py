@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alerts.incidents import IncidentBook
-from alerts.settings import IncidentSettings
+from alerts.settings import AlertSettings, IncidentSettings
 from schemas.alert import Alert, AlertRecord
+from schemas.incident import Incident
 from tests.unit.alerts.builders import alert, mark
 
-SMALL = IncidentSettings(window=20, patience=60, max_open=3, max_alerts=4)
+SMALL = AlertSettings(incidents=IncidentSettings(window=20, patience=60, max_open=3, max_alerts=4))
 END = 1000
 
 _address = st.sampled_from([None, "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"])
@@ -98,7 +99,7 @@ def test_a_snapshot_anywhere_continues_identically(records: list[Stream], seed: 
 def test_every_grave_alert_is_in_an_incident_and_every_incident_closes_once(records: list[Stream]) -> None:
     book = IncidentBook(SMALL)
     order = [record for stream in records for record in stream]
-    incidents = [incident for record in order for incident in book.add(record)]
+    incidents = [word for record in order for word in book.add(record) if isinstance(word, Incident)]
     assert [(i.tick, i.id) for i in incidents] == sorted((i.tick, i.id) for i in incidents)
     listed = {a.id for i in incidents for a in i.alerts}
     assert {r.id for r in order if isinstance(r, Alert) and r.severity != "low"} <= listed
