@@ -48,8 +48,8 @@ def _exception(nodes: Nodes, node: yaml.Node, names: set[str]) -> AlertException
     if name in names:
         nodes.say(fields["name"], f"{what}: another exception has the same name")
     names.add(name)
-    detectors = nodes.field(fields, "detector", lambda n: known_detectors(read_texts(n)), (), what)
-    rules = nodes.field(fields, "rule", read_texts, (), f"{what}, rule")
+    detectors: tuple[str, ...] = nodes.field(fields, "detector", lambda n: known_detectors(read_texts(n)), (), what)
+    rules: tuple[str, ...] = nodes.field(fields, "rule", read_texts, (), f"{what}, rule")
     if isinstance(node, yaml.MappingNode) and "detector" not in fields and "rule" not in fields:
         nodes.say(node, f"{what}: says nothing of what it is an exception to: add detector: or rule:")
     side: Side = nodes.field(fields, "side", lambda n: chosen(scalar(n), _SIDES, "side"), "attacker", what)

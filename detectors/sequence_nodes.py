@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from typing import TypeVar, get_args
+from typing import TypeVar
 
 import yaml
 
@@ -260,7 +260,7 @@ def _read_type(node: yaml.Node) -> SequenceType:
 
 
 def _read_group_field(node: yaml.Node) -> GroupField | None:
-    return chosen(scalar(node), get_args(GroupField), "field")
+    return chosen(scalar(node), GROUP_FIELDS, "field")
 
 
 def _read_counted(node: yaml.Node) -> CountedField | None:

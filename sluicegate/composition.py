@@ -28,7 +28,7 @@ def read_rules(paths: Sequence[Path]) -> RuleFile:
     seen: dict[str, Path] = {}
     for path in paths:
         read = load_rule_file(path)
-        names = [f"rule {r.name}" for r in (*read.rules, *read.sequences)]
+        names = [f"rule {r.name}" for r in read.rules] + [f"rule {s.name}" for s in read.sequences]
         for name in [*names, *(f"exception {e.name}" for e in read.exceptions)]:
             if name in seen:
                 raise RuleError([f"{path}: {name}: {seen[name]} has one of the same name"])

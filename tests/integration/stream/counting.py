@@ -57,6 +57,8 @@ class Output:
     alerts: list[Alert] = field(default_factory=list)
     rollups: list[RollupMessage] = field(default_factory=list)
     watermark: Watermark | None = None
+    incidents: list[Incident] = field(default_factory=list)
+    excepted: dict[str, int] = field(default_factory=dict)
 
 
 class CountingDetect:
