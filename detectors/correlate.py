@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from detectors.address_columns import address_bytes
 from detectors.base import Detector, KeyView, TickView, WorkloadRows
 from detectors.features import Distinct, Sum
-from detectors.frame import address_bytes
 from detectors.hashing import combine, hash_addresses
 from detectors.index import I64, positions
 from detectors.partials import VICTIM_SUMS

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from detectors.filtered_measure import passing, split_measure
 from detectors.frame import TickBatch, read_endpoints
 from detectors.hashing import U64
 from detectors.index import I64, positions
@@ -109,6 +110,12 @@ class DnsFrame:
         return failed
 
     def measure(self, name: str) -> I64:
-        """Return a measure per row by name."""
-        values: I64 = getattr(self, name)
-        return values
+        """Return a measure per row by name; a filtered one is 0 for rows that its filter does not let through."""
+        base, where = split_measure(name)
+        values: I64 = getattr(self, base)
+        return values * passing(self.batches, where, "dns") if where else values
+
+    @property
+    def matched(self) -> I64:
+        """1 for each row."""
+        return np.ones(len(self), np.int64)

@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from detectors.address_columns import address_bytes
+from detectors.filtered_measure import passing, split_measure
 from detectors.hashing import U64, combine, hash_addresses
 from detectors.index import I64, positions
 from detectors.names import hash_strings
@@ -234,9 +236,25 @@ class FlowFrame:
         return self._total(self._column("dst_packets"))
 
     def measure(self, name: str) -> I64:
-        """Return a measure per group by name."""
+        """Return a measure per group by name; a filtered one counts only rows that its filter lets through."""
+        base, where = split_measure(name)
+        if where:
+            return self._total(self._of_rows(base) * passing(self.batches, where, "flow"))
         values: I64 = getattr(self, name)
         return values
+
+    def _of_rows(self, name: str) -> Array:
+        """Return a measure per row; only those that rules may filter are made row by row."""
+        if name == "opened":
+            return self._opened.astype(np.int64)
+        if name == "failed":
+            return self._marked(FlowMark.REFUSED).astype(np.int64) + self._marked(FlowMark.UNANSWERED)
+        return np.ones(self.rows, np.int64) if name == "matched" else self._column(name)
+
+    @property
+    def matched(self) -> I64:
+        """Rows."""
+        return self._total(np.ones(self.rows, np.int64))
 
     def detail(self, column: str, groups: I64) -> Array:
         """Return a raw column of the first row of each given group."""
@@ -322,16 +340,6 @@ def read_endpoints(
     hashes, first, number = np.unique(hash_addresses(everything, seed), return_index=True, return_inverse=True)
     ends = number[np.concatenate(indices)]
     return hashes, everything[first], np.split(ends, len(sides))
-
-
-def address_bytes(dictionary: pa.Array) -> npt.NDArray[np.uint8]:
-    """Return an Arrow array of 16-byte values as uint8, shape (n, 16), without a copy."""
-    data = dictionary.buffers()[1]
-    count = len(dictionary)
-    if data is None or not count:
-        return np.zeros((0, 16), np.uint8)
-    flat = np.frombuffer(data, np.uint8, count=16 * count, offset=16 * dictionary.offset)
-    return flat.reshape(count, 16)
 
 
 def scoped(nodes: I64, hashes: U64) -> U64:

@@ -10,6 +10,7 @@ import yaml
 from detectors.condition import Condition, ConditionError, parse_condition
 from detectors.exception_nodes import read_exceptions, read_roles
 from detectors.library import ANOMALY_WORD, MAX_COUNTED, WORDS
+from detectors.row_filter import RowFilter, parse_filter
 from detectors.rule_fields import (
     DEFAULT_WINDOW,
     printable,
@@ -34,7 +35,7 @@ MAX_RULES = 200  # each adds a pass over touched keys to every tick
 SECTIONS = ("detection_rules", "sequences", "roles", "exceptions")
 _ENTRIES = {"detection_rules": "rules (- name: ...)", "sequences": "sequences (- name: ...)",
             "roles": "declarations (- role: ...)", "exceptions": "exceptions (- name: ...)"}  # fmt: skip
-FIELDS = ("name", "condition", "threshold", "time_window", "severity", "description", "techniques")
+FIELDS = ("name", "condition", "where", "threshold", "time_window", "severity", "description", "techniques")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Rule:
     severity: Severity = "medium"
     description: str = ""
     techniques: tuple[str, ...] = ()
+    where: RowFilter | None = None
 
     @property
     def anomaly(self) -> bool:
@@ -140,9 +142,24 @@ class _File(Nodes):
         description = self.field(fields, "description", read_description, "", what)
         techniques: tuple[str, ...] = self.field(fields, "techniques", read_techniques, (), what)
         condition = self._condition(node, fields, what)
+        where = self._where(fields, condition, what) if condition is not None else None
         if condition is None or self.mistakes > before:
             return None
-        return Rule(name, condition, window, severity, description, techniques)
+        return Rule(name, condition, window, severity, description, techniques, where)
+
+    def _where(self, fields: dict[str, yaml.Node], condition: Condition, what: str) -> RowFilter | None:
+        if "where" not in fields:
+            return None
+        word = WORDS.get(condition.words[0])
+        if word is None or word.rows is None:
+            known = ", ".join(sorted(name for name, w in WORDS.items() if w.rows is not None))
+            self.say(fields["where"], f"{what}: rows of {condition.words[0]} cannot be left out; where fits {known}")
+            return None
+        try:
+            return parse_filter(" ".join(scalar(fields["where"]).split()), word.rows)
+        except ConditionError as error:
+            self.say(fields["where"], f"{what}, where: {error}")
+            return None
 
     def _name(self, node: yaml.Node, fields: dict[str, yaml.Node]) -> str:
         if "name" not in fields:
