@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Any
 
 import pytest
 
@@ -70,7 +71,7 @@ def test_findings_are_excepted_and_counted() -> None:
         ({"attackers": (NOBODY,), "victims": (PROMETHEUS,)}, 100),  # the other side
     ],
 )
-def test_nothing_else_is_hidden(fields: dict[str, object], tick: int) -> None:
+def test_nothing_else_is_hidden(fields: dict[str, Any], tick: int) -> None:
     book = EpisodeBook("c1", exceptions=Exceptions([SCRAPER]))
     assert len(book.observe(tick, [finding(**{"detector": "host_sweep", **fields})])) == 1
 

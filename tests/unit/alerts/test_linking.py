@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,19 +11,20 @@ from hypothesis import strategies as st
 
 from alerts.incidents import IncidentBook
 from alerts.stages import stages_of
-from schemas.alert import Alert
+from schemas.alert import Alert, AlertRecord
 from schemas.finding import Endpoint
 from schemas.incident import Incident
 from tests.unit.alerts.builders import alert, mark
 
 RESOLVER = Endpoint(ip="10.0.0.53", roles=("resolver",))
-FLOOD = {"kind": "syn_flood", "detector": "syn_flood", "techniques": ("T1498.001",), "spoofable": True}
+FLOOD: dict[str, Any] = {"kind": "syn_flood", "detector": "syn_flood", "techniques": ("T1498.001",), "spoofable": True}
 
 
 def incidents(alerts: Iterable[Alert]) -> list[Incident]:
     """Return the last revision of each incident that went on (those that another took over are left out)."""
     book = IncidentBook()
-    out = [i for a in [*alerts, mark(10_000)] for i in book.add(a)]
+    records: list[AlertRecord] = [*alerts, mark(10_000)]
+    out = [i for record in records for i in book.add(record)]
     last = {i.id: i for i in out if isinstance(i, Incident)}
     return [i for i in last.values() if "goes on as" not in i.summary]
 

@@ -120,7 +120,7 @@ def test_a_sequence_lives_like_any_alert_and_is_in_the_incident() -> None:
 
 
 def test_what_comes_back_on_the_topic_is_passed_over() -> None:
-    records = [event("scan", 100), event("guess", 200), event("out", 300, HOST, OUTSIDE), mark(300)]
+    records: list[AlertRecord] = [event("scan", 100), event("guess", 200), event("out", 300, HOST, OUTSIDE), mark(300)]
     book = IncidentBook(sequences=[BREAK_IN])
     (own,) = [w for record in records for w in book.add(record) if isinstance(w, Alert)]
     before = book.snapshot()

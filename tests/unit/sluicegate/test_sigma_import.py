@@ -30,9 +30,10 @@ def rule(name: str, detection: dict[str, Any], source: dict[str, str] = CONN, **
 
 
 def correlation(name: str, kind: str, rules: list[str], **more: Any) -> dict[str, Any]:
-    outer = {key: more.pop(key) for key in ("level", "tags") if key in more}
+    outer: dict[str, Any] = {key: more.pop(key) for key in ("level", "tags") if key in more}
     inner = {"type": kind, "rules": rules, "group-by": ["id.orig_h"], "timespan": "10m", **more}
-    return {"title": f"Title {name}", "name": name, "correlation": inner, **outer}
+    document: dict[str, Any] = {"title": f"Title {name}", "name": name, "correlation": inner}
+    return document | outer
 
 
 def imported(*documents: dict[str, Any]) -> Imported:
