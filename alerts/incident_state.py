@@ -14,6 +14,7 @@ from alerts.wording import duration, name, number, printable
 from schemas.alert import Alert
 from schemas.finding import SEVERITIES, Severity
 from schemas.incident import STAGES, Incident, IncidentAlert, IncidentStage, Stage
+from schemas.sequence import SEQUENCE
 from schemas.word import iso_time
 
 MAX_NAMES = 20
@@ -79,7 +80,12 @@ class IncidentState(BaseModel):
         return news
 
     def _reach(self, alert: Alert, fresh: bool) -> None:
-        """Note the stages of an alert; one whose techniques grew is counted where it began."""
+        """Note the stages of an alert; one whose techniques grew is counted where it began.
+
+        A sequence only repeats what its alerts have said.
+        """
+        if alert.detector == SEQUENCE:
+            return
         for stage in stages_of(alert.techniques):
             self._extend_stage(
                 IncidentStage(stage=stage, first_at=alert.detected_at, last_at=alert.ended_at, alerts=1), fresh

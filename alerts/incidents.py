@@ -18,14 +18,13 @@ from alerts.identifiers import identifier
 from alerts.incident_index import IncidentIndex
 from alerts.incident_state import IncidentState
 from alerts.linking import links_of
-from alerts.sequence_finding import SEQUENCE
 from alerts.sequences import SequenceBook
 from alerts.settings import AlertSettings
 from alerts.snapshots import dump, load
 from schemas.alert import Alert, AlertRecord, Watermark
 from schemas.finding import SEVERITIES
 from schemas.incident import Incident
-from schemas.sequence import SequenceRule
+from schemas.sequence import SEQUENCE, SequenceRule
 
 # Watermarks beyond these come from no deployment of ours: 4,096 partitions are far above any topic's count.
 MAX_SENDERS = 4096

@@ -12,10 +12,9 @@ from alerts.linking import told_attackers
 from alerts.wording import number, printable
 from schemas.alert import Alert
 from schemas.finding import MAX_ENDPOINTS, DataQuality, Endpoint, Evidence, Finding
-from schemas.sequence import SequenceRule
+from schemas.sequence import SEQUENCE, SequenceRule
 from schemas.word import from_iso
 
-SEQUENCE = "sequence"
 _MAX_NOTES = 8
 
 
@@ -78,7 +77,8 @@ def _started(alerts: Iterable[Alert], tick: int) -> int:
 
 
 def _ends(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
-    different = {(e.ip, e.port, e.protocol, e.mac): e for e in reversed(list(endpoints))}
+    # By host: which port each alert was about is told in that alert.
+    different = {e.ip or e.mac: e for e in reversed(list(endpoints))}
     return tuple(reversed(different.values()))[:MAX_ENDPOINTS]
 
 

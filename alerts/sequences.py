@@ -14,13 +14,13 @@ from pydantic import BaseModel
 
 from alerts.episodes import EpisodeBook
 from alerts.exceptions import Exceptions
-from alerts.sequence_finding import SEQUENCE, Seen, sequence_finding
+from alerts.sequence_finding import Seen, sequence_finding
 from alerts.sequence_groups import Group, groups_of, means, values_of
 from alerts.settings import AlertSettings
 from alerts.snapshots import dump, load
 from schemas.alert import Alert
 from schemas.finding import Finding
-from schemas.sequence import SequenceRule, Step
+from schemas.sequence import SEQUENCE, SequenceRule, Step
 from schemas.word import from_iso
 
 

@@ -9,6 +9,8 @@ from typing import Literal, get_args
 from schemas.finding import Severity
 from schemas.incident import Stage
 
+SEQUENCE = "sequence"  # detector and kind of the alerts that sequences make
+
 # As in Sigma's correlation rules, version 2.1 of its specification.
 SequenceType = Literal["temporal", "temporal_ordered", "event_count", "value_count"]
 SEQUENCE_TYPES: tuple[SequenceType, ...] = get_args(SequenceType)

@@ -114,6 +114,7 @@ def test_a_sequence_lives_like_any_alert_and_is_in_the_incident() -> None:
     last = incidents[-1]
     assert (last.severity, last.alerts_total) == ("critical", 4)
     assert "sequence" in {a.detector for a in last.alerts}
+    assert [(s.stage, s.alerts) for s in last.stages] == [("reconnaissance", 3)]
     assert told.index(own[0]) < next(
         n for n, w in enumerate(told) if isinstance(w, Incident) and w.severity == "critical"
     )

@@ -15,7 +15,7 @@ from detectors.condition import ConditionError
 from detectors.row_filter import MAX_VALUES, RowKind, known_fields, parse_filter
 from detectors.rule_file import RuleError, load_rule_file
 from schemas.alert import Alert
-from schemas.event_codec import rows_to_batch
+from schemas.event_codec import EventMessage, rows_to_batch
 from schemas.events import Capability
 from stream.pipeline import Parts, Pipeline, PipelineSettings
 from tests.event_rows import BEGIN, CLOSED, OPENED, REFUSED, Node, Row, flow, query
@@ -259,3 +259,33 @@ def test_equal_filters_share_their_features_and_others_do_not() -> None:
 
     assert features("dst_port == 22") == features("dst_port == 22")
     assert not features("dst_port == 22") & features("dst_port == 23")
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_batches_and_snapshots_do_not_change_filtered_counts(batch_size: int) -> None:
+    text = rule("connection_attempts > 3", "dst_port in [22, 23]") + (
+        "  - {name: names, condition: unique_dns_names > 2, where: 'contains(qname, \"evil\")'}\n"
+    )
+
+    def messages() -> list[EventMessage]:
+        nodes = [Node("a"), Node("b")]
+        return [
+            node.second(
+                at,
+                flows=[flow("10.0.0.9", f"10.0.1.{at}", 20 + at % 5, src_port=at)],
+                dns=[query("10.0.0.8", f"{'evil' if at % 2 else 'good'}{at}.test")],
+            )
+            for at in range(30)
+            for node in nodes
+        ]
+
+    def pipeline() -> Pipeline:
+        return Pipeline(Parts(PipelineSettings(), rules=load_rule_file(text)))
+
+    whole = [a.encode() for output in pipeline().run(messages(), 1000) for a in output.alerts]
+    assert len(whole) >= 4
+    first, second = pipeline(), pipeline()
+    told = [a for output in first.run(messages()[:25], batch_size) for a in output.alerts]
+    second.restore(first.snapshot())
+    told += [a for output in second.run(messages()[25:], batch_size) for a in output.alerts]
+    assert sorted(a.encode() for a in told) == sorted(whole)
