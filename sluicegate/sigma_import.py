@@ -11,6 +11,7 @@ import yaml
 from sigma.collection import SigmaCollection
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaError
+from sigma.policy.profiles import TrustedPolicy
 from sigma.rule import SigmaRule
 
 from alerts.wording import printable
@@ -112,7 +113,10 @@ class _Import:
             self._refuse(name, "neither a Sigma rule nor a correlation: it has no detection and no correlation")
             return []
         try:
-            read = SigmaCollection.from_dicts([document], collect_errors=True, resolve_references=False)
+            # Patterns are only compiled here; the reader of filters refuses those that RE2 does not take.
+            read = SigmaCollection.from_dicts(
+                [document], collect_errors=True, resolve_references=False, policy=TrustedPolicy
+            )
         except (SigmaError, TypeError, ValueError, AttributeError, KeyError, RecursionError) as error:
             self._refuse(name, f"no valid Sigma rule: {error}")
             return []

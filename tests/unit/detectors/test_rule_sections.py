@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detectors.base import TickView
 from detectors.rule_file import RuleError, RuleFile, load_rule_file, load_rules
 from schemas.exceptions import AlertException, RoleRule, Selector
+from schemas.identity import IdentityTable
+from schemas.inventory import InventoryObject
 from schemas.sequence import SequenceRule, Step
 
 SEQUENCE = """\
@@ -175,3 +178,13 @@ def test_any_text_is_read_or_refused(tokens: list[str]) -> None:
     else:
         problems = ("read",) if isinstance(read, RuleFile) else ()
     assert problems
+
+
+def test_detectors_can_ask_for_declared_roles() -> None:
+    table = IdentityTable()
+    table.declare(load_rule_file(ROLES).roles)
+    # By address alone the scanner's labels cannot be known, and nobody is told to be one by half a match.
+    assert TickView({}, table, {}).roles("192.0.2.1", 5) == ()
+    labels = {"app": "scanner"}
+    table.add(InventoryObject(kind="Pod", uid="s", name="s", namespace="lab", ips=("192.0.2.1",), labels=labels))
+    assert TickView({}, table, {}).roles("192.0.2.1", 5) == ("vulnerability_scanner",)

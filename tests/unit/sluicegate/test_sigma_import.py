@@ -136,7 +136,7 @@ def test_what_a_rule_says_about_itself_is_kept() -> None:
         (rule("r", {"s": {"service": "kerberos"}}), "service 'kerberos' is not told apart here"),
         (rule("r", {"s": {"query|exists": True}}, DNS), "every row has every field"),
         (rule("r", {"s": {"id.resp_p": None}}), "field dst_port is never null here"),
-        (rule("r", {"s": {"query|re": "(?<=a)b"}}, DNS), "is invalid"),
+        (rule("r", {"s": {"query|re": "(?<=a)b"}}, DNS), "is no pattern"),
         (rule("r", {"s": {"record_type": "NONSENSE"}}, DNS), "qtype is a number, not 'nonsense'"),
         (rule("r", {"s": {"query": ["x" * 250 + str(n) for n in range(40)]}}, DNS), "more than 4096"),
         ({"title": "Title r", "logsource": DNS, "detection": {"s": {"query": "x"}, "condition": "nobody"}}, "nobody"),
