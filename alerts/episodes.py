@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from alerts.episode import Episode
+from alerts.exceptions import Exceptions
 from alerts.identifiers import identifier
 from alerts.settings import EpisodeSettings
 from alerts.snapshots import SnapshotError, dump, load
@@ -33,6 +34,7 @@ class EpisodeCounts(BaseModel):
     closed: int = 0
     silenced: int = 0
     shed: int = 0
+    excepted: int = 0
 
 
 class _State(BaseModel):
@@ -47,9 +49,12 @@ class _State(BaseModel):
 class EpisodeBook:
     """All open episodes of one cluster at one sender of alerts; at most ``settings.max_open`` and one more."""
 
-    def __init__(self, cluster: str, settings: EpisodeSettings | None = None) -> None:
+    def __init__(
+        self, cluster: str, settings: EpisodeSettings | None = None, exceptions: Exceptions | None = None
+    ) -> None:
         self._cluster = cluster
         self._settings = settings or EpisodeSettings()
+        self._exceptions = exceptions or Exceptions()
         self._open: dict[_Key, Episode] = {}
         self._tick: int | None = None
         self._shed_now = 0
@@ -78,7 +83,9 @@ class EpisodeBook:
             raise ValueError(problem)
         self._tick = tick
         alerts = self._close(tick - 1)
-        now = self._take(tick, findings) if findings else []
+        wanted = [f for f in findings if not self._exceptions.covers(f, tick)]
+        self.counts.excepted += len(findings) - len(wanted)
+        now = self._take(tick, wanted) if wanted else []
         now += self._close(tick)
         return alerts + sorted(now, key=lambda a: a.id)
 

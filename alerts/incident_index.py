@@ -1,19 +1,20 @@
-"""The open incidents and which endpoint or alert belongs to which; bounded by the incidents themselves."""
+"""The open incidents and what they are found by; bounded by the incidents themselves."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from alerts.incident_state import MAX_KEYS, IncidentState
+from alerts.linking import Links
 from alerts.settings import IncidentSettings
 
 
 class IncidentIndex:
-    """Finds, merges and drops open incidents. An endpoint and an alert belong to one of them at a time."""
+    """Finds, merges and drops open incidents. An alert belongs to one of them at a time."""
 
     def __init__(self, incidents: Iterable[IncidentState] = ()) -> None:
         self.incidents: dict[str, IncidentState] = {}
-        self._by_key: dict[str, str] = {}
+        self._by_key: dict[str, dict[str, None]] = {}
         self._by_alert: dict[str, str] = {}
         for incident in incidents:
             self.add(incident)
@@ -21,25 +22,56 @@ class IncidentIndex:
     def add(self, incident: IncidentState) -> None:
         """Take in an incident with all that it already holds."""
         self.incidents[incident.id] = incident
-        self._by_key |= dict.fromkeys(incident.keys, incident.id)
+        for key in incident.keys:
+            self._by_key.setdefault(key, {})[incident.id] = None
         self._by_alert |= dict.fromkeys(incident.members, incident.id)
 
     def follows(self, alert_id: str) -> bool:
         """Tell whether an open incident follows an alert."""
         return alert_id in self._by_alert
 
-    def matching(self, alert_id: str, keys: Iterable[str]) -> list[IncidentState]:
-        """Return the incidents that an alert belongs to, the oldest first."""
-        ids = {self._by_key[key] for key in keys if key in self._by_key}
-        if alert_id in self._by_alert:
-            ids.add(self._by_alert[alert_id])
-        return sorted((self.incidents[i] for i in ids), key=lambda i: (i.opened, i.id))
+    def matching(self, alert_id: str, links: Links) -> list[IncidentState]:
+        """Return the incidents that an alert belongs to, the oldest first.
+
+        Evidence that could be forged never makes two incidents one: whoever forges an address could
+        otherwise drown an incident in another.
+        """
+        followed = self._by_alert.get(alert_id)
+        home = [self.incidents[followed]] if followed is not None else []
+        found = list(self._ties(links)) if not (home and links.spoofable) else []
+        chosen = {i.id: i for i in (*home, *(found[:1] if links.spoofable and not home else found))}
+        return sorted(chosen.values(), key=lambda i: (i.opened, i.id))
+
+    def _ties(self, links: Links) -> Iterable[IncidentState]:
+        """Yield the incidents that an alert is tied to, the strongest tie first."""
+        same = self._under(links.actors)
+        yield from self._latest(same) if links.spoofable else same
+        if not same or links.spoofable:
+            yield from self._latest(self._under(links.claimed))
+        yield from self._latest(self._under(links.became))
+        yield from self._latest(self._under(links.victims), lambda i: links.faceless or not i.attackers)
+        # One attack on one victim: sources that nobody can tell apart, or many that do harm together.
+        yield from self._latest(self._under(links.staged), lambda i: links.spoofable or not i.proven)
+        yield from self._latest(self._under(links.impact))
+
+    def _under(self, keys: Iterable[str]) -> list[IncidentState]:
+        ids = {identity: None for key in keys for identity in self._by_key.get(key, ())}
+        return [self.incidents[identity] for identity in ids]
+
+    @staticmethod
+    def _latest(
+        found: list[IncidentState], fits: Callable[[IncidentState], bool] = lambda _: True
+    ) -> list[IncidentState]:
+        # Of several that a weak tie leads to, all but one have nothing to do with it.
+        return sorted((i for i in found if fits(i)), key=lambda i: (-i.updated, -i.opened, i.id))[:1]
 
     def link(self, incident: IncidentState, alert_id: str, keys: Iterable[str]) -> None:
-        """Remember that an incident is about these endpoints and, where it follows it, this alert."""
+        """Remember what an incident is found by and, where it follows it, this alert."""
+        known = set(incident.keys)
         for key in keys:
-            if key not in self._by_key and len(incident.keys) < MAX_KEYS:
-                self._by_key[key] = incident.id
+            if key not in known and len(incident.keys) < MAX_KEYS:
+                known.add(key)
+                self._by_key.setdefault(key, {})[incident.id] = None
                 incident.keys.append(key)
         if alert_id in incident.members:
             self._by_alert[alert_id] = incident.id
@@ -59,7 +91,10 @@ class IncidentIndex:
         """Forget an incident."""
         del self.incidents[incident.id]
         for key in incident.keys:
-            self._by_key.pop(key, None)
+            holders = self._by_key[key]
+            del holders[incident.id]
+            if not holders:
+                del self._by_key[key]
         for alert_id in incident.members:
             self._by_alert.pop(alert_id, None)
 

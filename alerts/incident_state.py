@@ -7,16 +7,19 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from alerts.linking import told_attackers
 from alerts.settings import IncidentSettings
+from alerts.stages import stages_of
 from alerts.wording import duration, name, number, printable
 from schemas.alert import Alert
-from schemas.finding import SEVERITIES, Endpoint, Severity
-from schemas.incident import Incident, IncidentAlert
+from schemas.finding import SEVERITIES, Severity
+from schemas.incident import STAGES, Incident, IncidentAlert, IncidentStage, Stage
+from schemas.sequence import SEQUENCE
 from schemas.word import iso_time
 
 MAX_NAMES = 20
 MAX_LISTED = 100
-MAX_KEYS = 256
+MAX_KEYS = 512
 MAX_TECHNIQUES = 32
 _MAX_DEEDS = 8
 
@@ -47,6 +50,8 @@ class IncidentState(BaseModel):
     alerts: list[IncidentAlert] = Field(default_factory=list)
     members: dict[str, Member] = Field(default_factory=dict)
     keys: list[str] = Field(default_factory=list)
+    proven: bool = Field(False, description="an alert's evidence cannot have been forged")
+    stages: dict[Stage, IncidentStage] = Field(default_factory=dict)
 
     def take(self, tick: int, alert: Alert, fresh: bool, settings: IncidentSettings) -> bool:
         """Take in one revision of an alert; ``fresh``: of an alert not counted before.
@@ -57,6 +62,8 @@ class IncidentState(BaseModel):
         self.updated = tick
         self.severity = max(self.severity, alert.severity, key=SEVERITIES.index)
         self.started_at = min(self.started_at, alert.started_at)
+        self.proven = self.proven or not alert.spoofable
+        self._reach(alert, fresh)
         if fresh:
             self.total += 1
             if len(self.alerts) < MAX_LISTED:
@@ -72,6 +79,28 @@ class IncidentState(BaseModel):
         extend(self.deeds, [_deed(alert)], _MAX_DEEDS)
         return news
 
+    def _reach(self, alert: Alert, fresh: bool) -> None:
+        """Note the stages of an alert; one whose techniques grew is counted where it began.
+
+        A sequence only repeats what its alerts have said.
+        """
+        if alert.detector == SEQUENCE:
+            return
+        for stage in stages_of(alert.techniques):
+            self._extend_stage(
+                IncidentStage(stage=stage, first_at=alert.detected_at, last_at=alert.ended_at, alerts=1), fresh
+            )
+
+    def _extend_stage(self, more: IncidentStage, count: bool) -> None:
+        known = self.stages.get(more.stage)
+        if known is None:
+            self.stages[more.stage] = more
+            return
+        self.stages[more.stage] = IncidentStage(
+            stage=more.stage, first_at=min(known.first_at, more.first_at), last_at=max(known.last_at, more.last_at),
+            alerts=known.alerts + more.alerts * count,
+        )  # fmt: skip
+
     def absorb(self, other: IncidentState, settings: IncidentSettings) -> None:
         """Take over all of an incident that turned out to be the same."""
         self.severity = max(self.severity, other.severity, key=SEVERITIES.index)
@@ -83,7 +112,10 @@ class IncidentState(BaseModel):
         extend(self.victims, other.victims, MAX_NAMES)
         extend(self.techniques, other.techniques, MAX_TECHNIQUES)
         extend(self.deeds, other.deeds, _MAX_DEEDS)
-        self.alerts = [*self.alerts, *other.alerts][:MAX_LISTED]
+        self.proven = self.proven or other.proven
+        for stage in other.stages.values():
+            self._extend_stage(stage, True)
+        self.alerts = sorted([*self.alerts, *other.alerts], key=_time)[:MAX_LISTED]
         members = sorted({**other.members, **self.members}.items(), key=lambda m: (-m[1].deadline, m[0]))
         self.members = dict(members[: settings.max_alerts])
 
@@ -94,7 +126,8 @@ class IncidentState(BaseModel):
             id=self.id, revision=self.revision, status=status, cluster=self.cluster, severity=self.severity,
             started_at=self.started_at, updated_at=iso_time(self.updated), tick=tick,
             attackers=tuple(self.attackers), victims=tuple(self.victims), techniques=tuple(self.techniques),
-            alerts=tuple(self.alerts), alerts_total=self.total, summary=self._summary() + note,
+            stages=tuple(sorted(self.stages.values(), key=lambda s: (s.first_at, STAGES.index(s.stage)))),
+            alerts=tuple(sorted(self.alerts, key=_time)), alerts_total=self.total, summary=self._summary() + note,
         )  # fmt: skip
 
     def _summary(self) -> str:
@@ -121,8 +154,12 @@ def listed(alert: Alert) -> IncidentAlert:
     """Return an alert's line in an incident."""
     return IncidentAlert(
         id=alert.id, detector=alert.detector, kind=alert.kind, severity=alert.severity,
-        detected_at=alert.detected_at, explanation=alert.explanation,
+        detected_at=alert.detected_at, explanation=alert.explanation, stages=stages_of(alert.techniques),
     )  # fmt: skip
+
+
+def _time(alert: IncidentAlert) -> tuple[str, str]:
+    return alert.detected_at, alert.id
 
 
 def extend(target: list[str], more: Iterable[str], limit: int) -> None:
@@ -130,23 +167,3 @@ def extend(target: list[str], more: Iterable[str], limit: int) -> None:
     for item in more:
         if len(target) < limit and item not in target:
             target.append(item)
-
-
-def told_attackers(alert: Alert) -> tuple[Endpoint, ...]:
-    """Return the attackers that may be believed.
-
-    Several sources of packets that could be forged prove nothing and may be anyone's addresses; a single
-    one is worth following, because nothing is blocked by it.
-    """
-    return alert.attackers if not alert.spoofable or len(alert.attackers) == 1 else ()
-
-
-def endpoint_keys(alert: Alert) -> list[str]:
-    """Return what alerts of one incident share: cluster and address, as attacker or as victim.
-
-    The sides are not told apart: a victim that begins to attack is the same incident going on.
-    """
-    endpoints = (*told_attackers(alert), *alert.victims)
-    found = (e.ip or e.mac for e in endpoints)
-    keys = dict.fromkeys(f"{alert.cluster}|{key}" for key in found if key)
-    return list(keys) or [f"{alert.cluster}|subject|{alert.subject}"]

@@ -6,19 +6,25 @@ revision) order, so how the senders' records interleave on the topic changes not
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any, Literal
 
+import orjson
 from pydantic import BaseModel
 
+from alerts.exceptions import Exceptions
 from alerts.identifiers import identifier
 from alerts.incident_index import IncidentIndex
-from alerts.incident_state import IncidentState, endpoint_keys
-from alerts.settings import IncidentSettings
+from alerts.incident_state import IncidentState
+from alerts.linking import links_of
+from alerts.sequences import SequenceBook
+from alerts.settings import AlertSettings
 from alerts.snapshots import dump, load
 from schemas.alert import Alert, AlertRecord, Watermark
 from schemas.finding import SEVERITIES
 from schemas.incident import Incident
+from schemas.sequence import SEQUENCE, SequenceRule
 
 # Watermarks beyond these come from no deployment of ours: 4,096 partitions are far above any topic's count.
 MAX_SENDERS = 4096
@@ -43,7 +49,7 @@ class _Seen(BaseModel):
 
 
 class _State(BaseModel):
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     senders: int
     marks: dict[str, int]
     closed_tick: int | None
@@ -51,13 +57,21 @@ class _State(BaseModel):
     seen: dict[str, _Seen]
     counts: IncidentCounts
     incidents: list[IncidentState]
+    sequences: Any
 
 
 class IncidentBook:
-    """All open incidents of all clusters on one alerts topic."""
+    """All open incidents of all clusters on one alerts topic, and what rules over alerts say of them."""
 
-    def __init__(self, settings: IncidentSettings | None = None) -> None:
-        self._settings = settings or IncidentSettings()
+    def __init__(
+        self,
+        settings: AlertSettings | None = None,
+        sequences: Sequence[SequenceRule] = (),
+        exceptions: Exceptions | None = None,
+    ) -> None:
+        everything = settings or AlertSettings()
+        self._settings = everything.incidents
+        self.sequences = SequenceBook(sequences, everything, exceptions or Exceptions())
         self._index = IncidentIndex()
         self._senders = 1
         self._marks: dict[str, int] = {}
@@ -81,14 +95,20 @@ class IncidentBook:
         """The tick up to which all senders have said everything, s since epoch; none yet: ``None``."""
         return self._closed_tick
 
-    def add(self, record: AlertRecord) -> list[Incident]:
-        """Take in one record of alerts.v1; returns the revisions that became due, by (tick, id).
+    def add(self, record: AlertRecord) -> list[Alert | Incident]:
+        """Take in one record of alerts.v1; returns the revisions that became due.
+
+        Incidents come by (tick, id), and so do the alerts of sequences, each before the incident that it is
+        in. These alerts were taken in when they were made: where they come back on the topic, they are
+        passed over.
 
         A repeated (id, revision) changes nothing. An alert below the closed tick that is no repeat means
         that its sender broke its word or started over: it is taken at the closed tick, and counted.
         """
         if isinstance(record, Watermark):
             return self._mark(record)
+        if record.detector == SEQUENCE:
+            return []
         if self._closed_tick is not None and record.tick <= self._closed_tick:
             if not self._repeated(record):
                 self.counts.late += 1
@@ -101,7 +121,7 @@ class IncidentBook:
         self.counts.forced += sum(alert.tick == earliest for alert in self._pending)
         return self._advance(earliest)
 
-    def _mark(self, mark: Watermark) -> list[Incident]:
+    def _mark(self, mark: Watermark) -> list[Alert | Incident]:
         if mark.sender not in self._marks and len(self._marks) >= MAX_SENDERS:
             self.counts.strangers += 1
             return []
@@ -112,36 +132,55 @@ class IncidentBook:
             return []
         return self._advance(lowest)
 
-    def _advance(self, tick: int) -> list[Incident]:
+    def _advance(self, tick: int) -> list[Alert | Incident]:
         due = sorted((a for a in self._pending if a.tick <= tick), key=_order)
         self._pending = [a for a in self._pending if a.tick > tick]
         self._closed_tick = tick
-        out: list[Incident] = []
-        for now in sorted({alert.tick for alert in due}):
+        out: list[Alert | Incident] = []
+        for now, alerts in groupby(due, key=lambda a: a.tick):
+            out += self._pass(now - 1)
+            out += self._take_tick(now, alerts)
+        return out + self._pass(tick)
+
+    def _pass(self, tick: int) -> list[Alert | Incident]:
+        """Let time pass up to a tick: episodes of sequences end, and incidents."""
+        out: list[Alert | Incident] = []
+        for now, alerts in groupby(self.sequences.observe(tick, ()), key=lambda a: a.tick):
             out += self._expire(now - 1)
-            out += self._take_tick(now, [a for a in due if a.tick == now])
+            out += self._join(now, list(alerts))
         return out + self._expire(tick)
 
-    def _take_tick(self, tick: int, alerts: Iterable[Alert]) -> list[Incident]:
-        """Take all alerts of one tick in order; an incident says at most one revision about them."""
+    def _take_tick(self, tick: int, alerts: Iterable[Alert]) -> list[Alert | Incident]:
+        """Take all alerts of one tick in order, and what sequences make of them."""
+        fresh: dict[tuple[str, int], Alert] = {}
+        for alert in alerts:
+            if (alert.id, alert.revision) in fresh:
+                self.counts.repeats += 1
+            elif not self._repeated(alert):
+                fresh[alert.id, alert.revision] = alert
+        own = self.sequences.observe(tick, list(fresh.values()))
+        return self._join(tick, [*fresh.values(), *own], own)
+
+    def _join(self, tick: int, alerts: Iterable[Alert], own: Iterable[Alert] | None = None) -> list[Alert | Incident]:
+        """Put alerts into incidents; an incident says at most one revision about them. ``own``: all by default."""
         out: list[Incident] = []
         touched: set[str] = set()
+        told: list[Alert | Incident] = list(alerts if own is None else own)
         for alert in alerts:
-            if self._repeated(alert):
-                continue
-            same = self._index.matching(alert.id, endpoint_keys(alert))
+            links = links_of(alert)
+            same = self._index.matching(alert.id, links)
             home = self._merged(tick, same, out) if same else self._opened(tick, alert, out)
             fresh = home is not None and self._fresh(alert, home)
             self._remember(alert, home)
             if home is None:
                 continue
             news = home.take(tick, alert, fresh, self._settings)
-            self._index.link(home, alert.id, endpoint_keys(alert))
+            self._index.link(home, alert.id, links.left())
             if news or len(same) > 1:
                 touched.add(home.id)
         out += [i.word(tick, "open") for i in self._index.incidents.values() if i.id in touched]
         out += self._expire(tick)
-        return sorted(out, key=lambda i: i.id)
+        return [*told, *sorted(out, key=lambda i: i.id)]
 
     def _merged(self, tick: int, same: list[IncidentState], out: list[Incident]) -> IncidentState:
         """Return the oldest of the incidents after it has taken over the others."""
@@ -201,6 +240,7 @@ class IncidentBook:
         state = _State(
             senders=self._senders, marks=dict(sorted(self._marks.items())), closed_tick=self._closed_tick,
             pending=sorted(self._pending, key=_order), seen=self._seen, counts=self.counts, incidents=incidents,
+            sequences=orjson.loads(self.sequences.snapshot()),
         )  # fmt: skip
         return dump(state)
 
@@ -211,6 +251,7 @@ class IncidentBook:
             SnapshotError: not such a snapshot, or of another version.
         """
         state = load(_State, value, "incidents")
+        self.sequences.restore(orjson.dumps(state.sequences))
         self._index = IncidentIndex(state.incidents)
         self._senders, self._marks, self._closed_tick = state.senders, state.marks, state.closed_tick
         self._pending, self._seen, self.counts = state.pending, state.seen, state.counts

@@ -82,6 +82,22 @@ class IncidentSettings(BaseModel):
     )
 
 
+class SequenceSettings(BaseModel):
+    """Rules over alerts."""
+
+    model_config = _FROZEN
+
+    max_alerts: Annotated[int, Field(ge=16, le=1 << 16)] = Field(
+        2048,
+        description="alerts that sequences remember (about 3 kB each); beyond it the one without a word for longest "
+        "is forgotten and counted",
+    )
+    max_clusters: Annotated[int, Field(ge=1, le=256)] = Field(
+        16,
+        description="clusters on one topic of alerts that sequences look at; alerts of more are counted as strangers",
+    )
+
+
 class AlertSettings(BaseModel):
     """All settings of the life of alerts."""
 
@@ -89,3 +105,4 @@ class AlertSettings(BaseModel):
 
     episodes: EpisodeSettings = EpisodeSettings()
     incidents: IncidentSettings = IncidentSettings()
+    sequences: SequenceSettings = SequenceSettings()

@@ -133,6 +133,10 @@ class TickView:
         view = self.spaces.get(name)
         return view if view is not None and len(view) else None
 
+    def roles(self, ip: str, tick: int) -> tuple[str, ...]:
+        """Return the roles that an address had at a tick, as declared (``schemas.roles``); most have none."""
+        return self.identities.roles(ip, tick)
+
     def endpoint(self, ip: str, tick: int, **more: Any) -> Endpoint:
         """Return an endpoint with the identity it had at a tick."""
         return self.identities.endpoint(ip, tick, **more)

@@ -38,7 +38,7 @@ class Columns:
         # All columns of all batches in one step; asking each batch for each column costs more than the data does.
         self._table = pa.Table.from_batches([b.batch for b in batches])
         self._read: dict[str, Array] = {}
-        self._batches = batches
+        self.batches = batches
         self.place = np.repeat(np.array([b.place for b in batches], np.int32), counts)
 
     def __len__(self) -> int:
@@ -46,8 +46,8 @@ class Columns:
 
     def by_place(self, what: str) -> I64:
         """Return ``node``, ``tick`` or ``capabilities`` by place; places without rows hold 0."""
-        out = np.zeros(1 + max(b.place for b in self._batches), np.int64)
-        for item in self._batches:
+        out = np.zeros(1 + max(b.place for b in self.batches), np.int64)
+        for item in self.batches:
             out[item.place] = getattr(item, what)
         return out
 

@@ -93,15 +93,24 @@ def parse_condition(text: str, numbers: Collection[str], truths: Collection[str]
         problem = f"the condition has {len(text)} characters, more than {MAX_LENGTH}"
         raise ConditionError(problem)
     reader = _Reader(text, frozenset(numbers), frozenset(truths), threshold)
-    root = reader.truth(_parse(text), 0)
+    root = reader.truth(parse_expression(text, "condition"), 0)
     return Condition(text, tuple(reader.words), reader.limits, reader.highest, reader.used_threshold, root)
 
 
-def _parse(text: str) -> ast.expr:
+def parse_expression(text: str, what: str) -> ast.expr:
+    """Return a text as a tree; nothing of it is compiled or run.
+
+    Args:
+        text: an expression.
+        what: what it is called in errors.
+
+    Raises:
+        ConditionError: it is no expression.
+    """
     # Line ends inside a folded YAML text mean nothing here, but would end the expression for the parser.
     flat = " ".join(text.split())
     if not flat:
-        problem = "the condition is empty"
+        problem = f"the {what} is empty"
         raise ConditionError(problem)
     try:
         with warnings.catch_warnings():
@@ -109,10 +118,10 @@ def _parse(text: str) -> ast.expr:
             return ast.parse(flat, mode="eval").body
     except SyntaxError as error:
         place = f"near character {error.offset}" if error.offset else "at its end"
-        problem = f"cannot read the condition {place}: {error.msg}"
+        problem = f"cannot read the {what} {place}: {error.msg}"
         raise ConditionError(problem) from None
     except (ValueError, MemoryError, RecursionError):
-        problem = "cannot read the condition: it is no text of plain words, numbers and operators"
+        problem = f"cannot read the {what}: it is no text of plain words, numbers and operators"
         raise ConditionError(problem) from None
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.columns import Columns, TickBatch
+from detectors.filtered_measure import passing, split_measure
 from detectors.grouping import Grouping
 from detectors.hashing import U64
 from detectors.index import I64, positions
@@ -103,6 +104,12 @@ class DnsFrame:
         return failed
 
     def measure(self, name: str) -> I64:
-        """Return a measure per row by name."""
-        values: I64 = getattr(self, name)
-        return values
+        """Return a measure per row by name; a filtered one is 0 for rows that its filter does not let through."""
+        base, where = split_measure(name)
+        values: I64 = getattr(self, base)
+        return values * passing(self.columns.batches, where, "dns") if where else values
+
+    @property
+    def matched(self) -> I64:
+        """1 for each row."""
+        return np.ones(len(self), np.int64)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.columns import Columns, TickBatch
+from detectors.filtered_measure import passing, split_measure
 from detectors.hashing import U64, combine
 from detectors.index import I64
 from detectors.kernels.grouping import count_marked, number_rows, sum_by
@@ -217,9 +218,28 @@ class FlowFrame:
         return self._total(self._column("dst_packets"))
 
     def measure(self, name: str) -> I64:
-        """Return a measure per group by name."""
+        """Return a measure per group by name; a filtered one counts only rows that its filter lets through."""
+        base, where = split_measure(name)
+        if where:
+            return self._total(self._of_rows(base) * passing(self.columns.batches, where, "flow"))
         values: I64 = getattr(self, name)
         return values
+
+    def _of_rows(self, name: str) -> Array:
+        """Return a measure per row; only those that rules may filter are made row by row."""
+        if name == "opened":
+            return self._opened.astype(np.int64)
+        if name == "failed":
+            marks = self._marks
+            refused, unanswered = ((marks & int(m)) != 0 for m in (FlowMark.REFUSED, FlowMark.UNANSWERED))
+            failed: I64 = refused.astype(np.int64) + unanswered
+            return failed
+        return np.ones(self.rows, np.int64) if name == "matched" else self._column(name)
+
+    @property
+    def matched(self) -> I64:
+        """Rows."""
+        return self._total(np.ones(self.rows, np.int64))
 
     def detail(self, column: str, groups: I64) -> Array:
         """Return a raw column of the first row of each given group."""

@@ -6,9 +6,12 @@ with every detector that asks for the same. ``docs/rules.md`` is made from this 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 
 from detectors.features import Distinct, Feature, Sum
+from detectors.filtered_measure import filtered_measure
+from detectors.row_filter import RowKind
 from detectors.spaces import SPACES
 from schemas.events import Capability as _C
 
@@ -37,20 +40,32 @@ class FeatureWord:
         """Tell whether it counts different things, which is capped."""
         return isinstance(self.aggregate, Distinct)
 
-    def feature(self, window: int, highest: float) -> Feature:
+    @property
+    def rows(self) -> RowKind | None:
+        """The kind of row that it counts, where a filter can say which of them; none where it cannot."""
+        return _FILTERED.get(self.space)
+
+    def feature(self, window: int, highest: float, where: str = "") -> Feature:
         """Return the feature for a window.
 
         Args:
             window: s.
             highest: the largest number that the value is compared with; a distinct count remembers at
                 least four times as many.
+            where: filter of the rows that count; only for words that have ``rows``.
         """
         aggregate, name = self.aggregate, self.word
         if isinstance(aggregate, Distinct) and 4 * highest > aggregate.cap:
             cap = 1 << (int(4 * highest) - 1).bit_length()
             aggregate, name = replace(aggregate, cap=cap), f"{name}.{cap}"
+        if where:
+            aggregate = replace(aggregate, measure=filtered_measure(aggregate.measure, where))
+            name = f"{name}.{hashlib.blake2b(where.encode(), digest_size=4).hexdigest()}"
         return Feature(name, self.space, window, aggregate, self.unit)
 
+
+# Spaces whose measures are made row by row on the node that saw them, so that rows can be left out.
+_FILTERED: dict[str, RowKind] = {"source": "flow", "dns_client": "dns"}
 
 _OPEN = _C.ATTEMPTS
 
@@ -83,6 +98,14 @@ _TABLE = (
                 "received by one source in flows that it opened", _C.PACKETS | _C.REVERSE),
     FeatureWord("packets_sent", "source", Sum("src_packets"), "packets",
                 "sent by one source in flows that it opened", _C.PACKETS),
+    FeatureWord("unique_destinations", "source", Distinct("host", "opened"), "hosts",
+                "different hosts that one source opened flows to", _OPEN),
+    FeatureWord("unique_destination_ports", "source", Distinct("port", "opened"), "ports",
+                "different ports, by protocol, of any hosts that one source opened flows to", _OPEN | _C.PORTS),
+    FeatureWord("flow_rows", "source", Sum("matched"), "rows",
+                "flow rows of one source; with a filter such as `closed`, one for each flow that it holds for", _C(0)),
+    FeatureWord("dns_rows", "dns_client", Sum("matched"), "rows",
+                "DNS rows of one client: one for each answer record, and one for a query without an answer", _C.DNS),
     FeatureWord("dns_queries", "dns_client", Sum("queries"), "queries",
                 "DNS queries of one client", _C.DNS),
     FeatureWord("dns_failures", "dns_client", Sum("failures"), "queries",

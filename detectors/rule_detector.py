@@ -47,6 +47,8 @@ def _feature_detector(rule: Rule) -> Detector:
     needs = Capability(0)
     for word in words:
         needs |= word.needs
+    if rule.where is not None:
+        needs |= rule.where.needs
 
     class OneRule(FeatureRule):
         meta: ClassVar[Meta] = _meta(rule, lead.space, needs, lead.techniques)
@@ -96,7 +98,9 @@ class FeatureRule(Detector):
         super().__init__()
         self._rule = rule
         self._lead = lead
-        self._features = {w.word: w.feature(rule.window, rule.condition.highest) for w in words}
+        self._features = {
+            w.word: w.feature(rule.window, rule.condition.highest, rule.where.text if rule.where else "") for w in words
+        }
         # What sort of probes they were is asked for under the names that port_scan uses, and so computed once.
         probes = ("probes", "udp_probes") if lead.space == "pair" else ()
         self._probes = [Feature(name, "pair", rule.window, Sum(name), "flows") for name in probes]
@@ -148,12 +152,15 @@ class FeatureRule(Detector):
             victims=hit,
             techniques=self.meta.techniques,
             evidence=evidence,
-            summary=f"rule {self._rule.name}: {_who(attackers, hit, space)}: {_sentence(evidence)}",
+            summary=f"rule {self._rule.name}: {_who(attackers, hit, space)}: {_sentence(evidence)}{self._where()}",
             spoofable=not own,
             data_quality=quality.model_copy(update={"notes": (*quality.notes, *notes)}),
             response=self.meta.response,
             quiet=60,
         )
+
+    def _where(self) -> str:
+        return f", counting rows where {self._rule.where.text[:200]}" if self._rule.where is not None else ""
 
     def _subject(self, keys: KeyView, row: int, node: str) -> str:
         space = self._lead.space

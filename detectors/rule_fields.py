@@ -60,7 +60,7 @@ def read_number(node: yaml.Node) -> float:
     return number
 
 
-def read_window(node: yaml.Node) -> int:
+def read_window(node: yaml.Node, name: str = "time_window") -> int:
     """Return a length of time in s.
 
     Raises:
@@ -70,7 +70,7 @@ def read_window(node: yaml.Node) -> int:
     match = _WINDOW.fullmatch(text)
     seconds = int(match[1]) * _SECONDS[match[2]] if match else 0
     if not WINDOW_RANGE[0] <= seconds <= WINDOW_RANGE[1]:
-        problem = f"time_window '{printable(text)}' must be like 30s, 5m or 1h, from 10s to 24h"
+        problem = f"{name} '{printable(text)}' must be like 30s, 5m or 1h, from 10s to 24h"
         raise FieldError(problem)
     return seconds
 

@@ -1,23 +1,18 @@
-"""The rule file: ``detection_rules`` in YAML, read into checked rules.
-
-A file is input from outside: PyYAML's safe loader composes it into nodes, never into objects, and it is
-read field by field, so that every complaint has its line and nothing in it can name a type or run.
-"""
+"""The rule file: detection rules, sequences of alerts, roles and exceptions in YAML, read and checked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import yaml
 
 from detectors.condition import Condition, ConditionError, parse_condition
+from detectors.exception_nodes import read_exceptions, read_roles
 from detectors.library import ANOMALY_WORD, MAX_COUNTED, WORDS
+from detectors.row_filter import RowFilter, parse_filter
 from detectors.rule_fields import (
     DEFAULT_WINDOW,
-    FieldError,
     printable,
     read_description,
     read_name,
@@ -27,21 +22,20 @@ from detectors.rule_fields import (
     read_window,
     scalar,
 )
+from detectors.rule_nodes import MAX_BYTES, Nodes, RuleError, text_of
+from detectors.sequence_nodes import read_sequences
+from schemas.exceptions import AlertException, RoleRule
 from schemas.finding import Severity
+from schemas.sequence import SequenceRule
 
-MAX_BYTES = 256 * 1024  # a rule is about 100 bytes; a larger file is not one that a person wrote
+__all__ = ["FIELDS", "MAX_BYTES", "MAX_RULES", "SECTIONS", "Rule", "RuleError", "RuleFile", "load_rule_file",
+           "load_rules"]  # fmt: skip
+
 MAX_RULES = 200  # each adds a pass over touched keys to every tick
-FIELDS = ("name", "condition", "threshold", "time_window", "severity", "description", "techniques")
-
-_Value = TypeVar("_Value")
-
-
-class RuleError(ValueError):
-    """A rule file that is not one: every mistake in it, one line each."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = tuple(problems)
+SECTIONS = ("detection_rules", "sequences", "roles", "exceptions")
+_ENTRIES = {"detection_rules": "rules (- name: ...)", "sequences": "sequences (- name: ...)",
+            "roles": "declarations (- role: ...)", "exceptions": "exceptions (- name: ...)"}  # fmt: skip
+FIELDS = ("name", "condition", "where", "threshold", "time_window", "severity", "description", "techniques")
 
 
 @dataclass(frozen=True)
@@ -54,6 +48,7 @@ class Rule:
     severity: Severity = "medium"
     description: str = ""
     techniques: tuple[str, ...] = ()
+    where: RowFilter | None = None
 
     @property
     def anomaly(self) -> bool:
@@ -61,154 +56,138 @@ class Rule:
         return ANOMALY_WORD in self.condition.words
 
 
+@dataclass(frozen=True)
+class RuleFile:
+    """All that one or several rule files say, in their order."""
+
+    rules: tuple[Rule, ...] = ()
+    sequences: tuple[SequenceRule, ...] = ()
+    roles: tuple[RoleRule, ...] = ()
+    exceptions: tuple[AlertException, ...] = ()
+
+    def joined(self, other: RuleFile) -> RuleFile:
+        """Return what both say, the other's after one's own."""
+        return RuleFile(
+            self.rules + other.rules,
+            self.sequences + other.sequences,
+            self.roles + other.roles,
+            self.exceptions + other.exceptions,
+        )
+
+
 def load_rules(source: Path | str) -> list[Rule]:
+    """Read the detection rules of a rule file; see ``load_rule_file``."""
+    return list(load_rule_file(source).rules)
+
+
+def load_rule_file(source: Path | str) -> RuleFile:
     """Read a rule file.
 
     Args:
         source: a path, or the text itself.
 
     Returns:
-        The rules in file order.
+        Its sections, each in file order.
 
     Raises:
         RuleError: with all mistakes, each as "PLACE:LINE: what is wrong and what to do".
     """
     place = printable(str(source)) if isinstance(source, Path) else "rules"
-    return _File(place).read(_text_of(source, place))
+    return _File(place).read(text_of(source, place))
 
 
-def _text_of(source: Path | str, place: str) -> str:
-    if isinstance(source, str):
-        raw = source.encode("utf-8", "surrogatepass")
-    else:
-        try:
-            with source.open("rb") as file:
-                raw = file.read(MAX_BYTES + 1)
-        except OSError as error:
-            raise RuleError([f"{place}: cannot read the rules: {error.strerror}"]) from None
-    if len(raw) > MAX_BYTES:
-        raise RuleError([f"{place}: more than {MAX_BYTES} bytes; split the rules into several files"])
-    try:
-        return raw.decode()
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise RuleError([f"{place}:{line}: not UTF-8 text"]) from None
-
-
-class _File:
+class _File(Nodes):
     """Reads nodes into rules and gathers what is wrong with them."""
 
     def __init__(self, place: str) -> None:
-        self._place = place
-        self._problems: list[tuple[int, str]] = []
+        super().__init__(place)
         self._names: dict[str, int] = {}
 
-    def read(self, text: str) -> list[Rule]:
-        rules = [r for node in self._items(self._compose(text)) if (r := self._rule(node)) is not None]
-        if self._problems:
-            raise RuleError([f"{self._place}:{line}: {what}" for line, what in sorted(self._problems)])
-        return rules
+    def read(self, text: str) -> RuleFile:
+        sections = self._sections(self.compose(text))
+        rules = tuple(r for node in sections["detection_rules"] if (r := self._rule(node)) is not None)
+        read = RuleFile(
+            rules,
+            read_sequences(self, sections["sequences"], self._names),
+            read_roles(self, sections["roles"]),
+            read_exceptions(self, sections["exceptions"]),
+        )
+        self.finish()
+        return read
 
-    def _compose(self, text: str) -> yaml.Node | None:
-        try:
-            root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            self._problems.append((mark.line + 1 if mark else 1, f"not YAML: {printable(str(error.problem))}"))
-        except yaml.YAMLError:
-            self._problems.append((1, "not YAML: it holds characters that YAML does not allow"))
-        except RecursionError:
-            self._problems.append((1, "not a rule file: it nests too deeply"))
-        else:
-            if root is None:
-                self._problems.append((1, "the file is empty: it must begin with detection_rules:"))
-            return root
-        return None
-
-    def _say(self, node: yaml.Node, what: str) -> None:
-        self._problems.append((node.start_mark.line + 1, what))
-
-    def _items(self, root: yaml.Node | None) -> list[yaml.Node]:
+    def _sections(self, root: yaml.Node | None) -> dict[str, list[yaml.Node]]:
+        found: dict[str, list[yaml.Node]] = {name: [] for name in SECTIONS}
         if root is None:
-            return []
-        before = len(self._problems)
-        listed = self._mapping(root, ("detection_rules",), "the file").get("detection_rules")
-        if isinstance(listed, yaml.SequenceNode) and 1 <= len(listed.value) <= MAX_RULES:
-            return list(listed.value)
-        if listed is not None:
-            self._say(listed, f"detection_rules must be a list of 1 to {MAX_RULES} rules (- name: ...)")
-        elif len(self._problems) == before:
-            self._say(root, "detection_rules: is missing")
-        return []
-
-    def _mapping(self, node: yaml.Node, known: tuple[str, ...], what: str) -> dict[str, yaml.Node]:
-        if not isinstance(node, yaml.MappingNode):
-            self._say(node, f"{what} must be a mapping with {', '.join(known)}")
-            return {}
-        fields: dict[str, yaml.Node] = {}
-        for key, value in node.value:
-            name = scalar(key)
-            if name not in known:
-                self._say(key, f"{what}: unknown field '{printable(name)}'; known: {', '.join(known)}")
-            elif name in fields:
-                self._say(key, f"{what}: {name} is given twice")
+            return found
+        before = self.mistakes
+        listed = self.mapping(root, SECTIONS, "the file")
+        for name, node in listed.items():
+            if isinstance(node, yaml.SequenceNode) and 1 <= len(node.value) <= MAX_RULES:
+                found[name] = list(node.value)
             else:
-                fields[name] = value
-        return fields
-
-    def _field(self, fields: dict[str, yaml.Node], name: str, read: Callable[[yaml.Node], _Value],
-               absent: _Value, what: str) -> _Value:  # fmt: skip
-        if name not in fields:
-            return absent
-        try:
-            return read(fields[name])
-        except FieldError as error:
-            self._say(fields[name], f"{what}: {error}")
-            return absent
+                self.say(node, f"{name} must be a list of 1 to {MAX_RULES} {_ENTRIES[name]}")
+        if not listed and self.mistakes == before:
+            self.say(root, f"{', '.join(SECTIONS[:-1])} or {SECTIONS[-1]}: one of them must be there")
+        return found
 
     def _rule(self, node: yaml.Node) -> Rule | None:
-        before = len(self._problems)
-        fields = self._mapping(node, FIELDS, "a rule")
+        before = self.mistakes
+        fields = self.mapping(node, FIELDS, "a rule")
         if not isinstance(node, yaml.MappingNode):
             return None
         name = self._name(node, fields)
         what = f"rule {name}" if name else "a rule"
-        window = self._field(fields, "time_window", read_window, DEFAULT_WINDOW, what)
-        severity: Severity = self._field(fields, "severity", read_severity, "medium", what)
-        description = self._field(fields, "description", read_description, "", what)
-        techniques: tuple[str, ...] = self._field(fields, "techniques", read_techniques, (), what)
+        window = self.field(fields, "time_window", read_window, DEFAULT_WINDOW, what)
+        severity: Severity = self.field(fields, "severity", read_severity, "medium", what)
+        description = self.field(fields, "description", read_description, "", what)
+        techniques: tuple[str, ...] = self.field(fields, "techniques", read_techniques, (), what)
         condition = self._condition(node, fields, what)
-        if condition is None or len(self._problems) > before:
+        where = self._where(fields, condition, what) if condition is not None else None
+        if condition is None or self.mistakes > before:
             return None
-        return Rule(name, condition, window, severity, description, techniques)
+        return Rule(name, condition, window, severity, description, techniques, where)
+
+    def _where(self, fields: dict[str, yaml.Node], condition: Condition, what: str) -> RowFilter | None:
+        if "where" not in fields:
+            return None
+        word = WORDS.get(condition.words[0])
+        if word is None or word.rows is None:
+            known = ", ".join(sorted(name for name, w in WORDS.items() if w.rows is not None))
+            self.say(fields["where"], f"{what}: rows of {condition.words[0]} cannot be left out; where fits {known}")
+            return None
+        try:
+            return parse_filter(" ".join(scalar(fields["where"]).split()), word.rows)
+        except ConditionError as error:
+            self.say(fields["where"], f"{what}, where: {error}")
+            return None
 
     def _name(self, node: yaml.Node, fields: dict[str, yaml.Node]) -> str:
         if "name" not in fields:
-            self._say(node, "a rule without name: add name: ...")
+            self.say(node, "a rule without name: add name: ...")
             return ""
-        name = self._field(fields, "name", read_name, "", "a rule")
+        name = self.field(fields, "name", read_name, "", "a rule")
         if name in self._names:
-            self._say(fields["name"], f"rule {name}: the rule on line {self._names[name]} has the same name")
+            self.say(fields["name"], f"rule {name}: the rule on line {self._names[name]} has the same name")
         elif name:
             self._names[name] = fields["name"].start_mark.line + 1
         return name
 
     def _condition(self, node: yaml.Node, fields: dict[str, yaml.Node], what: str) -> Condition | None:
-        before = len(self._problems)
-        threshold = self._field(fields, "threshold", read_number, None, what)
-        if len(self._problems) > before:
+        before = self.mistakes
+        threshold = self.field(fields, "threshold", read_number, None, what)
+        if self.mistakes > before:
             threshold = 0.0  # the mistake is told; the condition may still use the word
         if "condition" not in fields:
-            self._say(node, f"{what}: condition is missing: add condition: WORD > NUMBER")
+            self.say(node, f"{what}: condition is missing: add condition: WORD > NUMBER")
             return None
         try:
             condition = parse_condition(scalar(fields["condition"]), WORDS, (ANOMALY_WORD,), threshold)
             _check(condition)
         except ConditionError as error:
-            self._say(fields["condition"], f"{what}: {error}")
+            self.say(fields["condition"], f"{what}: {error}")
             return None
         if threshold is not None and not condition.uses_threshold:
-            self._say(fields["threshold"], f"{what}: threshold is given, but the condition does not use it")
+            self.say(fields["threshold"], f"{what}: threshold is given, but the condition does not use it")
         return condition
 
 

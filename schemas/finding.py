@@ -28,6 +28,7 @@ class Endpoint(Word):
     service: str | None = Field(None, description="namespace/name of a Service with this address")
     node: str | None = Field(None, description="node that the pod runs on")
     labels: dict[str, str] = Field(default_factory=dict, description="of the pod")
+    roles: tuple[str, ...] = Field((), description="what the operator or the inventory declares it to be, sorted")
     identity: Literal["known", "unknown"] = Field("unknown", description="unknown: no inventory names the address")
 
 

@@ -6,8 +6,10 @@ import ipaddress
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from schemas.addresses import pack
+from schemas.exceptions import RoleRule
 from schemas.finding import Endpoint
 from schemas.inventory import InventoryObject
 
@@ -35,6 +37,7 @@ class IdentityTable:
         self._networks: dict[_Network, dict[str, None]] = {}
         # Packed addresses of objects that lie outside the ranges for private use; only ever grows, like the history.
         self.public_addresses: set[bytes] = set()
+        self._declared: tuple[RoleRule, ...] = ()
         for item in objects:
             self.add(item)
 
@@ -60,6 +63,10 @@ class IdentityTable:
                 self._networks.setdefault(cover, {})[item.uid] = None
         others = [known for known in self._history.get(item.uid, ()) if known.item.valid_from != item.valid_from]
         self._history[item.uid] = sorted([*others, _Statement(item, covers)], key=_begin)
+
+    def declare(self, roles: Iterable[RoleRule]) -> None:
+        """Take in the roles that the operator gives to endpoints; they add to those declared before."""
+        self._declared = (*self._declared, *roles)
 
     def _valid(self, uids: Iterable[str], cover: str | _Network, at: int) -> Iterator[InventoryObject]:
         """Return what held at a time and covered an address or a range, of these uids."""
@@ -87,6 +94,9 @@ class IdentityTable:
         item = self.find(ip, at)
         if item is not None:
             return "shared" if item.kind == "Node" else "internal"
+        return self._range_role(ip, at)
+
+    def _range_role(self, ip: str, at: int) -> str:
         address = ipaddress.ip_address(ip)
         found = [
             (network.prefixlen, item.valid_from, item.uid, item.role)
@@ -96,23 +106,45 @@ class IdentityTable:
         ]
         return (max(found)[3] if found else "") or "unknown"
 
+    def roles(self, ip: str, at: int) -> tuple[str, ...]:
+        """Return the roles of an address at a time, sorted: declared ones (``schemas.roles``) and the inventory's.
+
+        The inventory makes nodes and ranges of role ``shared`` shared, and ranges of role ``scanner``
+        vulnerability scanners.
+        """
+        return self.endpoint(ip, at).roles
+
+    def _with_roles(self, endpoint: Endpoint, item: InventoryObject | None, at: int) -> Endpoint:
+        found = {rule.role for rule in self._declared if rule.match.fits(endpoint)}
+        if item is not None:
+            told = "shared" if item.kind == "Node" else ""
+        else:
+            told = self._range_role(endpoint.ip, at) if self._networks and endpoint.ip else ""
+        if told == "shared":
+            found.add("shared")
+        elif told == "scanner":
+            found.add("vulnerability_scanner")
+        return endpoint.model_copy(update={"roles": tuple(sorted(found))}) if found else endpoint
+
     def endpoint(self, ip: str, at: int, *, port: int | None = None, protocol: str | None = None,
                  mac: str | None = None, interface: str | None = None) -> Endpoint:  # fmt: skip
         """Return an endpoint with all that is known of its address at a time."""
         item = self.find(ip, at)
-        if item is None:
-            return Endpoint(ip=ip, port=port, protocol=protocol, mac=mac, interface=interface)
-        if item.kind == "Service":
-            return Endpoint(
-                ip=ip, port=port, protocol=protocol, mac=mac, interface=interface,
-                service=f"{item.namespace}/{item.name}", namespace=item.namespace, identity="known",
-            )  # fmt: skip
-        return Endpoint(
-            ip=ip, port=port, protocol=protocol, mac=mac, interface=interface,
-            pod=item.name if item.kind == "Pod" else None, namespace=item.namespace or None,
-            workload=item.workload or None, node=item.node or (item.name if item.kind == "Node" else None),
-            labels=dict(item.labels), identity="known",
-        )  # fmt: skip
+        plain = Endpoint(ip=ip, port=port, protocol=protocol, mac=mac, interface=interface)
+        return self._with_roles(plain if item is None else _identified(plain, item), item, at)
+
+
+def _identified(plain: Endpoint, item: InventoryObject) -> Endpoint:
+    """Return an endpoint as the object that has its address."""
+    more: dict[str, Any] = {"namespace": item.namespace or None, "identity": "known"}
+    if item.kind == "Service":
+        more["service"] = f"{item.namespace}/{item.name}"
+        return plain.model_copy(update={**more, "namespace": item.namespace})
+    more |= {
+        "pod": item.name if item.kind == "Pod" else None, "workload": item.workload or None,
+        "node": item.node or (item.name if item.kind == "Node" else None), "labels": dict(item.labels),
+    }  # fmt: skip
+    return plain.model_copy(update=more)
 
 
 def _normal(text: str) -> str:

@@ -72,3 +72,7 @@ def print_incident(out: Console, incident: Incident) -> None:
     out.print(row)
     for line in wrapped(incident.summary):
         out.print(Text(line, style="dim"))
+    for stage in incident.stages:
+        count = f"{stage.alerts} alert{'s' if stage.alerts != 1 else ''}"
+        line = f"{time_text(stage.first_at)} to {time_text(stage.last_at)}  {stage.stage.replace('_', ' ')}, {count}"
+        out.print(Text(f"  {line}", style="dim"))

@@ -73,8 +73,9 @@ _add(_topics, "create", topics.create, "topics create")
 _add(_topics, "check", topics.check, "topics check")
 app.add_typer(_topics, name="topics")
 
-_rules = _tree("Check rule files and show what the engine computes for them.")
+_rules = _tree("Check rule files, make them from Sigma, and show what the engine computes for them.")
 _add(_rules, "check", rules.check, "rules check examples/rules/mission.yaml")
+_add(_rules, "import", rules.import_rules, "rules import sigma.yml --output rules.yaml")
 _add(_rules, "plan", rules.plan, "rules plan --rules examples/rules/mission.yaml")
 app.add_typer(_rules, name="rules")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from detectors.rule_file import Rule, RuleError, load_rules
+from detectors.rule_file import RuleError, RuleFile, load_rule_file
 from response.policyfile import DecisionPolicy, load_policy
 from schemas.identity import IdentityTable
 from sluicegate.detector_settings import overrides
@@ -18,21 +18,23 @@ def pipeline_settings(settings: Settings) -> PipelineSettings:
     return PipelineSettings(engine=settings.engine, alerts=settings.alerts, detectors=overrides(settings.detectors))
 
 
-def read_rules(paths: Sequence[Path]) -> list[Rule]:
-    """Return the rules of several files, in their order.
+def read_rules(paths: Sequence[Path]) -> RuleFile:
+    """Return what several files say, in their order.
 
     Raises:
         RuleError: every mistake of the first file that has any, or a name used in two files.
     """
-    rules: list[Rule] = []
+    joined = RuleFile()
     seen: dict[str, Path] = {}
     for path in paths:
-        for rule in load_rules(path):
-            if rule.name in seen:
-                raise RuleError([f"{path}: rule {rule.name}: {seen[rule.name]} has one of the same name"])
-            seen[rule.name] = path
-            rules.append(rule)
-    return rules
+        read = load_rule_file(path)
+        names = [f"rule {r.name}" for r in read.rules] + [f"rule {s.name}" for s in read.sequences]
+        for name in [*names, *(f"exception {e.name}" for e in read.exceptions)]:
+            if name in seen:
+                raise RuleError([f"{path}: {name}: {seen[name]} has one of the same name"])
+            seen[name] = path
+        joined = joined.joined(read)
+    return joined
 
 
 def parts(

@@ -24,6 +24,7 @@ class ReplayResults:
         self._incidents: dict[str, Incident] = {}
         self.revisions = 0
         self._untold = 0
+        self._excepted: Counter[str] = Counter()
 
     def add(self, output: PipelineOutput) -> None:
         """Take what came out of one batch."""
@@ -33,6 +34,7 @@ class ReplayResults:
                 self._alerts[alert.id] = alert
             elif alert.revision == 1:
                 self._untold += 1
+        self._excepted.update(output.excepted)
         for incident in output.incidents:
             if incident.id in self._incidents or len(self._incidents) < MAX_SHOWN:
                 self._incidents[incident.id] = incident
@@ -43,7 +45,7 @@ class ReplayResults:
         return sorted(self._alerts.values(), key=lambda a: (a.detected_at, a.id))
 
     def print(self, out: Console) -> None:
-        """Print alerts, then incidents."""
+        """Print alerts, then incidents, then what exceptions kept from becoming alerts."""
         if self._alerts:
             print_heading(out)
             for alert in self.alerts:
@@ -56,6 +58,8 @@ class ReplayResults:
             out.print(cell("Incidents", "bold"))
             for incident in sorted(self._incidents.values(), key=lambda i: (i.started_at, i.id)):
                 print_incident(out, incident)
+        for name, count in sorted(self._excepted.items()):
+            out.print(cell(f"Exception {name}: {count:,} findings made no alert"))
 
     def summary(self) -> str:
         """Return how many alerts of which severity, and how many incidents."""

@@ -7,6 +7,7 @@ detect stage has passed it, and a detect stage's alerts are durable before its r
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from alerts.episodes import EpisodeBook
+from alerts.exceptions import Exceptions
 from alerts.incidents import IncidentBook
 from alerts.settings import AlertSettings
 from detectors.base import Detector
@@ -25,7 +27,7 @@ from detectors.detect import DetectEngine
 from detectors.hashing import hash_text
 from detectors.registry import build_detectors
 from detectors.rule_detector import rule_detectors
-from detectors.rule_file import Rule
+from detectors.rule_file import RuleFile
 from detectors.settings import EngineSettings
 from detectors.snapshot import decode_state, encode_state
 from response.decide import decide
@@ -59,23 +61,34 @@ class StageOutput:
     alerts: list[Alert] = field(default_factory=list)
     rollups: list[RollupMessage] = field(default_factory=list)
     watermark: Watermark | None = None
+    excepted: dict[str, int] = field(default_factory=dict)  # findings by the exception that covered them
+
+
+@dataclass
+class IncidentOutput:
+    """What the incident stage says about the records it was fed, in order."""
+
+    alerts: list[Alert] = field(default_factory=list)
+    incidents: list[Incident] = field(default_factory=list)
+    excepted: dict[str, int] = field(default_factory=dict)
 
 
 class Parts:
     """Builds stages that agree on settings, rules and identities."""
 
     def __init__(self, settings: PipelineSettings, identities: IdentityTable | None = None,
-                 rules: Sequence[Rule] = (), policy: DecisionPolicy | None = None) -> None:  # fmt: skip
+                 rules: RuleFile | None = None, policy: DecisionPolicy | None = None) -> None:  # fmt: skip
         self.settings = settings
         self.identities = identities if identities is not None else IdentityTable()
         self.policy = policy if policy is not None else load_policy()
-        self._rules = list(rules)
+        self.rules = rules if rules is not None else RuleFile()
+        self.identities.declare(self.rules.roles)
         self.detectors()  # a configuration that does not fit is an error at once, not at the first message
 
     def detectors(self) -> list[Detector]:
         """Return fresh detectors; stages never share their state."""
         built_in = build_detectors(self.settings.detectors, self.settings.engine.seed)
-        return [*built_in, *rule_detectors(self._rules)]
+        return [*built_in, *rule_detectors(self.rules.rules)]
 
     def detect(self, partition: int) -> DetectStage:
         """Return a fresh stage for an event partition."""
@@ -87,7 +100,7 @@ class Parts:
 
     def incidents(self) -> IncidentStage:
         """Return a fresh incident stage."""
-        return IncidentStage(self.settings.alerts)
+        return IncidentStage(self)
 
     def decide(self) -> DecideStage:
         """Return a fresh decide stage."""
@@ -105,6 +118,7 @@ class DetectStage:
     def __init__(self, partition: int, parts: Parts) -> None:
         self._engine = DetectEngine(partition, parts.settings.engine, parts.detectors(), parts.identities)
         self._settings = parts.settings.alerts
+        self._exceptions = Exceptions(parts.rules.exceptions)
         self._books: dict[int, EpisodeBook] = {}
 
     @property
@@ -121,10 +135,10 @@ class DetectStage:
             if book is None:
                 book = self._books[tick.number] = self._book()
             alerts += book.observe(tick.tick, tick.findings)
-        return StageOutput(alerts, output.rollups)
+        return StageOutput(alerts, output.rollups, excepted=self._exceptions.taken())
 
     def _book(self) -> EpisodeBook:
-        return EpisodeBook(self._engine.assembler.cluster, self._settings.episodes)
+        return EpisodeBook(self._engine.assembler.cluster, self._settings.episodes, self._exceptions)
 
     def announce_empty(self) -> list[RollupMessage]:
         """Return what tells stage 2 not to wait for this partition; nothing where it has nodes."""
@@ -155,6 +169,7 @@ class CorrelateStage:
     def __init__(self, partition: int, parts: Parts) -> None:
         self._engine = CorrelateEngine(partition, parts.settings.engine, parts.detectors(), parts.identities)
         self._parts = parts
+        self._exceptions = Exceptions(parts.rules.exceptions)
         self._book: EpisodeBook | None = None
         self._said = self._told = -1
 
@@ -163,14 +178,17 @@ class CorrelateStage:
         alerts: list[Alert] = []
         for advance in self._engine.feed(messages):
             if self._book is None:
-                self._book = EpisodeBook(self._engine.cluster, self._parts.settings.alerts.episodes)
+                self._book = self._new_book()
             for tick, findings, _ in advance.ticks:
                 alerts += self._book.observe(tick, findings)
             alerts += self._book.close_quiet(advance.watermark)
             self._said = advance.watermark
         moved = self._said > self._told
         self._told = self._said
-        return StageOutput(alerts, [], self._watermark() if moved else None)
+        return StageOutput(alerts, [], self._watermark() if moved else None, self._exceptions.taken())
+
+    def _new_book(self) -> EpisodeBook:
+        return EpisodeBook(self._engine.cluster, self._parts.settings.alerts.episodes, self._exceptions)
 
     def _watermark(self) -> Watermark:
         senders = self._parts.settings.engine.rollup_partitions
@@ -192,19 +210,27 @@ class CorrelateStage:
         self._said = self._told = int(state["said"])
         self._book = None
         if state["book"] is not None:
-            self._book = EpisodeBook(self._engine.cluster, self._parts.settings.alerts.episodes)
+            self._book = self._new_book()
             self._book.restore(state["book"].tobytes())
 
 
 class IncidentStage:
-    """Incidents of all alerts."""
+    """Incidents of all alerts, and alerts of what several of them say together."""
 
-    def __init__(self, settings: AlertSettings) -> None:
-        self._book = IncidentBook(settings.incidents)
+    def __init__(self, parts: Parts) -> None:
+        self._exceptions = Exceptions(parts.rules.exceptions)
+        self._book = IncidentBook(parts.settings.alerts, parts.rules.sequences, self._exceptions)
 
-    def feed(self, records: Sequence[AlertRecord]) -> list[Incident]:
+    def feed(self, records: Sequence[AlertRecord]) -> IncidentOutput:
         """Take alerts and watermarks in log order."""
-        return [incident for record in records for incident in self._book.add(record)]
+        output = IncidentOutput()
+        for word in (word for record in records for word in self._book.add(record)):
+            if isinstance(word, Alert):
+                output.alerts.append(word)
+            else:
+                output.incidents.append(word)
+        output.excepted = self._exceptions.taken()
+        return output
 
     def snapshot(self) -> bytes:
         """Return the whole state."""
@@ -252,6 +278,7 @@ class PipelineOutput:
     alerts: list[Alert]
     incidents: list[Incident]
     responses: list[ResponseDecision]
+    excepted: dict[str, int] = field(default_factory=dict)
 
 
 class Pipeline:
@@ -301,10 +328,12 @@ class Pipeline:
             by_partition.setdefault(hash_text(name) % len(self._detect), []).append(message)
         alerts: list[Alert] = []
         rollups: list[RollupMessage] = []
+        excepted: Counter[str] = Counter()
         for partition, own in sorted(by_partition.items()):
             output = self._detect[partition].feed(own)
             alerts += output.alerts
             rollups += output.rollups
+            excepted.update(output.excepted)
         if not self._announced:
             self._announced = True
             rollups += [r for stage in self._detect for r in stage.announce_empty()]
@@ -313,8 +342,11 @@ class Pipeline:
             output = stage.feed([r for r in rollups if r.partition == partition])
             alerts += output.alerts
             records += output.alerts
+            excepted.update(output.excepted)
             if output.watermark is not None:
                 records.append(output.watermark)
-        incidents = self._incidents.feed(records)
+        joint = self._incidents.feed(records)
+        alerts += joint.alerts
+        excepted.update(joint.excepted)
         responses = [d for alert in alerts for d in self._decide.feed(alert)]
-        return PipelineOutput(alerts, incidents, responses)
+        return PipelineOutput(alerts, joint.incidents, responses, dict(sorted(excepted.items())))

@@ -55,6 +55,9 @@ SPECS: tuple[MetricSpec, ...] = (
     MetricSpec("watermark", "gauge", "Last tick announced on alerts.v1, s since epoch.", ("agent", "partition")),
     MetricSpec("alerts", "counter", "Alert revisions sent.", ("detector", "severity")),
     MetricSpec(
+        "excepted", "counter", "Findings that an exception of the rules kept from becoming alerts.", ("exception",)
+    ),
+    MetricSpec(
         "append_to_fed_seconds",
         "histogram",
         "From the broker's append time of an input message until its engine was fed; clocks of two machines.",
@@ -87,6 +90,7 @@ class Telemetry:
     stalled: Gauge
     watermark: Gauge
     alerts: Counter
+    excepted: Counter
     append_to_fed_seconds: Histogram
 
 

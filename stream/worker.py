@@ -56,6 +56,6 @@ def _roles(stages: StageFactories, telemetry: Telemetry) -> list[AnyRole]:
     return [
         DetectRole(stages.detect, telemetry),
         CorrelateRole(stages.correlate, telemetry),
-        IncidentsRole(stages.incidents),
+        IncidentsRole(stages.incidents, telemetry),
         DecideRole(stages.decide),
     ]

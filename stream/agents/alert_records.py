@@ -1,6 +1,6 @@
-"""Alerts and a sender's watermark as records of alerts.v1; used by detect and correlate."""
+"""Alerts and a sender's watermark as records of alerts.v1; used by all agents that make alerts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from schemas.alert import Alert, Watermark
 from schemas.topics import ALERTS
@@ -27,3 +27,9 @@ def alert_records(
         records.append(Outgoing(ALERTS.word, watermark.sender.encode(), watermark.encode()))
         telemetry.watermark.labels(sender[0], str(sender[1])).set(watermark.tick)
     return records
+
+
+def count_excepted(excepted: Mapping[str, int], telemetry: Telemetry) -> None:
+    """Count findings that exceptions kept from becoming alerts."""
+    for name, count in excepted.items():
+        telemetry.excepted.labels(name).inc(count)

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from schemas.rollups import RollupDecodeError, RollupMessage, decode_rollup
 from schemas.topics import ROLLUPS
-from stream.agents.alert_records import alert_records
+from stream.agents.alert_records import alert_records, count_excepted
 from stream.agents.detect import StageOutput
 from stream.records import Incoming, Outgoing
 from stream.roles import Stage, Undecodable
@@ -49,6 +49,7 @@ class CorrelateRole:
             for section, batch in message.batches.items():
                 self._telemetry.rows.labels(self.name, section).inc(batch.num_rows)
         output = stage.feed(words)
+        count_excepted(output.excepted, self._telemetry)
         return alert_records(output.alerts, output.watermark, (self.name, partition), self._telemetry)
 
     def announce(self, stage: CorrelateStage) -> Sequence[Outgoing]:

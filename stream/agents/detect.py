@@ -1,6 +1,6 @@
 """detect: events.v1 → rollups.v1 and alerts.v1, one stage per event partition."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -9,7 +9,7 @@ from schemas.event_codec import EventDecodeError, EventMessage, decode
 from schemas.events import KINDS
 from schemas.rollups import RollupMessage
 from schemas.topics import CONTENT_TYPE_HEADER, EVENTS, ROLLUPS, ROLLUPS_ARROW
-from stream.agents.alert_records import alert_records
+from stream.agents.alert_records import alert_records, count_excepted
 from stream.records import Incoming, Outgoing
 from stream.roles import Stage, Undecodable
 from stream.telemetry import Telemetry
@@ -29,6 +29,10 @@ class StageOutput(Protocol):
     @property
     def watermark(self) -> Watermark | None:
         """Up to where everything has been said, where that moved."""
+
+    @property
+    def excepted(self) -> Mapping[str, int]:
+        """Findings that exceptions kept from becoming alerts, by the exception's name."""
 
 
 class DetectStage(Stage, Protocol):
@@ -70,6 +74,7 @@ class DetectRole:
                 self._telemetry.rows.labels(self.name, kind).inc(rows)
         output = stage.feed(words)
         sender = (self.name, partition)
+        count_excepted(output.excepted, self._telemetry)
         alerts = alert_records(output.alerts, output.watermark, sender, self._telemetry)
         rollups = [rollup_record(rollup) for rollup in output.rollups]
         if rollups:

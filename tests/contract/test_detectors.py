@@ -11,7 +11,7 @@ import pytest
 
 from detectors.base import Detector
 from detectors.registry import build_detectors, detector_classes
-from detectors.rule_file import load_rules
+from detectors.rule_file import load_rule_file
 from detectors.spaces import SWEEP
 from exporter.sources.capture import read_messages
 from schemas.alert import Alert
@@ -40,7 +40,7 @@ def mixed() -> tuple[EventMessage, ...]:
 
 
 def parts() -> Parts:
-    return Parts(PipelineSettings(), rules=load_rules(MISSION))
+    return Parts(PipelineSettings(), rules=load_rule_file(MISSION))
 
 
 def run(messages: Sequence[EventMessage], batch: int = 64) -> list[Alert]:

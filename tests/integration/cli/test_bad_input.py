@@ -165,7 +165,7 @@ def test_a_bug_is_one_line_unless_debugging(command: Command, monkeypatch: pytes
         message = "first line\nsecond line"
         raise RuntimeError(message)
 
-    monkeypatch.setattr("detectors.rule_file.load_rules", broken)
+    monkeypatch.setattr("detectors.rule_file.load_rule_file", broken)
     ran = command("rules", "check", "x")
     assert ran.code == 70
     assert "RuntimeError: first line" in ran.said
@@ -178,7 +178,7 @@ def test_interruption_is_exit_code_130(command: Command, monkeypatch: pytest.Mon
     def interrupted(*_arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("detectors.rule_file.load_rules", interrupted)
+    monkeypatch.setattr("detectors.rule_file.load_rule_file", interrupted)
     ran = command("rules", "check", "x")
     assert (ran.code, ran.said) == (130, "sluicegate: interrupted")
 

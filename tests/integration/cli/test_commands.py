@@ -30,7 +30,7 @@ def commands(node: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str
 def test_the_commands_are_these() -> None:
     assert [" ".join(path) for path in commands()] == [
         "alerts tail", "config show", "demo", "doctor", "evaluate", "export", "inspect", "replay", "respond",
-        "rules check", "rules plan", "topics check", "topics create", "version", "worker",
+        "rules check", "rules import", "rules plan", "topics check", "topics create", "version", "worker",
     ]  # fmt: skip
 
 
@@ -151,6 +151,42 @@ def test_rules_check_shows_how_each_rule_is_computed(command: Command) -> None:
     assert [rule["stage"] for rule in words] == [2, 1, 2]
     assert words[0]["limits"] == {"connection_rate": 1000}
     assert words[1]["window_s"] == 300
+
+
+def test_rules_check_shows_every_section(command: Command) -> None:
+    known = command("rules", "check", EXAMPLES / "rules" / "known.yaml")
+    assert (known.code, known.err) == (0, "")
+    assert "role resolver: namespaces kube-system" in known.out
+    assert "exception scheduled_scan: roles vulnerability_scanner" in known.out
+    assert "until 2030-12-31" in known.out
+    words = command("rules", "check", EXAMPLES / "rules" / "sequences.yaml", "--json").out.splitlines()
+    assert [orjson.loads(line)["name"] for line in words] == ["break_in", "roaming_attacker", "namespace_in_trouble"]
+
+
+def test_what_is_imported_from_sigma_can_be_checked(command: Command, tmp_path: Path) -> None:
+    rules, bad = tmp_path / "rules.yaml", tmp_path / "bad.yml"
+    bad.write_text("title: About files\nlogsource: {category: file_event}\ndetection: {s: {a: b}, condition: s}\n")
+    ran = command("rules", "import", EXAMPLES / "sigma.yml", bad, "--output", rules)
+    assert (ran.code, ran.out) == (0, "")
+    assert [line.partition(": log source")[0] for line in ran.err.splitlines()] == [
+        "refused: About files", "3 rules and 1 sequences; 1 refused",
+    ]  # fmt: skip
+    assert command("rules", "check", rules).code == 0
+    assert command("rules", "import", EXAMPLES / "sigma.yml").out == rules.read_text()
+    nothing = command("rules", "import", bad)
+    assert (nothing.code, nothing.out) == (2, "")
+    assert nothing.err.splitlines()[-1] == "sluicegate: nothing was imported: every rule was refused"
+    assert command("rules", "import", tmp_path / "absent.yml").said.endswith("No such file or directory")
+
+
+def test_a_replay_says_what_exceptions_kept_back(command: Command, scan: Path, tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        "exceptions:\n- {name: everybody, detector: port_scan, match: {cidr: 0.0.0.0/0}, reason: a test}\n"
+    )
+    ran = command("replay", scan, "--rules", rules)
+    assert "No alerts." in ran.out
+    assert "Exception everybody:" in ran.out
 
 
 def test_rules_plan_computes_shared_features_once(command: Command) -> None:

@@ -57,6 +57,8 @@ class Output:
     alerts: list[Alert] = field(default_factory=list)
     rollups: list[RollupMessage] = field(default_factory=list)
     watermark: Watermark | None = None
+    incidents: list[Incident] = field(default_factory=list)
+    excepted: dict[str, int] = field(default_factory=dict)
 
 
 class CountingDetect:
@@ -117,10 +119,10 @@ class CountingIncidents:
     def __init__(self) -> None:
         self.count = 0
 
-    def feed(self, records: Sequence[Alert | Watermark]) -> list[Incident]:
+    def feed(self, records: Sequence[Alert | Watermark]) -> Output:
         alerts = [r for r in records if isinstance(r, Alert)]
         self.count += len(alerts)
-        return [
+        incidents = [
             Incident(
                 id="i", revision=self.count, status="open", cluster="c", severity="low", started_at="", updated_at="",
                 tick=a.tick, attackers=(), victims=(), techniques=(), alerts_total=self.count, summary="",
@@ -128,6 +130,7 @@ class CountingIncidents:
             )
             for a in alerts
         ]  # fmt: skip
+        return Output(incidents=incidents)
 
     def snapshot(self) -> bytes:
         return str(self.count).encode()

@@ -9,12 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alerts.incidents import IncidentBook
-from alerts.settings import IncidentSettings
+from alerts.settings import AlertSettings, IncidentSettings
 from schemas.alert import Alert, AlertRecord
+from schemas.incident import Incident
+from schemas.sequence import SequenceRule, Step
+from schemas.word import iso_time
 from tests.unit.alerts.builders import alert, mark
 
-SMALL = IncidentSettings(window=20, patience=60, max_open=3, max_alerts=4)
+SMALL = AlertSettings(incidents=IncidentSettings(window=20, patience=60, max_open=3, max_alerts=4))
 END = 1000
+_STEPS = tuple(Step(n, severity=s) for n, s in (("any", "info"), ("grave", "high")))  # type: ignore[arg-type]
+_SIDES = {"any": ("victim",), "grave": ("attacker",)}
+RULES = (
+    SequenceRule("ordered", "temporal_ordered", _STEPS, _SIDES, 30),  # type: ignore[arg-type]
+    SequenceRule("both", "temporal", _STEPS, {"any": ("endpoint",), "grave": ("endpoint",)}, 30),
+    SequenceRule("many", "event_count", _STEPS[:1], {"any": ("endpoint",)}, 50, 3),
+    SequenceRule("wide", "value_count", _STEPS[:1], {"any": ("attacker",)}, 50, 2, "victim"),
+)
 
 _address = st.sampled_from([None, "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"])
 Stream = list[AlertRecord]
@@ -36,6 +47,7 @@ def streams(draw: st.DrawFn) -> list[Stream]:
                     alert(
                         identity, tick, revisions[identity], attacker=draw(_address), victim=draw(_address),
                         severity=draw(st.sampled_from(["low", "medium", "high"])), subject=identity,
+                        detected_at=iso_time(tick),
                         status=draw(st.sampled_from(["open", "closed"])), spoofable=draw(st.booleans()),
                     )
                 )  # fmt: skip
@@ -55,8 +67,17 @@ def interleaved(records: list[Stream], seed: int) -> Stream:
     return out
 
 
+def test_the_streams_do_make_sequences() -> None:
+    """The other tests are about them only if there are any."""
+    victim = alert("a0", 10, attacker="10.0.0.1", victim="10.0.0.2", detected_at=iso_time(10))
+    grave = alert("b0", 20, attacker="10.0.0.2", victim="10.0.0.3", severity="high", detected_at=iso_time(20))
+    book = IncidentBook(SMALL, RULES)
+    words = [w for r in (victim, grave, mark(END)) for w in book.add(r)]
+    assert {w.rule for w in words if isinstance(w, Alert)} == {"ordered", "both"}
+
+
 def run(records: Iterable[AlertRecord], book: IncidentBook | None = None) -> list[bytes]:
-    book = IncidentBook(SMALL) if book is None else book
+    book = IncidentBook(SMALL, RULES) if book is None else book
     return [incident.encode() for record in records for incident in book.add(record)]
 
 
@@ -82,12 +103,12 @@ def test_a_sender_that_starts_over_changes_nothing(records: list[Stream], seed: 
 @given(records=streams(), seed=st.integers(0, 1 << 30), cuts=st.sets(st.integers(0, 80)))
 def test_a_snapshot_anywhere_continues_identically(records: list[Stream], seed: int, cuts: set[int]) -> None:
     order = interleaved(records, seed)
-    book, out = IncidentBook(SMALL), []
+    book, out = IncidentBook(SMALL, RULES), []
     for number, record in enumerate(order):
         out += run([record], book)
         if number in cuts:
             value = book.snapshot()
-            book = IncidentBook(SMALL)
+            book = IncidentBook(SMALL, RULES)
             book.restore(value)
             assert book.snapshot() == value
     assert out == run(order)
@@ -96,9 +117,9 @@ def test_a_snapshot_anywhere_continues_identically(records: list[Stream], seed: 
 @settings(max_examples=100, deadline=None)
 @given(records=streams())
 def test_every_grave_alert_is_in_an_incident_and_every_incident_closes_once(records: list[Stream]) -> None:
-    book = IncidentBook(SMALL)
+    book = IncidentBook(SMALL, RULES)
     order = [record for stream in records for record in stream]
-    incidents = [incident for record in order for incident in book.add(record)]
+    incidents = [word for record in order for word in book.add(record) if isinstance(word, Incident)]
     assert [(i.tick, i.id) for i in incidents] == sorted((i.tick, i.id) for i in incidents)
     listed = {a.id for i in incidents for a in i.alerts}
     assert {r.id for r in order if isinstance(r, Alert) and r.severity != "low"} <= listed

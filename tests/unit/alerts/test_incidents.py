@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pytest
 
 from alerts.incidents import MAX_SENDERS, IncidentBook
-from alerts.settings import IncidentSettings
+from alerts.settings import AlertSettings, IncidentSettings
 from alerts.snapshots import SnapshotError
 from schemas.alert import AlertRecord
 from schemas.finding import Endpoint
@@ -14,7 +14,7 @@ from tests.unit.alerts.builders import alert, mark
 
 
 def told(book: IncidentBook, records: Iterable[AlertRecord]) -> list[Incident]:
-    return [incident for record in records for incident in book.add(record)]
+    return [word for record in records for word in book.add(record) if isinstance(word, Incident)]
 
 
 def said(incidents: Iterable[Incident]) -> list[tuple[int, int, str, int]]:
@@ -110,7 +110,8 @@ def test_an_alert_that_links_two_incidents_makes_them_one() -> None:
     book = IncidentBook()
     one = alert("a1", 100, attacker="10.0.0.1", victim="10.0.0.2")
     two = alert("a2", 101, attacker="10.0.0.3", victim="10.0.0.4", severity="high")
-    link = alert("a3", 102, attacker="10.0.0.3", victim="10.0.0.2")
+    both = (Endpoint(ip="10.0.0.1"), Endpoint(ip="10.0.0.3"))
+    link = alert("a3", 102, attackers=both, victim="10.0.0.9")
     first, second, *rest = told(book, [one, two, link, mark(102)])
     closed, home = sorted(rest, key=lambda i: i.id != second.id)
     assert (closed.id, closed.status, closed.revision) == (second.id, "closed", 2)
@@ -159,7 +160,7 @@ def test_an_alert_that_comes_after_its_watermark_is_taken_and_counted() -> None:
 
 
 def test_a_stalled_sender_does_not_let_waiting_alerts_grow_without_bound() -> None:
-    book = IncidentBook(IncidentSettings(max_pending=10))
+    book = IncidentBook(AlertSettings(incidents=IncidentSettings(max_pending=10)))
     records: list[AlertRecord] = [mark(0, "detect/0", 2)]
     records += [alert(f"a{i}", 100 + i, attacker=f"10.0.0.{i}", victim=None) for i in range(15)]
     assert [i.tick for i in told(book, records)] == [100, 101, 102, 103, 104]
@@ -167,7 +168,7 @@ def test_a_stalled_sender_does_not_let_waiting_alerts_grow_without_bound() -> No
 
 
 def test_open_incidents_are_bounded_the_quietest_closes_early() -> None:
-    book = IncidentBook(IncidentSettings(max_open=2))
+    book = IncidentBook(AlertSettings(incidents=IncidentSettings(max_open=2)))
     records = [alert(f"a{i}", 100 + i, attacker=f"10.0.0.{i}", victim=None) for i in range(3)]
     out = told(book, [*records, mark(200)])
     evicted = [i for i in out if i.status == "closed"]
@@ -177,7 +178,7 @@ def test_open_incidents_are_bounded_the_quietest_closes_early() -> None:
 
 
 def test_a_large_incident_counts_all_and_lists_some() -> None:
-    book = IncidentBook(IncidentSettings(max_alerts=5, max_seen=50))
+    book = IncidentBook(AlertSettings(incidents=IncidentSettings(max_alerts=5, max_seen=50)))
     records = [alert(f"a{i:03}", 100 + i, victim=f"10.0.{i % 250}.{i // 250}") for i in range(300)]
     last = told(book, [*records, mark(1000)])[-1]
     assert (last.alerts_total, len(last.alerts), len(last.victims)) == (300, 100, 20)

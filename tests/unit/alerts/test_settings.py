@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from alerts.settings import AlertSettings, EpisodeSettings, IncidentSettings
+from alerts.settings import AlertSettings, EpisodeSettings, IncidentSettings, SequenceSettings
 from alerts.suppression import SILENCED_BY
 
 
@@ -17,11 +17,12 @@ def test_defaults_are_pinned() -> None:
             "window": 600, "patience": 7200, "open_severity": "medium", "max_open": 1000, "max_alerts": 500,
             "max_pending": 10_000, "max_seen": 8192,
         },
+        "sequences": {"max_alerts": 2048, "max_clusters": 16},
     }  # fmt: skip
 
 
 def test_every_setting_explains_itself_and_unknown_ones_are_refused() -> None:
-    for model in (EpisodeSettings, IncidentSettings):
+    for model in (EpisodeSettings, IncidentSettings, SequenceSettings):
         assert all(field.description for field in model.model_fields.values())
     with pytest.raises(ValidationError):
         AlertSettings.model_validate({"episodes": {"max_opened": 5}})

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from detectors.rule_file import load_rules
+from detectors.rule_file import load_rule_file
 from schemas.alert import Alert
 from schemas.event_codec import EventMessage
 from stream.pipeline import Parts, Pipeline, PipelineSettings
@@ -15,7 +15,7 @@ from tests.mission import MISSION
 
 
 def run(messages: Sequence[EventMessage], rules: str = "") -> list[Alert]:
-    pipeline = Pipeline(Parts(PipelineSettings(), rules=load_rules(rules) if rules else ()))
+    pipeline = Pipeline(Parts(PipelineSettings(), rules=load_rule_file(rules) if rules else None))
     return [a for output in pipeline.run(messages) for a in output.alerts]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ipaddress
 import itertools
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.exceptions import RoleRule, Selector
 from schemas.identity import IdentityTable
 from schemas.inventory import InventoryObject
 
@@ -103,6 +105,7 @@ def test_endpoints_carry_what_is_known() -> None:
     assert known.model_dump(exclude_none=True) == {
         "ip": "10.0.0.1", "port": 80, "protocol": "TCP", "mac": "m", "interface": "veth0", "pod": "a",
         "namespace": "shop", "workload": "Deployment/a", "node": "n1", "labels": {"app": "a"}, "identity": "known",
+            "roles": (),
     }  # fmt: skip
     assert table.endpoint("10.96.0.10", 5).service == "kube-system/dns"
     assert table.endpoint("192.0.2.9", 5).identity == "unknown"
@@ -115,3 +118,24 @@ def test_a_namespace_has_no_address_and_a_wrong_one_changes_nothing() -> None:
         with pytest.raises(ValueError, match=r"10\.0\.0"):
             table.add(item)
     assert (len(table), table.find("10.0.0.1", 0), table.role("10.0.0.1", 0)) == (0, None, "unknown")
+
+
+def test_roles_are_declared_by_identity_and_follow_the_object() -> None:
+    table = IdentityTable([pod("a", "10.0.0.1", begin=10, end=20, labels={"app": "a"}, workload="Deployment/a")])
+    table.declare([RoleRule("resolver", Selector(workloads=("Deployment/a",)))])
+    table.declare([RoleRule("ingress", Selector(cidrs=(ipaddress.ip_network("10.0.0.0/24"),)))])
+    assert table.roles("10.0.0.1", 15) == ("ingress", "resolver")
+    assert table.endpoint("10.0.0.1", 15).roles == ("ingress", "resolver")
+    assert (table.roles("10.0.0.1", 25), table.roles("10.0.1.1", 15)) == (("ingress",), ())
+
+
+def test_the_inventory_gives_roles_too() -> None:
+    node = InventoryObject(kind="Node", uid="n", name="n1", ips=("192.0.2.1",))
+    ranges = [
+        InventoryObject(kind="Range", uid=role, name=role, ips=(net,), role=role)
+        for role, net in (("shared", "192.0.2.64/26"), ("scanner", "192.0.2.128/26"), ("external", "0.0.0.0/0"))
+    ]
+    table = IdentityTable([node, *ranges])
+    assert table.roles("192.0.2.1", 0) == table.roles("192.0.2.65", 0) == ("shared",)
+    assert table.roles("192.0.2.129", 0) == ("vulnerability_scanner",)
+    assert table.roles("198.51.100.1", 0) == table.roles("", 0) == ()
