@@ -45,10 +45,11 @@ class Node:
     def second(self, at: int, *, flows: Sequence[Row] = (), dns: Sequence[Row] = (), **header: Any) -> EventMessage:
         """The message of the second that ends ``at`` seconds after ``BEGIN``."""
         cut = BEGIN + at
-        fields = {"capabilities": int(CAPTURE_CAPABILITIES), "clock": "capture", **self._header, **header}
+        fields = {"exporter": "test", "capabilities": int(CAPTURE_CAPABILITIES), "clock": "capture"}
+        fields |= {**self._header, **header}
         head = EventHeader(
-            cluster="test", node=self.name, exporter="test", boot=self._boot, sequence=self._sequence, cut=cut,
-            source="capture", **fields,
+            cluster="test", node=self.name, boot=self._boot, sequence=self._sequence, cut=cut, source="capture",
+            **fields,
         )  # fmt: skip
         self._sequence += 1
         batches = {kind: rows_to_batch(kind, list(rows), cut) for kind, rows in (("flow", flows), ("dns", dns)) if rows}

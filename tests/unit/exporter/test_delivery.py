@@ -11,7 +11,7 @@ import pytest
 from exporter.delivery import DeliveryError, FileDelivery, KafkaDelivery
 from exporter.run import Capture, ExportSummary, Pace, export
 from exporter.sources.capture import CaptureError, read_messages
-from exporter.time_shift import shifted
+from schemas.time_shift import shifted
 from schemas.event_codec import EventMessage, decode, encode, read_file
 from tests.unit.exporter.crafting import BASE, SYN, messages, pcap, rows, tcp4
 
