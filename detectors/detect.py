@@ -16,7 +16,7 @@ from detectors.features import Distinct, Feature
 from detectors.frame import FlowFrame, TickBatch
 from detectors.hashing import U64
 from detectors.keying import SpaceInput, dns_inputs, flow_inputs
-from detectors.limits_met import blind_finding, shed_finding
+from detectors.limits_met import blind_finding, shed_finding, silent_node_finding
 from detectors.minute import MinuteBook
 from detectors.partials import Partials
 from detectors.plan import FeaturePlan
@@ -42,6 +42,7 @@ class NodeTick:
     tick: int
     findings: list[Finding]
     quality: DataQuality
+    first: bool  # what is kept under the number belongs to another node
 
 
 @dataclass(frozen=True)
@@ -84,19 +85,33 @@ class DetectEngine:
         watermark = self.assembler.watermark()
         rollups = []
         if watermark is not None and watermark > self._partials.sent:
-            rollups = self._partials.take(watermark, self.assembler.cluster, idle=self.assembler.idle)
+            idle, silent = self.assembler.idle, self.assembler.silent
+            rollups = self._partials.take(watermark, self.assembler.cluster, idle=idle, silent=silent)
         return DetectOutput([t for _, t in ticks], rollups, watermark)
 
     def announce_empty(self) -> list[RollupMessage]:
         """Return what tells stage 2 not to wait for this partition; nothing where it has nodes."""
         return [] if self.assembler.nodes else self._partials.empty(self.assembler.cluster)
 
+    def announce_idle(self) -> list[RollupMessage]:
+        """Return what tells stage 2 that nothing more has come; the shell knows when. Changes nothing here."""
+        return self._partials.silence(self.assembler.cluster, self.assembler.going())
+
+    def counts(self) -> dict[str, int]:
+        """Return what the log's clocks did so far and how its nodes are now (`Assembler.counts`)."""
+        nodes = self.assembler.nodes
+        going = len(self.assembler.going())
+        return {
+            **self.assembler.counts, "nodes_going": going, "nodes_silent": self.assembler.silent,
+            "nodes_ended": len(nodes) - going - self.assembler.silent,
+        }  # fmt: skip
+
     def _round(self, closed: list[ClosedTick], positions: list[int]) -> list[tuple[int, NodeTick]]:
         names = [n.name for n in self.assembler.nodes]
         for item in closed:
             self._partials.note(item.tick, item.quality, item.capabilities)
             rows = self._minutes.close(item.node, item.tick)
-            if rows is not None:
+            if rows is not None and not item.first:
                 self._partials.add_minute(item.tick, names[item.node], rows)
         views: dict[str, KeyView] = {}
         flows, dns = self._frames(closed)
@@ -114,7 +129,7 @@ class DetectEngine:
         for c in closed:
             self._partials.suspect(c.tick, by_node.get(names[c.node], ()))
         return [
-            (position, NodeTick(names[c.node], c.node, c.tick, by_node.get(names[c.node], []), c.quality))
+            (position, NodeTick(names[c.node], c.node, c.tick, by_node.get(names[c.node], []), c.quality, c.first))
             for position, c in zip(positions, closed, strict=True)
         ]
 
@@ -158,7 +173,9 @@ class DetectEngine:
         """Say which detectors a source leaves blind, once per node, and that full tables refused keys."""
         out = []
         for item in closed:
-            if self._said.get(item.node) != item.capabilities:
+            if item.silent:
+                out.append(silent_node_finding(item, names[item.node], self._settings.silence_s))
+            if item.first or self._said.get(item.node) != item.capabilities:
                 self._said[item.node] = item.capabilities
                 out += blind_finding(self._all, item, names[item.node])
         shed = self.shed()

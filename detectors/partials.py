@@ -26,6 +26,7 @@ Columns = dict[str, Array]
 VICTIM_SUMS = ("attempts", "established", "exchanged", "refused", "unanswered", "syn", "packets", "bytes")
 _TOP_SOURCES = 4  # per victim and tick
 _SUSPECTS = 256  # addresses named per tick
+_NAMED = 16  # nodes named when a partition falls silent
 _BUSY = 4  # attempts in one tick from which a victim's sources are named
 
 
@@ -131,7 +132,7 @@ class Partials:
         if len(next(iter(columns.values()))):
             self._at(tick).sections.setdefault(section, []).append(columns)
 
-    def take(self, watermark: int, cluster: str, *, idle: bool) -> list[RollupMessage]:
+    def take(self, watermark: int, cluster: str, *, idle: bool, silent: int) -> list[RollupMessage]:
         """Return the messages that bring every rollup partition up to the watermark.
 
         One message per partition and tick with content, and one at the watermark itself for each
@@ -144,26 +145,42 @@ class Partials:
             parts = self._split(gathered)
             for partition in range(count):
                 if parts[partition] or tick == watermark or gathered.quality or gathered.late or gathered.suspects:
-                    header = self._header(cluster, partition, tick, gathered, idle=idle and tick == watermark)
+                    ended = idle and tick == watermark
+                    header = self._header(cluster, partition, tick, gathered, idle=ended, silent=silent)
                     out.append(RollupMessage(header, parts[partition]))
         if watermark > self.sent and not any(m.header.tick == watermark for m in out):
-            out += [RollupMessage(self._header(cluster, p, watermark, _Tick(), idle=idle)) for p in range(count)]
+            nothing = _Tick()
+            out += [
+                RollupMessage(self._header(cluster, p, watermark, nothing, idle=idle, silent=silent))
+                for p in range(count)
+            ]
         self.sent = max(self.sent, watermark)
         return out
 
     def empty(self, cluster: str) -> list[RollupMessage]:
         """Return the messages that say: this partition has no node, do not wait for it."""
-        return [
-            RollupMessage(self._header(cluster, p, self.sent, _Tick(), idle=True).model_copy(update={"kind": "empty"}))
+        return self._left_out(cluster, kind="empty")
+
+    def silence(self, cluster: str, nodes: Sequence[str]) -> list[RollupMessage]:
+        """Return the messages that say: nothing comes any more, though these nodes have not ended."""
+        return self._left_out(cluster, kind="idle", silent_nodes=len(nodes), silent=tuple(nodes[:_NAMED]))
+
+    def _left_out(self, cluster: str, **fields: Any) -> list[RollupMessage]:
+        headers = [
+            self._header(cluster, p, self.sent, _Tick(), idle=True, silent=0)
             for p in range(self._settings.rollup_partitions)
         ]
+        return [RollupMessage(h.model_copy(update=fields)) for h in headers]
 
-    def _header(self, cluster: str, partition: int, tick: int, gathered: _Tick, *, idle: bool) -> RollupHeader:
+    def _header(
+        self, cluster: str, partition: int, tick: int, gathered: _Tick, *, idle: bool, silent: int
+    ) -> RollupHeader:
         quality = gathered.quality
         return RollupHeader(
             cluster=cluster, sender=self._partition, senders=self._settings.event_partitions, partition=partition,
             partitions=self._settings.rollup_partitions, kind="tick", tick=tick, idle=idle,
-            capabilities=max(0, gathered.capabilities), late=gathered.late,
+            capabilities=max(0, gathered.capabilities), late=sum(q.late for q in quality), silent_nodes=silent,
+            lost_messages=sum(q.lost_messages for q in quality), restamped=sum(q.restamped for q in quality),
             sampling=max((q.sampling for q in quality), default=1),
             lost_packets=sum(q.lost_packets for q in quality), lost_rows=sum(q.lost_rows + q.shed for q in quality),
             malformed=sum(q.malformed for q in quality), suspects=tuple(sorted(gathered.suspects)[:_SUSPECTS]),

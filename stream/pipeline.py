@@ -117,7 +117,7 @@ class DetectStage:
         output = self._engine.feed(messages)
         alerts: list[Alert] = []
         for tick in output.ticks:
-            book = self._books.get(tick.number)
+            book = None if tick.first else self._books.get(tick.number)
             if book is None:
                 book = self._books[tick.number] = self._book()
             alerts += book.observe(tick.tick, tick.findings)
@@ -129,6 +129,14 @@ class DetectStage:
     def announce_empty(self) -> list[RollupMessage]:
         """Return what tells stage 2 not to wait for this partition; nothing where it has nodes."""
         return self._engine.announce_empty()
+
+    def announce_idle(self) -> list[RollupMessage]:
+        """Return what tells stage 2 that nothing comes any more from this partition."""
+        return self._engine.announce_idle()
+
+    def counts(self) -> dict[str, int]:
+        """Return what the log's clocks did so far, and how many nodes go on, are silent, have ended."""
+        return self._engine.counts()
 
     def snapshot(self) -> bytes:
         """Return the whole state."""
@@ -157,6 +165,10 @@ class CorrelateStage:
         self._parts = parts
         self._book: EpisodeBook | None = None
         self._said = -1
+
+    def counts(self) -> dict[str, int]:
+        """Return what senders' clocks did so far."""
+        return dict(self._engine.senders.counts)
 
     def feed(self, messages: Sequence[RollupMessage]) -> StageOutput:
         """Take messages of the partition in log order."""
