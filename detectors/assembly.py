@@ -165,7 +165,8 @@ class Assembler:
         node.heard, node.boot = self._time.now, message.header.boot
         node.silent = node.ended = False
         self._going.add(number)
-        if message.header.clock == "live":
+        node.capture = message.header.clock == "capture"
+        if not node.capture:
             self._time.hear(number)
         if node.tick >= self._watermark:
             self._waited.add(number)
@@ -263,9 +264,9 @@ class Assembler:
         """The number of nodes that are not heard though they have not ended."""
         return sum(n.silent for n in self.nodes)
 
-    def going(self) -> list[str]:
-        """Return the names of nodes that are heard, in order."""
-        return sorted(self.nodes[number].name for number in self._going)
+    def going(self) -> list[NodeLog]:
+        """Return the nodes that are heard and have not ended, by name."""
+        return sorted((self.nodes[number] for number in self._going), key=lambda node: node.name)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state as JSON values and, for messages of unfinished seconds, byte arrays."""

@@ -94,8 +94,14 @@ class DetectEngine:
         return [] if self.assembler.nodes else self._partials.empty(self.assembler.cluster)
 
     def announce_idle(self) -> list[RollupMessage]:
-        """Return what tells stage 2 that nothing more has come; the shell knows when. Changes nothing here."""
-        return self._partials.silence(self.assembler.cluster, self.assembler.going())
+        """Return what tells stage 2 that nothing comes any more; the shell knows when. Changes nothing here.
+
+        Nothing while a capture goes on: it has no clock by which it could be silent.
+        """
+        going = self.assembler.going()
+        if any(node.capture for node in going):
+            return []
+        return self._partials.silence(self.assembler.cluster, [node.name for node in going])
 
     def counts(self) -> dict[str, int]:
         """Return what the log's clocks did so far and how its nodes are now (`Assembler.counts`)."""

@@ -103,6 +103,7 @@ class NodeLog:
     shift: int = 0  # s that its clock is ahead; taken off its cuts
     doubt: int | None = None  # append time, ms, since when its clock seems to be behind
     heard: int = 0  # active ms of the partition when it was last heard
+    capture: bool = False  # its last message had no clock: it cannot be silent
     silent: bool = False
     ended: bool = False
     said: bool = False  # a tick was closed since this number was given to it
@@ -169,7 +170,7 @@ class NodeLog:
         """Return the state as JSON values and, for messages of unfinished seconds, byte arrays."""
         return [
             [self.name, self.tick, self.capabilities, self.shift, self.doubt, self.heard],
-            [self.silent, self.ended, self.said, self.boot],
+            [self.capture, self.silent, self.ended, self.said, self.boot],
             [[*k, s.completed, s.settled, s.newest, s.gone, sorted(s.seen)] for k, s in self.speakers.items()],
             [
                 [cut, late, moved, np.frombuffer(encode(message), np.uint8)]
@@ -183,7 +184,7 @@ class NodeLog:
         """Return what ``snapshot`` gave the state of."""
         (name, tick, capabilities, shift, doubt, heard), flags, speakers, pending = state
         node = cls(name, tick, capabilities=capabilities, shift=shift, doubt=doubt, heard=heard)
-        node.silent, node.ended, node.said, node.boot = flags
+        node.capture, node.silent, node.ended, node.said, node.boot = flags
         for exporter, boot, completed, settled, newest, gone, seen in speakers:
             node.speakers[exporter, boot] = Speaker(completed, settled, newest, gone, set(seen))
         for cut, late, moved, raw in pending:

@@ -42,7 +42,7 @@ class IncidentsRole:
         incidents = stage.feed(words)
         return [Outgoing(INCIDENTS.word, i.id.encode(), i.encode()) for i in incidents]
 
-    def announce(self, stage: IncidentStage) -> Sequence[Outgoing]:
+    def announce(self, stage: IncidentStage, *, quiet: bool) -> Sequence[Outgoing]:
         """Nothing to announce."""
         return ()
 
