@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from detectors.node_log import NodeLog, Second, Speaker, speaker_key
+from detectors.node_log import Key, NodeLog, Second, Speaker, speaker_key
 from detectors.partition_time import ActiveTime, Slowest
 from detectors.settings import EngineSettings
 from schemas.event_codec import EventMessage
@@ -16,6 +16,7 @@ from schemas.finding import DataQuality
 
 # What one second of one node may claim to have lost, so that sums over nodes fit a rollup's header.
 _MOST = 1 << 32
+_GOOD = DataQuality()
 # Active time after which the number of a silent or ended node may be given to a new one. Windows are shorter.
 _FORGET_MS = 3_600_000
 
@@ -104,8 +105,9 @@ class Assembler:
         if late or second.complete(speaker_key(message)):
             speaker.completed = max(speaker.completed, header.cut)
         speaker.ends(header)
-        self.counts["late"] += int(late)
-        self.counts["restamped"] += int(restamped)
+        if late or restamped:
+            self.counts["late"] += int(late)
+            self.counts["restamped"] += int(restamped)
         if not late and node.ready(cut):
             closed.append(self._close(number, cut))
         closed += self._bound(number, cut)
@@ -118,6 +120,8 @@ class Assembler:
     def _bound(self, number: int, cut: int) -> list[ClosedTick]:
         """Close what would grow beyond its limits."""
         pending = self.nodes[number].pending
+        if not pending:
+            return []
         full = cut in pending and len(pending[cut].messages) >= self._settings.max_parts_pending
         beside = sorted(pending)[: max(0, len(pending) - self._settings.max_cuts_pending)]
         forced = [c for c in sorted(pending) if c in beside or (full and c <= cut)]
@@ -193,7 +197,8 @@ class Assembler:
         if number in self._going and cut >= self._watermark:
             self._waited.add(number)
         # Parts in their own order, whatever order they came in.
-        second.messages.sort(key=lambda m: (m[0].header.cut, *speaker_key(m[0]), m[0].header.sequence))
+        if len(second.messages) > 1:
+            second.messages.sort(key=lambda m: (m[0].header.cut, *speaker_key(m[0]), m[0].header.sequence))
         messages = [message for message, _, _ in second.messages]
         self._begun = self._begun or not messages or any(map(_says_something, messages))
         batches: dict[str, list[pa.RecordBatch]] = {}
@@ -209,29 +214,37 @@ class Assembler:
         return ClosedTick(number, cut, node.capabilities, batches, quality, max(cut, self._watermark + 1), first)
 
     def _quality(self, node: NodeLog, second: Second) -> DataQuality:
-        headers = [message.header for message, _, _ in second.messages]
-        numbers: dict[tuple[str, str], list[int]] = {}
-        for message, _, _ in second.messages:
-            numbers.setdefault(speaker_key(message), []).append(message.header.sequence)
-        lost = min(_MOST, sum(node.speakers[k].settle(found) for k, found in numbers.items() if k in node.speakers))
-        self.counts["lost"] += lost
+        # What the partition has passed is late as a whole: it counts in the rollups of a later tick.
+        passed = node.tick <= self._watermark
+        sampling, packets, rows, malformed, late, moved = 1, 0, 0, 0, 0, 0
+        numbers: dict[Key, list[int]] = {}
+        for message, message_late, message_moved in second.messages:
+            header = message.header
+            numbers.setdefault(speaker_key(message), []).append(header.sequence)
+            sampling = max(sampling, header.sampling)
+            packets, rows, malformed = (
+                packets + header.lost_packets,
+                rows + header.lost_rows,
+                malformed + header.malformed,
+            )
+            late, moved = late + (message_late or passed), moved + message_moved
+        lost = 0
+        for key, found in numbers.items():
+            if key in node.speakers:
+                lost += node.speakers[key].settle(found)
         notes = []
         if missing := second.missing():
             notes.append(f"{missing} of {sum(second.wanted.values())} parts of a second are missing")
         if node.silent:
-            notes.append(f"node {node.name} fell silent: its exporter was not heard for {self._settings.silence_s} s")
-        # What the partition has passed is late as a whole: it counts in the rollups of a later tick.
-        passed = node.tick <= self._watermark
+            notes.append(f"node {node.name} fell silent")
+        if sampling == 1 and not (packets or rows or malformed or late or moved or lost or notes):
+            return _GOOD
+        self.counts["lost"] += lost
         return DataQuality(
-            sampling=max((h.sampling for h in headers), default=1),
-            lost_packets=min(_MOST, sum(h.lost_packets for h in headers)),
-            lost_rows=min(_MOST, sum(h.lost_rows for h in headers)),
-            malformed=min(_MOST, sum(h.malformed for h in headers)),
-            late=len(headers) if passed else sum(late for _, late, _ in second.messages),
-            lost_messages=lost,
-            restamped=sum(moved for _, _, moved in second.messages),
+            sampling=sampling, lost_packets=min(_MOST, packets), lost_rows=min(_MOST, rows),
+            malformed=min(_MOST, malformed), late=late, lost_messages=min(_MOST, lost), restamped=moved,
             notes=tuple(notes),
-        )
+        )  # fmt: skip
 
     def _move_on(self, closed: list[ClosedTick]) -> list[ClosedTick]:
         """Move the watermark; the last of the ticks that an offer closed says so."""

@@ -55,6 +55,9 @@ class Speaker:
         Nothing is known of what came before a speaker's first tick, so nothing of that is called lost.
         """
         numbers = list(sequences)
+        if len(numbers) == 1 and self.settled == numbers[0] - 1:
+            self.settled = numbers[0]
+            return 0
         before = min(numbers) - 1 if self.settled is None else self.settled
         last = max(numbers)
         self.settled = max(before, last)
@@ -124,8 +127,10 @@ class NodeLog:
 
     def ready(self, cut: int) -> bool:
         """Tell whether nobody who takes part in the node's seconds has anything left to say of one."""
-        taking_part = (s for s in self.speakers.values() if not s.gone and s.completed >= self.tick)
-        return not self.pending[cut].missing() and all(s.completed >= cut for s in taking_part)
+        if self.pending[cut].missing():
+            return False
+        # Who has not said all of the last tick does not take part until it has caught up.
+        return not any(self.tick <= s.completed < cut and not s.gone for s in self.speakers.values())
 
     def over(self) -> bool:
         """Tell whether who spoke last has ended, every other exporter too or is behind, and no part is missing."""

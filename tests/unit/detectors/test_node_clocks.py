@@ -6,34 +6,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.assembly import Assembler, ClosedTick
 from detectors.settings import EngineSettings
 from detectors.snapshot import decode_state, encode_state
 from schemas.event_codec import EventMessage, encode
-from tests.event_rows import BEGIN, Node, Row, flow
+from tests.event_rows import BEGIN, LiveNode, Node, flow
 
 ROW = [flow("10.0.0.1", "10.0.0.2")]
 HOUR = 3600
-
-
-class LiveNode(Node):
-    """A node with a clock; ``ahead`` s wrong."""
-
-    def __init__(self, name: str = "node1", boot: str = "one", ahead: float = 0.0) -> None:
-        super().__init__(name, boot, clock="live")
-        self.ahead = ahead
-
-    def at(
-        self, second: float, *, cut: int | None = None, delay: float = 0.05, flows: Sequence[Row] = ROW, **more: Any
-    ) -> EventMessage:
-        """What it sends at a true second; its cut is that of its own clock, unless told otherwise."""
-        sent = BEGIN + second + self.ahead
-        own = int(second + self.ahead) if cut is None else cut
-        message = self.second(own, sent_at=int(sent * 1e9), flows=flows, **more)
-        return replace(message, appended_ms=int((BEGIN + second + delay) * 1000))
 
 
 def offered(assembler: Assembler, messages: Iterable[EventMessage]) -> list[ClosedTick]:
@@ -50,7 +33,7 @@ def test_a_silent_node_is_said_once_and_not_waited_for() -> None:
     closed = offered(assembler, [steady.at(at) for at in range(6, 40)])
     (silence,) = [t for t in closed if t.silent]
     assert (silence.node, silence.tick) == (1, BEGIN + 6)
-    assert silence.quality.notes == ("node killed fell silent: its exporter was not heard for 10 s",)
+    assert silence.quality.notes == ("node killed fell silent",)
     assert assembler.counts["silences"] == assembler.silent == 1
     assert assembler.watermark() == BEGIN + 39
     moved = [(t.passed.tick - BEGIN, t.passed.silent) for t in closed if t.passed]
@@ -224,6 +207,7 @@ def logs(draw: st.DrawFn) -> list[EventMessage]:
     return log
 
 
+@settings(deadline=None)
 @given(logs(), st.data())
 def test_a_restart_anywhere_changes_nothing(log: list[EventMessage], data: st.DataObject) -> None:
     whole = Assembler(EngineSettings(silence_s=5))
@@ -237,6 +221,7 @@ def test_a_restart_anywhere_changes_nothing(log: list[EventMessage], data: st.Da
     assert encode_state(after.snapshot()) == encode_state(whole.snapshot())
 
 
+@settings(deadline=None)
 @given(logs(), st.data())
 def test_repeats_change_nothing(log: list[EventMessage], data: st.DataObject) -> None:
     plain, repeated = Assembler(EngineSettings()), Assembler(EngineSettings())
@@ -250,6 +235,7 @@ def test_repeats_change_nothing(log: list[EventMessage], data: st.DataObject) ->
     assert [said(t) for t in offered(repeated, doubled)] == expected
 
 
+@settings(deadline=None)
 @given(logs())
 def test_ticks_of_a_node_grow_and_the_watermark_never_goes_back(log: list[EventMessage]) -> None:
     assembler = Assembler(EngineSettings(silence_s=5))
@@ -266,6 +252,7 @@ def test_ticks_of_a_node_grow_and_the_watermark_never_goes_back(log: list[EventM
         assert (assembler.watermark() or 0) == mark
 
 
+@settings(deadline=None)
 @given(st.integers(1, 4), st.lists(st.integers(1, 4), min_size=1, max_size=6), st.randoms(use_true_random=False))
 def test_the_order_of_parts_within_a_second_does_not_show(nodes: int, seconds: list[int], random: Any) -> None:
     senders = [LiveNode(f"n{i}") for i in range(nodes)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.correlate import CorrelateEngine, CorrelateOutput
@@ -126,6 +126,7 @@ headers = st.builds(
 logs = st.lists(headers, max_size=30)
 
 
+@settings(deadline=None)
 @given(logs, st.lists(st.integers(1, 7), min_size=1))
 def test_batches_do_not_show(log: list[RollupHeader], sizes: list[int]) -> None:
     one, other = engine(), engine()
@@ -139,6 +140,7 @@ def test_batches_do_not_show(log: list[RollupHeader], sizes: list[int]) -> None:
     assert encode_state(other.snapshot()) == encode_state(one.snapshot())
 
 
+@settings(deadline=None)
 @given(logs, st.data())
 def test_what_senders_say_again_after_a_restore_counts_once(log: list[RollupHeader], data: st.DataObject) -> None:
     whole = engine()
