@@ -200,7 +200,7 @@ class Assembler:
         if len(second.messages) > 1:
             second.messages.sort(key=lambda m: (m[0].header.cut, *speaker_key(m[0]), m[0].header.sequence))
         messages = [message for message, _, _ in second.messages]
-        self._begun = self._begun or not messages or any(map(_says_something, messages))
+        self._begun = self._begun or not messages or any(map(says_something, messages))
         batches: dict[str, list[pa.RecordBatch]] = {}
         for message in messages:
             for kind, batch in message.batches.items():
@@ -308,6 +308,6 @@ class Assembler:
             self._waited.add(number)
 
 
-def _says_something(message: EventMessage) -> bool:
+def says_something(message: EventMessage) -> bool:
     """Tell a message from an exporter's hello, the empty one that only says that its node is there."""
     return message.header.sequence > 0 or message.header.final or bool(message.batches)

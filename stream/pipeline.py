@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from alerts.episodes import EpisodeBook
 from alerts.incidents import IncidentBook
 from alerts.settings import AlertSettings
+from detectors.assembly import says_something
 from detectors.base import Detector
 from detectors.correlate import CorrelateEngine
 from detectors.detect import DetectEngine
@@ -277,6 +278,7 @@ class Pipeline:
         self._correlate = [parts.correlate(p) for p in range(engine.rollup_partitions)]
         self._incidents, self._decide = parts.incidents(), parts.decide()
         self._announced = False
+        self._waited: set[int] = set()  # event partitions that stage 2 waits for
 
     def snapshot(self) -> list[bytes]:
         """Return the state of every stage."""
@@ -287,6 +289,7 @@ class Pipeline:
         for stage, state in zip(self._stages(), states, strict=True):
             stage.restore(state)
         self._announced = True
+        self._waited.clear()  # not known; nothing is wrong with feeding messages alone until it is
 
     def _stages(self) -> list[DetectStage | CorrelateStage | IncidentStage | DecideStage]:
         return [*self._detect, *self._correlate, self._incidents, self._decide]
@@ -309,17 +312,35 @@ class Pipeline:
 
     def feed(self, messages: Sequence[EventMessage]) -> PipelineOutput:
         """Take messages in log order; a node's messages always go to the same partition."""
+        total = PipelineOutput([], [], [])
+        placed = [(self._partition(message), message) for message in messages]
+        while placed:
+            # Those of a partition that stage 2 does not wait for go alone: when it joins must not depend on the batch.
+            count = next((i for i, (p, _) in enumerate(placed) if p not in self._waited), len(placed)) or 1
+            output = self._step(placed[:count])
+            total.alerts.extend(output.alerts)
+            total.incidents.extend(output.incidents)
+            total.responses.extend(output.responses)
+            placed = placed[count:]
+        return total
+
+    def _partition(self, message: EventMessage) -> int:
+        return hash_text(f"{message.header.cluster}/{message.header.node}") % len(self._detect)
+
+    def _step(self, placed: Sequence[tuple[int, EventMessage]]) -> PipelineOutput:
         by_partition: dict[int, list[EventMessage]] = {}
-        for message in messages:
-            name = f"{message.header.cluster}/{message.header.node}"
-            by_partition.setdefault(hash_text(name) % len(self._detect), []).append(message)
+        for partition, message in placed:
+            by_partition.setdefault(partition, []).append(message)
         alerts: list[Alert] = []
         rollups: list[RollupMessage] = []
         for partition, own in sorted(by_partition.items()):
             output = self._detect[partition].feed(own)
             alerts += output.alerts
             rollups += output.rollups
-        if not self._announced:
+        for header in (rollup.header for rollup in rollups):
+            (self._waited.discard if header.idle else self._waited.add)(header.sender)
+        # While exporters only say hello, others may still do so: whoever has by then is waited for.
+        if not self._announced and any(says_something(message) for _, message in placed):
             self._announced = True
             rollups += [r for stage in self._detect for r in stage.announce_empty()]
         records: list[AlertRecord] = list(alerts)
