@@ -63,9 +63,12 @@ class Senders:
         sender.waited, sender.silent = not header.idle, None
         return max(header.tick, self.done + 1)
 
-    def _fall_silent(self, sender: _Sender, header: RollupHeader) -> int:
+    def _fall_silent(self, sender: _Sender, header: RollupHeader) -> int | None:
+        sender.waited = False
+        if header.tick and not header.silent_nodes:
+            return None  # every node of it has ended, or was said to be silent before
         self.counts["silences"] += 1
-        sender.waited, sender.silent = False, header
+        sender.silent = header
         # The tick that it did not say is said by its silence, so that there is one in which to tell of it.
         sender.reach = sender.tick + 1
         return max(sender.reach, self.done + 1)

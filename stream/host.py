@@ -170,7 +170,6 @@ class PartitionHost:
                 # Behind the rollups that went to the same partitions: the producer keeps their order.
                 await self._outbox.post(self._role.announce(held.stage, quiet=True), held.sends)
                 await self._outbox.durable(held.sends)
-                log.info("quiet", agent=self._role.name, partition=partition, end=end)
 
     async def checkpoint_due(self) -> None:
         """Checkpoint the partitions whose time has come; called every so often.

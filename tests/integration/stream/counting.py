@@ -23,6 +23,7 @@ from stream.settings import HealthSettings, KafkaSettings, StreamSettings, Topic
 from stream.worker import StageFactories
 
 CRASHING_CUT = 13
+LONG_AGO_MS = 1_700_000_000_000
 
 
 def make_settings(bootstrap: str, prefix: str, **worker: float) -> StreamSettings:
@@ -70,6 +71,7 @@ class CountingDetect:
         output = Output()
         for message in messages:
             node, sequence = message.header.node, message.header.sequence
+            assert (message.appended_ms or 0) > LONG_AGO_MS, "every record of a broker has its append time"
             if node.startswith("poison") and sequence == CRASHING_CUT:
                 raise RuntimeError("the thirteenth")
             count, digest = self.nodes.get(node, [0, ""])

@@ -229,7 +229,7 @@ def test_repeats_change_nothing(log: list[EventMessage], data: st.DataObject) ->
     doubled: list[EventMessage] = []
     for message in log:
         doubled.append(message)
-        if doubled and data.draw(st.booleans()):
+        if data.draw(st.booleans()):
             again = data.draw(st.sampled_from(doubled[-8:]))
             doubled.append(replace(again, appended_ms=message.appended_ms))
     assert [said(t) for t in offered(repeated, doubled)] == expected

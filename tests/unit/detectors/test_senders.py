@@ -64,6 +64,12 @@ def test_an_idle_sender_is_left_out_until_it_speaks_again() -> None:
     assert senders.counts["late"] == 2
 
 
+def test_a_sender_whose_nodes_have_all_ended_is_left_out_and_not_called_silent() -> None:
+    senders = Senders(2, 0, 1)
+    assert fed([said(0, 1), said(1, 1), said(0, 9), said(1, 1, "idle")], senders)[-1] == (None, 9)
+    assert senders.silent() == []
+
+
 def test_a_former_owner_cannot_silence_a_sender() -> None:
     senders = Senders(2, 0, 1)
     fed([said(0, 5), said(1, 5)], senders)
@@ -77,7 +83,7 @@ def test_a_new_owner_without_state_can_say_that_nothing_comes() -> None:
 
 def test_when_the_last_one_falls_idle_there_is_a_tick_to_say_so_in() -> None:
     senders = Senders(1, 0, 1)
-    assert fed([said(0, 5, senders=1), said(0, 5, "idle", senders=1)], senders) == [(5, 5), (6, 6)]
+    assert fed([said(0, 5, senders=1), said(0, 5, "idle", senders=1, silent_nodes=1)], senders) == [(5, 5), (6, 6)]
     assert fed([said(0, 6, senders=1)], senders) == [(7, 6)], "not a repeat: it is late"
 
 
