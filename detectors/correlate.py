@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from detectors.base import Detector, KeyView, TickView, WorkloadRows
+from detectors.columns import address_bytes
 from detectors.features import Distinct, Sum
-from detectors.frame import address_bytes
-from detectors.hashing import combine, hash_addresses
+from detectors.grouping import Grouping
+from detectors.hashing import hash_addresses
 from detectors.index import I64, positions
+from detectors.kernels.grouping import best_by, sum_columns
 from detectors.limits_met import silent_sender_finding
 from detectors.partials import VICTIM_SUMS
 from detectors.plan import FeaturePlan
@@ -24,7 +27,7 @@ from detectors.table import SpaceTable
 from schemas.addresses import unpack
 from schemas.finding import DataQuality, Finding
 from schemas.identity import IdentityTable
-from schemas.rollups import SCHEMAS, SECTIONS, RollupHeader, RollupMessage
+from schemas.rollups import SECTIONS, RollupHeader, RollupMessage
 
 Array = npt.NDArray[Any]
 Columns = dict[str, Array]
@@ -37,16 +40,30 @@ _SUSPECT_SECONDS = 120  # a model's window, and one more for what arrives after 
 
 @dataclass
 class _Tick:
-    sections: dict[str, list[Columns]] = field(default_factory=dict)
-    headers: list[RollupHeader] = field(default_factory=list)
+    messages: list[tuple[RollupHeader, dict[str, Columns]]] = field(default_factory=list)
+
+    @property
+    def headers(self) -> list[RollupHeader]:
+        return [header for header, _ in self.messages]
+
+    def merged(self) -> dict[str, Columns]:
+        """Return the sections of all messages as one, by sender: which came first must not show."""
+        pieces: dict[str, list[Columns]] = {}
+        base = 0
+        for _, sections in sorted(self.messages, key=lambda message: (message[0].sender, message[0].tick)):
+            for name, columns in sections.items():
+                moved = {"victim": columns["victim"] + base} if "victim" in columns else {}
+                pieces.setdefault(name, []).append(columns | moved)
+            base += len(sections["victim"]["dst"]) if "victim" in sections else 0
+        return {name: _merge(columns) for name, columns in pieces.items()}
 
 
 @dataclass(frozen=True)
-class CorrelateOutput:
-    """Ticks that every sender completed, ascending, with their findings; and how far that is."""
+class Advance:
+    """Ticks that every sender has now completed, ascending, with their findings; and how far that is."""
 
     ticks: list[tuple[int, list[Finding], DataQuality]]
-    watermark: int | None
+    watermark: int
 
 
 class CorrelateEngine:
@@ -71,25 +88,23 @@ class CorrelateEngine:
         self._suspects: dict[str, int] = {}
         self.cluster = settings.cluster
 
-    def feed(self, messages: Sequence[RollupMessage]) -> CorrelateOutput:
-        """Take messages in log order."""
-        ticks = []
+    def feed(self, messages: Sequence[RollupMessage]) -> list[Advance]:
+        """Take messages in log order; how many at once does not matter."""
+        out = []
         for message in messages:
             self._take(message)
             if self.senders.advance():
                 due = sorted(t for t in self._pending if t <= self.senders.done)
-                ticks += [self._evaluate(t, self._pending.pop(t)) for t in due]
-        return CorrelateOutput(ticks, self.senders.done or None)
+                out.append(Advance([self._evaluate(t, self._pending.pop(t)) for t in due], self.senders.done))
+        return out
 
     def _take(self, message: RollupMessage) -> None:
         tick = self.senders.take(message.header)
         if tick is None:
             return
         self.cluster = self.cluster or message.header.cluster
-        place = self._pending.setdefault(tick, _Tick())
-        place.headers.append(message.header)
-        for name, batch in message.batches.items():
-            place.sections.setdefault(name, []).append(_columns(name, batch))
+        sections = {name: _columns(name, batch) for name, batch in message.batches.items()}
+        self._pending.setdefault(tick, _Tick()).messages.append((message.header, sections))
 
     def _evaluate(self, tick: int, gathered: _Tick) -> tuple[int, list[Finding], DataQuality]:
         silent = self.senders.silent()
@@ -97,12 +112,12 @@ class CorrelateEngine:
         capabilities = -1
         for header in gathered.headers:
             capabilities &= header.capabilities or -1
+        sections = gathered.merged()
         views: dict[str, KeyView] = {}
-        if "victim" in gathered.sections:
-            views["victim"] = self._victims(tick, gathered, capabilities)
-        self._note_sources(tick, gathered)
-        rows = gathered.sections.get("workload")
-        workloads = None if rows is None else WorkloadRows(_ordered(rows))
+        if "victim" in sections:
+            views["victim"] = self._victims(tick, sections, capabilities)
+        self._forget_sources(tick)
+        workloads = WorkloadRows(_ordered(sections["workload"])) if "workload" in sections else None
         findings: list[Finding] = []
         self._note_suspects(tick, gathered.headers, ())
         for detector in self._detectors:
@@ -118,46 +133,44 @@ class CorrelateEngine:
         findings += [silent_sender_finding(tick, header, quality) for header in told]
         return tick, sorted(findings, key=lambda f: (f.detector, f.rule or "", f.subject)), quality
 
-    def _victims(self, tick: int, gathered: _Tick, capabilities: int) -> KeyView:
-        merged = _merge(gathered.sections["victim"])
-        hashes = hash_addresses(merged["dst"], self._settings.seed)
-        keys, first, number = np.unique(hashes, return_index=True, return_inverse=True)
-        ticks = np.full(len(keys), tick, np.int64)
-        best = np.lexsort((merged["top_port"], -merged["top_port_attempts"], number))
-        top = best[np.searchsorted(number[best], np.arange(len(keys)))]
-        slots = self.table.touch(keys, ticks, lambda rows: {"dst": merged["dst"][first[rows]]})
+    def _victims(self, tick: int, sections: Mapping[str, Columns], capabilities: int) -> KeyView:
+        rows = sections["victim"]
+        hashes = hash_addresses(rows["dst"], self._settings.seed)
+        victims = Grouping.equal(hashes)
+        count, first, number = len(victims), victims.first, victims.number
+        top = best_by(number, rows["top_port_attempts"], rows["top_port"], count)
+        sums = sum_columns(number, np.stack([rows[n] for n in VICTIM_SUMS], axis=1), count)
+        totals = {name: sums[:, place] for place, name in enumerate(VICTIM_SUMS)}
+        totals["top_port_attempts"] = rows["top_port_attempts"][top]
+        ticks = np.full(count, tick, np.int64)
+        slots = self.table.touch(
+            hashes[first], ticks, lambda new: {"dst": rows["dst"][first[new]]}, weight=sums[:, 0].copy()
+        )
         good = positions(slots >= 0)
-        totals = {name: _sum_by(number, merged[name], len(keys)) for name in VICTIM_SUMS}
-        totals["top_port_attempts"] = merged["top_port_attempts"][top]
-        sums = [(f, f.aggregate) for f in self.plan.features("victim")]
-        amounts = {f: totals[a.measure][good] for f, a in sums if isinstance(a, Sum)}
+        wanted = [(f, f.aggregate) for f in self.plan.features("victim")]
+        amounts = {f: totals[a.measure][good] for f, a in wanted if isinstance(a, Sum)}
         self.table.add(slots[good], ticks[good], amounts)
-        self._new_sources(gathered, keys, slots, ticks)
-        count = len(good)
-        zeros = np.zeros(count, np.int64)
-        return KeyView(self.table, slots[good], ticks[good], ("",), zeros, np.full(count, capabilities, np.int64),
-                       {"top_port": merged["top_port"][top][good]})  # fmt: skip
+        if "new_source" in sections:
+            self._new_sources(tick, sections["new_source"], slots[number])
+        if "victim_source" in sections:
+            sources = sections["victim_source"]
+            self._sources.append((tick, {**sources, "victim": hashes[sources["victim"]]}))
+        zeros = np.zeros(len(good), np.int64)
+        return KeyView(self.table, slots[good], ticks[good], ("",), zeros, np.full(len(good), capabilities, np.int64),
+                       {"top_port": rows["top_port"][top][good]})  # fmt: skip
 
-    def _new_sources(self, gathered: _Tick, keys: Array, slots: I64, ticks: I64) -> None:
-        pieces = gathered.sections.get("new_source")
-        distincts = [f for f in self.plan.features("victim") if isinstance(f.aggregate, Distinct)]
-        if pieces is None or not distincts:
-            return
-        merged = _merge(pieces)
-        victims = hash_addresses(merged["dst"], self._settings.seed)
-        _, first = np.unique(combine(victims, merged["src_hash"]), return_index=True)
-        owner = np.searchsorted(keys, victims[first])
-        kept = slots[owner] >= 0
-        owner, elements = owner[kept], merged["src_hash"][first[kept]]
-        for feature in distincts:
-            nothing = np.zeros(len(owner), np.bool_)
-            self.table.add_elements(feature, slots[owner], ticks[owner], elements, nothing)
+    def _new_sources(self, tick: int, sources: Columns, slots: I64) -> None:
+        """Count sources; ``slots`` are by row of the victim section."""
+        owners = slots[sources["victim"]]
+        kept = owners >= 0
+        owners, elements = owners[kept], sources["src_hash"][kept]
+        for feature in self.plan.features("victim"):
+            if isinstance(feature.aggregate, Distinct):
+                ticks, nothing = np.full(len(owners), tick, np.int64), np.zeros(len(owners), np.bool_)
+                self.table.add_elements(feature, owners, ticks, elements, nothing)
 
-    def _note_sources(self, tick: int, gathered: _Tick) -> None:
-        """Keep the busy victims' most active sources for a minute, to name them in findings."""
-        pieces = gathered.sections.get("victim_source")
-        if pieces is not None:
-            self._sources.append((tick, _merge(pieces)))
+    def _forget_sources(self, tick: int) -> None:
+        """Keep the busy victims' most active sources for a minute only, to name them in findings."""
         kept = 0
         for place in range(len(self._sources) - 1, -1, -1):
             kept += len(self._sources[place][1]["attempts"])
@@ -167,10 +180,10 @@ class CorrelateEngine:
 
     def _top_sources(self, dst: bytes) -> list[tuple[str, int, int]]:
         """Return (address, attempts, established) of a victim's most active sources, most active first."""
-        wanted = np.frombuffer(dst, np.uint8)
+        wanted = hash_addresses(np.frombuffer(dst, np.uint8).reshape(1, 16), self._settings.seed)[0]
         seen: dict[bytes, list[int]] = {}
         for _, columns in self._sources:
-            for row in positions((columns["dst"] == wanted).all(axis=1)).tolist():
+            for row in positions(columns["victim"] == wanted).tolist():
                 entry = seen.setdefault(bytes(columns["src"][row]), [0, 0])
                 entry[0] += int(columns["attempts"][row])
                 entry[1] += int(columns["established"][row])
@@ -200,7 +213,7 @@ class CorrelateEngine:
             "sources": [[tick, columns] for tick, columns in self._sources],
             "table": self.table.snapshot(),
             "pending": {
-                str(t): [[h.model_dump() for h in g.headers], {n: _merge(p) for n, p in g.sections.items()}]
+                str(t): [[header.model_dump(), sections] for header, sections in g.messages]
                 for t, g in sorted(self._pending.items())
             },
             "detectors": {d.meta.id: d.snapshot() for d in self._detectors},
@@ -214,8 +227,8 @@ class CorrelateEngine:
         self._sources = [(int(tick), columns) for tick, columns in state["sources"]]
         self.table.restore(state["table"])
         self._pending = {
-            int(t): _Tick({n: [c] for n, c in sections.items()}, [RollupHeader.model_validate(h) for h in headers])
-            for t, (headers, sections) in state["pending"].items()
+            int(t): _Tick([(RollupHeader.model_validate(header), sections) for header, sections in messages])
+            for t, messages in state["pending"].items()
         }
         for detector in self._detectors:
             if detector.meta.id in state["detectors"]:
@@ -226,7 +239,7 @@ def _columns(name: str, batch: Any) -> Columns:
     out: Columns = {}
     for column in SECTIONS[name]:
         values = batch.column(column.name)
-        if column.dtype == SCHEMAS[name].field("dst" if name != "workload" else "address").type:
+        if pa.types.is_fixed_size_binary(column.dtype):
             out[column.name] = address_bytes(values)
         elif column.name == "node":
             out[column.name] = np.array(values.to_pylist(), np.str_)
@@ -241,18 +254,11 @@ def _merge(pieces: Sequence[Columns]) -> Columns:
     return {name: np.concatenate([p[name] for p in pieces]) for name in pieces[0]}
 
 
-def _ordered(pieces: Sequence[Columns]) -> Columns:
+def _ordered(rows: Columns) -> Columns:
     """Return workload rows ordered by (minute, address, node): arrival order must not show."""
-    merged = _merge(pieces)
-    words = np.ascontiguousarray(merged["address"]).view(">u8")
-    order = np.lexsort((merged["node"], words[:, 1], words[:, 0], merged["minute"]))
-    return {name: values[order] for name, values in merged.items()}
-
-
-def _sum_by(number: I64, values: I64, count: int) -> I64:
-    out = np.zeros(count, np.int64)
-    np.add.at(out, number, values)
-    return out
+    words = np.ascontiguousarray(rows["address"]).view(">u8")
+    order = np.lexsort((rows["node"], words[:, 1], words[:, 0], rows["minute"]))
+    return {name: values[order] for name, values in rows.items()}
 
 
 def _quality(tick: int, headers: Sequence[RollupHeader], silent: Sequence[RollupHeader]) -> DataQuality:

@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from detectors.assembly import Assembler, ClosedTick
 from detectors.base import Detector, KeyView, TickView
+from detectors.columns import TickBatch
 from detectors.dns_frame import DnsFrame
 from detectors.features import Distinct, Feature
-from detectors.frame import FlowFrame, TickBatch
-from detectors.hashing import U64
+from detectors.frame import FlowFrame
+from detectors.index import I64
 from detectors.keying import SpaceInput, dns_inputs, flow_inputs
 from detectors.limits_met import blind_finding, shed_finding, silent_node_finding
 from detectors.minute import MinuteBook
@@ -31,6 +32,7 @@ from schemas.rollups import RollupMessage
 # A server that answers queries is remembered as a forwarder for this many seconds after its last answer.
 _FORWARDER_SECONDS = 3600
 _FORWARDERS = 4096
+_NEVER = -(1 << 40)
 
 
 @dataclass(frozen=True)
@@ -63,31 +65,28 @@ class DetectEngine:
         self._all = list(detectors)
         self._detectors = [d for d in detectors if d.meta.stage == 1]
         self._said: dict[int, int] = {}  # capabilities last spoken of, by node
-        self._shed = 0
         self._identities = identities
         self.plan = FeaturePlan(self._detectors)
         self.assembler = Assembler(settings)
         self.tables = {n: SpaceTable(SPACES[n], self.plan.features(n)) for n in sorted(self.plan.spaces())}
-        self._partials = Partials(partition, settings, identities)
-        self._minutes = MinuteBook(settings.workloads_per_minute, identities)
+        self._partials = Partials(partition, settings, identities, _source_bucket(detectors))
+        self._minutes = MinuteBook(settings.workloads_per_minute, identities, settings.seed)
         self._forwarders: dict[int, int] = {}
         self.rows = 0
 
     def feed(self, messages: Sequence[EventMessage]) -> DetectOutput:
-        """Take messages in log order."""
+        """Take messages in log order; how many at once does not matter."""
         closed: list[ClosedTick] = []
         for message in messages:
-            closed += self.assembler.offer(message)
-        ticks: list[tuple[int, NodeTick]] = []
-        for members in _rounds(closed):
-            ticks += self._round([closed[i] for i in members], members)
-        ticks.sort(key=lambda pair: pair[0])
-        watermark = self.assembler.watermark()
-        rollups = []
-        if watermark is not None and watermark > self._partials.sent:
-            idle, silent = self.assembler.idle, self.assembler.silent
-            rollups = self._partials.take(watermark, self.assembler.cluster, idle=idle, silent=silent)
-        return DetectOutput([t for _, t in ticks], rollups, watermark)
+            now = self.assembler.offer(message)
+            closed += now
+            if now and now[-1].passed is not None:
+                self._partials.step(now[-1].passed)
+        ticks: list[NodeTick] = []
+        for first, last in _rounds(closed):
+            ticks += self._round(closed[first:last])
+        rollups = self._partials.take(self.assembler.cluster)
+        return DetectOutput(ticks, rollups, self.assembler.watermark())
 
     def announce_empty(self) -> list[RollupMessage]:
         """Return what tells stage 2 not to wait for this partition; nothing where it has nodes."""
@@ -112,16 +111,17 @@ class DetectEngine:
             "nodes_ended": len(nodes) - going - self.assembler.silent,
         }  # fmt: skip
 
-    def _round(self, closed: list[ClosedTick], positions: list[int]) -> list[tuple[int, NodeTick]]:
+    def _round(self, closed: Sequence[ClosedTick]) -> list[NodeTick]:
         names = [n.name for n in self.assembler.nodes]
         for item in closed:
-            self._partials.note(item.tick, item.quality, item.capabilities)
+            self._partials.note(item.joins, item.quality, item.capabilities)
             rows = self._minutes.close(item.node, item.tick)
             if rows is not None and not item.first:
-                self._partials.add_minute(item.tick, names[item.node], rows)
+                self._partials.add_minute(item.joins, names[item.node], rows)
         views: dict[str, KeyView] = {}
         flows, dns = self._frames(closed)
         if flows is not None:
+            self._partials.add_flows(flows, np.array([item.joins for item in closed], np.int64))
             for name, given in flow_inputs(flows, self.plan.spaces()).items():
                 self._update(name, given, names, views)
         if dns is not None:
@@ -132,38 +132,53 @@ class DetectEngine:
         by_node: dict[str, list[Finding]] = {}
         for finding in findings:
             by_node.setdefault(finding.node, []).append(finding)
-        for c in closed:
-            self._partials.suspect(c.tick, by_node.get(names[c.node], ()))
-        return [
-            (position, NodeTick(names[c.node], c.node, c.tick, by_node.get(names[c.node], []), c.quality, c.first))
-            for position, c in zip(positions, closed, strict=True)
-        ]
+        out = []
+        for item in closed:
+            own = by_node.get(names[item.node], [])
+            self._partials.suspect(item.joins, own)
+            out.append(NodeTick(names[item.node], item.node, item.tick, own, item.quality, item.first))
+        return out
 
-    def _frames(self, closed: list[ClosedTick]) -> tuple[FlowFrame | None, DnsFrame | None]:
+    def _frames(self, closed: Sequence[ClosedTick]) -> tuple[FlowFrame | None, DnsFrame | None]:
         flow_batches, dns_batches = (
-            [TickBatch(c.node, c.tick, c.capabilities, b) for c in closed for b in c.batches.get(kind, ())]
+            [
+                TickBatch(place, c.node, c.tick, c.capabilities, b)
+                for place, c in enumerate(closed)
+                for b in c.batches.get(kind, ())
+                if b.num_rows
+            ]
             for kind in ("flow", "dns")
         )
         flows = FlowFrame(flow_batches, self._settings.seed) if flow_batches else None
         dns = DnsFrame(dns_batches, self._settings.seed) if dns_batches else None
         if flows is not None:
             self.rows += flows.rows
-            self._partials.add_flows(flows)
             self._minutes.add_flows(flows)
         if dns is not None:
             self.rows += len(dns)
-            now = max(c.tick for c in closed)
-            dns.leave_out(self._known_forwarders(dns.answering(), now))
+            dns.leave_out(self._forwarding(dns))
             self._minutes.add_dns(dns)
         return flows, dns
 
-    def _known_forwarders(self, answering: U64, now: int) -> U64:
-        for server in answering:
-            self._forwarders[int(server)] = now
-        if len(self._forwarders) > _FORWARDERS:
-            kept = sorted(self._forwarders.items(), key=lambda pair: (-pair[1], pair[0]))[: _FORWARDERS // 2]
-            self._forwarders = dict(kept)
-        return np.array([h for h, t in self._forwarders.items() if t > now - _FORWARDER_SECONDS], np.uint64)
+    def _forwarding(self, dns: DnsFrame) -> npt.NDArray[np.bool_]:
+        """Tell per row whether its client has answered queries itself, lately or up to this very tick."""
+        known = np.fromiter(self._forwarders, np.uint64, len(self._forwarders))
+        ticks = np.fromiter(self._forwarders.values(), np.int64, len(self._forwarders))
+        last = np.full(len(dns.hashes), _NEVER, np.int64)
+        _, here, there = np.intersect1d(dns.hashes, known, assume_unique=True, return_indices=True)
+        last[here] = ticks[there]
+        server, place = dns.answering()
+        since = np.full(len(dns.hashes), len(dns) + 1, np.int64)
+        np.minimum.at(since, server, place)
+        for number, tick in zip(server.tolist(), dns.columns.by_place("tick")[place].tolist(), strict=True):
+            resolver = int(dns.hashes[number])
+            self._forwarders.pop(resolver, None)
+            self._forwarders[resolver] = tick
+            if len(self._forwarders) > _FORWARDERS:
+                del self._forwarders[next(iter(self._forwarders))]
+        recent = last[dns.client] > dns.tick - _FORWARDER_SECONDS
+        forwarding: npt.NDArray[np.bool_] = recent | (dns.place >= since[dns.client])
+        return forwarding
 
     def _update(self, name: str, given: SpaceInput, names: Sequence[str], views: dict[str, KeyView]) -> None:
         if not len(given):
@@ -176,19 +191,27 @@ class DetectEngine:
         return sorted(findings, key=lambda f: (f.tick, f.detector, f.rule or "", f.subject))
 
     def _limits_met(self, closed: Sequence[ClosedTick], names: Sequence[str]) -> list[Finding]:
-        """Say which detectors a source leaves blind, once per node, and that full tables refused keys."""
+        """Say which detectors a source leaves blind, once per node, and what crowded tables did not take."""
         out = []
+        lost = self._lost(len(names))
         for item in closed:
             if item.silent:
                 out.append(silent_node_finding(item, names[item.node], self._settings.silence_s))
             if item.first or self._said.get(item.node) != item.capabilities:
                 self._said[item.node] = item.capabilities
                 out += blind_finding(self._all, item, names[item.node])
-        shed = self.shed()
-        if shed > self._shed:
-            out.append(shed_finding(closed[0].tick, names[closed[0].node], shed - self._shed))
-            self._shed = shed
+            shed, deferred = lost[item.node].tolist()
+            if shed or deferred:
+                out.append(shed_finding(item.tick, names[item.node], shed, deferred))
         return out
+
+    def _lost(self, nodes: int) -> I64:
+        """Return (refused, turned away) per node since the last call; int64, shape (nodes, 2)."""
+        lost = np.zeros((nodes, 2), np.int64)
+        for table in self.tables.values():
+            new = table.take_lost()
+            lost[: len(new)] += new[:nodes]
+        return lost
 
     def shed(self) -> int:
         """Return how many keys and elements full tables refused so far."""
@@ -198,11 +221,9 @@ class DetectEngine:
         """Return the state by section: arrays and JSON values."""
         return {
             "assembler": self.assembler.snapshot(),
-            "sent": self._partials.sent,
-            "forwarders": sorted(self._forwarders.items()),
+            "forwarders": list(self._forwarders.items()),
             "rows": self.rows,
             "said": sorted(self._said.items()),
-            "shed": self._shed,
             "minutes": self._minutes.snapshot(),
             "tables": {n: t.snapshot() for n, t in self.tables.items()},
             "partials": self._partials.snapshot(),
@@ -213,11 +234,9 @@ class DetectEngine:
         """Take in what ``snapshot`` gave; tables and detectors that it does not know start cold."""
         self.assembler.restore(state["assembler"])
         self._partials.restore(state["partials"])
-        self._partials.sent = int(state["sent"])
         self._forwarders = {int(h): int(t) for h, t in state["forwarders"]}
         self.rows = int(state["rows"])
         self._said = {int(n): int(c) for n, c in state["said"]}
-        self._shed = int(state["shed"])
         self._minutes.restore(state["minutes"])
         for name, table in self.tables.items():
             if name in state["tables"]:
@@ -230,7 +249,7 @@ class DetectEngine:
 def update_table(table: SpaceTable, features: Sequence[Feature], given: SpaceInput, names: Sequence[str]) -> KeyView:
     """Add one round's input to a table and return the touched keys."""
     ticks = given.ticks
-    slots = table.touch(given.keys, ticks, given.identity, given.admit)
+    slots = table.touch(given.keys, ticks, given.identity, given.admit, given.nodes, given.weight)
     good = slots >= 0
     if not good.all():
         given, slots, ticks = given.keep(good), slots[good], ticks[good]
@@ -255,14 +274,24 @@ def update_table(table: SpaceTable, features: Sequence[Feature], given: SpaceInp
     return view
 
 
-def _rounds(closed: Sequence[ClosedTick]) -> list[list[int]]:
-    """Split closed ticks, by position, into rounds that hold at most one tick per node."""
-    rounds: list[list[int]] = []
-    depth: dict[int, int] = {}
+def _source_bucket(detectors: Sequence[Detector]) -> int:
+    """Return the shortest bucket over which any detector counts a victim's sources, s; 0: none does."""
+    asked = [f for d in detectors for f in d.features() if f.space == "victim" and isinstance(f.aggregate, Distinct)]
+    return min((f.bucket for f in asked), default=0)
+
+
+def _rounds(closed: Sequence[ClosedTick]) -> list[tuple[int, int]]:
+    """Return (first, one past the last) of the longest runs of closed ticks in which no node comes twice.
+
+    Runs keep log order, so that a round does to every table what its ticks would do one after the other.
+    """
+    rounds: list[tuple[int, int]] = []
+    first, seen = 0, set[int]()
     for position, item in enumerate(closed):
-        level = depth.get(item.node, 0)
-        depth[item.node] = level + 1
-        if level == len(rounds):
-            rounds.append([])
-        rounds[level].append(position)
+        if item.node in seen:
+            rounds.append((first, position))
+            first, seen = position, set()
+        seen.add(item.node)
+    if first < len(closed):
+        rounds.append((first, len(closed)))
     return rounds

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from detectors.frame import TickBatch, read_endpoints
+from detectors.columns import Columns, TickBatch
+from detectors.grouping import Grouping
 from detectors.hashing import U64
 from detectors.index import I64, positions
 from detectors.names import read_names
@@ -31,41 +31,35 @@ class DnsFrame:
     """
 
     def __init__(self, batches: Sequence[TickBatch], seed: int = 0) -> None:
-        self.batches = [b for b in batches if b.batch.num_rows]
-        counts = [b.batch.num_rows for b in self.batches]
-        place = np.repeat(np.arange(len(counts)), counts)
-        self.node = np.array([b.node for b in self.batches], np.int64)[place]
-        self.tick = np.array([b.tick for b in self.batches], np.int64)[place]
-        self.capabilities = np.array([b.capabilities for b in self.batches], np.int64)[place]
-        ends = read_endpoints(self.batches, ("client", "server"), seed)
-        self.hashes, self.addresses, (self.client, self.server) = ends
-        self._read_names()
+        self.columns = Columns(batches)
+        self.place = self.columns.place
+        self.node, self.tick, self.capabilities = (
+            self.columns.by_place(what)[self.place] for what in ("node", "tick", "capabilities")
+        )
+        self.hashes, self.addresses, (self.client, self.server) = self.columns.addresses(("client", "server"), seed)
+        distinct, self.name = self.columns.words("qname")
+        table = read_names(distinct)
+        self.zone = table.zone[self.name]
+        self.name_hashes: U64 = table.hashes
+        self.zones, self.zone_hashes = table.zones, table.zone_hashes
+        self._below, self._information = table.below, table.information
         self.subjects: I64 = np.arange(len(self.node))
 
     def __len__(self) -> int:
         return len(self.node)
 
     def _column(self, name: str) -> Array:
-        return np.concatenate([b.batch.column(name).to_numpy(zero_copy_only=False) for b in self.batches])
+        return self.columns.values(name)
 
-    def _read_names(self) -> None:
-        joined = pa.chunked_array([b.batch.column("qname") for b in self.batches]).unify_dictionaries()
-        column = joined.combine_chunks()
-        table = read_names(column.dictionary)
-        self.name: I64 = column.indices.to_numpy().astype(np.int64)
-        self.zone = table.zone[self.name]
-        self.name_hashes: U64 = table.hashes
-        self.zones, self.zone_hashes = table.zones, table.zone_hashes
-        self._below, self._information = table.below, table.information
+    def leave_out(self, rows: npt.NDArray[np.bool_]) -> None:
+        """Take rows out of the subjects."""
+        self.subjects = positions(~rows)
 
-    def leave_out(self, forwarders: U64) -> None:
-        """Take clients with these (node-independent) address hashes out of the subjects."""
-        self.subjects = positions(~np.isin(self.hashes[self.client], forwarders))
-
-    def answering(self) -> U64:
-        """Return the address hashes of servers that answered in these ticks."""
-        answered = self._column("rcode") >= 0
-        return np.unique(self.hashes[self.server[answered]])
+    def answering(self) -> tuple[I64, I64]:
+        """Return (server, place) of the servers that answered, in order of their first answer in each place."""
+        answered = positions(self._column("rcode") >= 0)
+        first = Grouping(answered, [self.place, self.server]).first
+        return self.server[first].astype(np.int64), self.place[first].astype(np.int64)
 
     @cached_property
     def queries(self) -> I64:

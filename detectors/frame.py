@@ -1,24 +1,22 @@
 """The flow rows of one round of ticks as one set of groups.
 
-A round holds at most one tick per node. Rows are sorted once, by (node, source, destination, service);
-each run of equal keys is a group with summed measures. Every key space is then made from groups, of
-which there are at most as many as rows.
+A round holds at most one tick per node. Rows with equal (tick, source, destination, service) are one group with summed
+measures. Every key space is then made from groups, of which there are at most as many as rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from detectors.hashing import U64, combine, hash_addresses
-from detectors.index import I64, positions
-from detectors.names import hash_strings
+from detectors.columns import Columns, TickBatch
+from detectors.hashing import U64, combine
+from detectors.index import I64
+from detectors.kernels.grouping import count_marked, number_rows, sum_by
 from schemas.events import FlowMark
 
 TCP, UDP, ICMP, SCTP, ICMPV6 = 6, 17, 1, 132, 58
@@ -35,72 +33,64 @@ _ICMP_REQUESTS[[8, 13, 15, 17]] = True
 _ICMPV6_REQUESTS[[128]] = True
 
 
-@dataclass(frozen=True)
-class TickBatch:
-    """The rows of one node's tick, as they came."""
-
-    node: int
-    tick: int
-    capabilities: int
-    batch: pa.RecordBatch
-
-
 class FlowFrame:
     """Groups of flow rows with their measures.
 
-    Per group: ``node``, ``tick``, ``src``, ``dst`` (numbers into ``addresses`` and ``hashes``),
-    ``service`` (protocol << 16 | responder port), ``copy``, and one int64 array per measure.
+    Per group, in order of first appearance: ``place`` (of the tick within the round), ``node``, ``tick``, ``src``,
+    ``dst`` (numbers into ``addresses`` and ``hashes``), ``service`` (protocol << 16 | responder port), ``copy``, and
+    one int64 array per measure.
     """
 
     def __init__(self, batches: Sequence[TickBatch], seed: int = 0) -> None:
-        self.batches = [b for b in batches if b.batch.num_rows]
-        self.rows = sum(b.batch.num_rows for b in self.batches)
-        ends = read_endpoints(self.batches, ("src", "dst"), seed)
-        self.hashes, self.addresses, (self._src, self._dst) = ends
-        self._sort()
-
-    def _column(self, name: str) -> Array:
-        parts = [b.batch.column(name).to_numpy(zero_copy_only=False) for b in self.batches]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def _sort(self) -> None:
-        counts = [b.batch.num_rows for b in self.batches]
-        place = np.repeat(np.arange(len(counts)), counts)
-        proto = self._column("proto").astype(np.int64)
-        port = self._column("dst_port").astype(np.int64)
-        service = (proto << 16) | port
-        copy = self._column("copy").astype(np.int64)
-        bits = max(1, int(len(self.hashes) - 1).bit_length())
-        if 2 * bits + 25 + max(1, len(counts).bit_length()) > 63:
-            problem = f"a frame of {self.rows} rows has too many endpoints to sort at once"
-            raise ValueError(problem)
-        key = (((place << bits | self._src) << bits | self._dst) << 24 | service) << 1 | copy
-        self._order = np.argsort(key, kind="stable")
-        ordered = key[self._order]
-        starts = positions(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-        self._starts = starts
-        first = self._order[starts]
-        self.first_row = first
-        self.src, self.dst = self._src[first], self._dst[first]
-        self.service = service[first]
-        self.proto = proto[first]
-        self.copy = copy[first].astype(np.bool_)
-        where = place[first]
-        self.node = np.array([b.node for b in self.batches], np.int64)[where]
-        self.tick = np.array([b.tick for b in self.batches], np.int64)[where]
-        self.capabilities = np.array([b.capabilities for b in self.batches], np.int64)[where]
-        self._row_proto, self._row_port = proto, port
+        self.columns = Columns(batches)
+        self.rows = len(self.columns)
+        self.hashes, self.addresses, (src, dst) = self.columns.addresses(("src", "dst"), seed)
+        self._row_proto = self._column("proto")
+        self._row_port = self._column("dst_port")
+        self._row_dst = dst
+        service = self._row_proto.astype(np.int32) << 16 | self._row_port
+        copy = self._column("copy")
+        if copy.any():
+            service |= copy.astype(np.int32) << 24
+        self._number, first = number_rows(self.columns.place, src, dst, service)
+        self.first_row: I64 = first
+        self.src, self.dst, self.place = src[first], dst[first], self.columns.place[first]
+        self.copy = copy[first]
+        self.service = (service[first] & 0xFFFFFF).astype(np.int64)
+        self.proto = self._row_proto[first]
 
     def __len__(self) -> int:
         return len(self.src)
 
+    def _column(self, name: str) -> Array:
+        return self.columns.values(name)
+
+    @cached_property
+    def node(self) -> I64:
+        """Node number."""
+        nodes: I64 = self.columns.by_place("node")[self.place]
+        return nodes
+
+    @cached_property
+    def tick(self) -> I64:
+        """End of the second, s since epoch."""
+        ticks: I64 = self.columns.by_place("tick")[self.place]
+        return ticks
+
+    @cached_property
+    def capabilities(self) -> I64:
+        """Capability bits of the source."""
+        bits: I64 = self.columns.by_place("capabilities")[self.place]
+        return bits
+
     def _total(self, values: Array) -> I64:
-        totals: I64 = np.add.reduceat(values[self._order].astype(np.int64), self._starts)
+        totals: I64 = sum_by(self._number, values.astype(np.int64), len(self))
         return totals
 
-    def _marked(self, bit: FlowMark) -> npt.NDArray[np.bool_]:
-        marked: npt.NDArray[np.bool_] = (self._marks & int(bit)) != 0
-        return marked
+    def _marked(self, bit: FlowMark) -> I64:
+        """Count rows with a mark."""
+        counts: I64 = count_marked(self._number, self._marks, np.uint8(bit), len(self))
+        return counts
 
     @cached_property
     def _marks(self) -> Array:
@@ -108,12 +98,13 @@ class FlowFrame:
 
     @cached_property
     def _opened(self) -> npt.NDArray[np.bool_]:
-        return self._marked(FlowMark.OPENED)
+        opened: npt.NDArray[np.bool_] = (self._marks & int(FlowMark.OPENED)) != 0
+        return opened
 
     @cached_property
     def opened(self) -> I64:
         """Flows first seen."""
-        return self._total(self._opened)
+        return self._marked(FlowMark.OPENED)
 
     @cached_property
     def attempts(self) -> I64:
@@ -136,7 +127,7 @@ class FlowFrame:
         other |= (self._row_proto == ICMPV6) & ~_ICMPV6_REQUESTS[kind]
         other |= (self._row_proto == UDP) & ~self._column("direction_known")
         sent = self._column("src_packets") > 0
-        return self._total(self._opened & sent & ~walk & ~other & ~self._to_group[self._dst])
+        return self._total(self._opened & sent & ~walk & ~other & ~self._to_group[self._row_dst])
 
     @cached_property
     def _to_group(self) -> npt.NDArray[np.bool_]:
@@ -173,35 +164,27 @@ class FlowFrame:
 
     def interface(self, groups: I64) -> U64:
         """Hash of the interface by which the first row of each given group entered."""
-        return self._interfaces[self.first_row[groups]]
-
-    @cached_property
-    def _interfaces(self) -> U64:
-        parts = []
-        for item in self.batches:
-            column = item.batch.column("interface")
-            parts.append(hash_strings(column.dictionary)[column.indices.to_numpy()])
-        return np.concatenate(parts)
+        return self.columns.word_hashes("interface", self.first_row[groups])
 
     @cached_property
     def established(self) -> I64:
         """Flows whose handshake completed, or that were first answered."""
-        return self._total(self._marked(FlowMark.ESTABLISHED))
+        return self._marked(FlowMark.ESTABLISHED)
 
     @cached_property
     def exchanged(self) -> I64:
         """Flows that have now carried payload both ways."""
-        return self._total(self._marked(FlowMark.EXCHANGED))
+        return self._marked(FlowMark.EXCHANGED)
 
     @cached_property
     def refused(self) -> I64:
         """Flows refused."""
-        return self._total(self._marked(FlowMark.REFUSED))
+        return self._marked(FlowMark.REFUSED)
 
     @cached_property
     def unanswered(self) -> I64:
         """Flows given up as unanswered."""
-        return self._total(self._marked(FlowMark.UNANSWERED))
+        return self._marked(FlowMark.UNANSWERED)
 
     @cached_property
     def failed(self) -> I64:
@@ -241,97 +224,6 @@ class FlowFrame:
     def detail(self, column: str, groups: I64) -> Array:
         """Return a raw column of the first row of each given group."""
         return self._column(column)[self.first_row[groups]]
-
-
-class Grouping:
-    """Some of a frame's groups, grouped again by fewer or other columns; measures are sums of sums."""
-
-    def __init__(self, members: I64, keys: Sequence[I64], *, ordered: bool = False) -> None:
-        """Group.
-
-        Args:
-            members: positions into the key columns.
-            keys: int64 columns that are not negative, the most significant first.
-            ordered: members are in key order already.
-        """
-        self.members = members if ordered else members[_order([k[members] for k in keys])]
-        change = np.zeros(len(members), np.bool_)
-        change[:1] = True
-        for key in keys:
-            values = key[self.members]
-            change[1:] |= values[1:] != values[:-1]
-        self.starts = positions(change)
-        self.first = self.members[self.starts]
-        self.number = np.cumsum(change) - 1  # group of each member
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    def keep(self, chosen: npt.NDArray[np.bool_]) -> Grouping:
-        """Return only the chosen groups, in the same order."""
-        inside = chosen[self.number]
-        out = object.__new__(Grouping)
-        out.members = self.members[inside]
-        out.number = (np.cumsum(chosen) - 1)[self.number[inside]]
-        out.first = self.first[chosen]
-        lengths = np.diff(np.append(self.starts, len(self.members)))[chosen]
-        out.starts = np.cumsum(lengths) - lengths
-        return out
-
-    def total(self, values: I64) -> I64:
-        """Sum a per-group array over each grouping."""
-        return np.add.reduceat(values[self.members], self.starts) if len(self.starts) else np.zeros(0, np.int64)
-
-
-def _order(keys: Sequence[I64]) -> I64:
-    """Return the stable order by several columns; one sort where they fit 63 bits together."""
-    if not len(keys[0]):
-        return np.zeros(0, np.int64)
-    widths = [int(k.max()).bit_length() for k in keys]
-    if sum(widths) > 63:
-        return np.lexsort(list(reversed(keys)))
-    packed = keys[0]
-    for key, width in zip(keys[1:], widths[1:], strict=True):
-        packed = packed << width | key
-    return np.argsort(packed, kind="stable")
-
-
-def read_endpoints(
-    batches: Sequence[TickBatch], sides: Sequence[str], seed: int
-) -> tuple[U64, npt.NDArray[np.uint8], list[I64]]:
-    """Return the distinct addresses of several address columns, and each column as numbers into them.
-
-    Args:
-        batches: each with rows.
-        sides: names of the columns.
-        seed: of the hashes.
-
-    Returns:
-        Hashes, ascending, u64, shape (n,); addresses, uint8, shape (n, 16); one int64 array per side.
-    """
-    indices: list[I64] = []
-    packed: list[npt.NDArray[np.uint8]] = []
-    base = 0
-    for side in sides:
-        for item in batches:
-            column = item.batch.column(side)
-            packed.append(address_bytes(column.dictionary))
-            indices.append(column.indices.to_numpy().astype(np.int64) + base)
-            base += len(column.dictionary)
-    everything = np.concatenate(packed)
-    hashes, first, number = np.unique(hash_addresses(everything, seed), return_index=True, return_inverse=True)
-    ends = number[np.concatenate(indices)]
-    return hashes, everything[first], np.split(ends, len(sides))
-
-
-def address_bytes(dictionary: pa.Array) -> npt.NDArray[np.uint8]:
-    """Return an Arrow array of 16-byte values as uint8, shape (n, 16), without a copy."""
-    data = dictionary.buffers()[1]
-    count = len(dictionary)
-    if data is None or not count:
-        return np.zeros((0, 16), np.uint8)
-    flat = np.frombuffer(data, np.uint8, count=16 * count, offset=16 * dictionary.offset)
-    return flat.reshape(count, 16)
 
 
 def scoped(nodes: I64, hashes: U64) -> U64:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,7 +12,8 @@ import numpy.typing as npt
 
 from detectors.dns_frame import DnsFrame
 from detectors.features import Distinct
-from detectors.frame import ICMP, ICMPV6, SCTP, TCP, UDP, FlowFrame, Grouping, scoped
+from detectors.frame import ICMP, ICMPV6, SCTP, TCP, UDP, FlowFrame, scoped
+from detectors.grouping import Grouping
 from detectors.hashing import U64, combine
 from detectors.index import I64, positions
 
@@ -20,9 +22,12 @@ Elements = tuple[I64, U64, npt.NDArray[np.bool_]]
 
 
 class _Frame(Protocol):
-    node: I64
-    tick: I64
-    capabilities: I64
+    @property
+    def node(self) -> I64: ...
+    @property
+    def tick(self) -> I64: ...
+    @property
+    def capabilities(self) -> I64: ...
 
     def measure(self, name: str) -> I64: ...
 
@@ -46,15 +51,20 @@ class SpaceInput:
     def __len__(self) -> int:
         return len(self.keys)
 
-    @property
+    @cached_property
     def ticks(self) -> I64:
         """Tick of each key."""
         return self.frame.tick[self.grouping.first]
 
-    @property
+    @cached_property
     def nodes(self) -> I64:
         """Node number of each key."""
         return self.frame.node[self.grouping.first]
+
+    @property
+    def weight(self) -> I64:
+        """Different things that each key did in its tick."""
+        return self.grouping.sizes()
 
     @property
     def capabilities(self) -> I64:
@@ -109,15 +119,15 @@ def flow_inputs(frame: FlowFrame, wanted: set[str]) -> dict[str, SpaceInput]:
 
 
 def _source(frame: FlowFrame, members: I64) -> SpaceInput:
-    grouping = Grouping(members, [frame.node, frame.src], ordered=True)
+    grouping = Grouping(members, [frame.place, frame.src])
     first = grouping.first
 
     def hosts(members: I64) -> tuple[Grouping, U64]:
-        finer = Grouping(members, [frame.node, frame.src, frame.dst], ordered=True)
+        finer = Grouping(members, [frame.place, frame.src, frame.dst])
         return finer, frame.hashes[frame.dst[finer.first]]
 
     def ports(members: I64) -> tuple[Grouping, U64]:
-        finer = Grouping(members, [frame.node, frame.src, frame.service])
+        finer = Grouping(members, [frame.place, frame.src, frame.service])
         return finer, frame.service[finer.first].astype(np.uint64)
 
     def identity(rows: I64) -> dict[str, Array]:
@@ -127,13 +137,15 @@ def _source(frame: FlowFrame, members: I64) -> SpaceInput:
     return SpaceInput(keys, grouping, frame, identity, {"host": hosts, "port": ports})
 
 
+# In the next two spaces a group of the frame, copies left out, is one element of one key.
+
+
 def _pair(frame: FlowFrame, members: I64) -> SpaceInput:
-    grouping = Grouping(members, [frame.node, frame.src, frame.dst], ordered=True)
+    grouping = Grouping(members, [frame.place, frame.src, frame.dst])
     first = grouping.first
 
     def ports(members: I64) -> tuple[Grouping, U64]:
-        finer = Grouping(members, [frame.node, frame.src, frame.dst, frame.service], ordered=True)
-        return finer, frame.service[finer.first].astype(np.uint64)
+        return Grouping.each(members), frame.service[members].astype(np.uint64)
 
     src, dst = frame.src[first], frame.dst[first]
     keys = scoped(frame.node[first], combine(frame.hashes[src], frame.hashes[dst]))
@@ -151,14 +163,11 @@ def _pair(frame: FlowFrame, members: I64) -> SpaceInput:
 
 
 def _sweep(frame: FlowFrame, members: I64) -> SpaceInput:
-    # One sort for both: the finer groups are runs of the coarser ones.
-    ordered = Grouping(members, [frame.node, frame.src, frame.service, frame.dst]).members
-    grouping = Grouping(ordered, [frame.node, frame.src, frame.service], ordered=True)
+    grouping = Grouping(members, [frame.place, frame.src, frame.service])
     first = grouping.first
 
     def hosts(members: I64) -> tuple[Grouping, U64]:
-        finer = Grouping(members, [frame.node, frame.src, frame.service, frame.dst], ordered=True)
-        return finer, frame.hashes[frame.dst[finer.first]]
+        return Grouping.each(members), frame.hashes[frame.dst[members]]
 
     service = frame.service[first]
     admit = _suspicious(frame, grouping)

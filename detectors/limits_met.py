@@ -33,12 +33,18 @@ def blind_finding(detectors: Sequence[Detector], tick: ClosedTick, node: str) ->
     return [finding]
 
 
-def shed_finding(tick: int, node: str, shed: int) -> Finding:
-    """Return the finding that says that full tables refused keys in this tick."""
+def shed_finding(tick: int, node: str, shed: int, deferred: int) -> Finding:
+    """Return the finding that says what crowded tables did not take in this tick."""
+    refused = f"refused {shed:,} keys and elements, which are not watched now" if shed else ""
+    waiting = f"let {deferred:,} new keys wait until they do more" if deferred else ""
     return Finding(
-        detector=SHED, kind=SHED, title="State is full", severity="low", confidence=1.0, tick=tick, started=tick,
-        node=node, subject=node, evidence=(Evidence(name="shed", value=shed, limit=0, unit="keys and elements"),),
-        summary=f"full tables refused {shed:,} keys and elements: what they belong to is not watched now",
+        detector=SHED, kind=SHED, title="State is crowded", severity="low", confidence=1.0, tick=tick, started=tick,
+        node=node, subject=node,
+        evidence=(
+            Evidence(name="shed", value=shed, limit=0, unit="keys and elements"),
+            Evidence(name="deferred", value=deferred, limit=0, unit="keys"),
+        ),
+        summary=f"crowded tables {' and '.join(filter(None, (refused, waiting)))}",
         spoofable=True, response=None, quiet=60,
     )  # fmt: skip
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from detectors.dns_frame import DnsFrame
-from detectors.frame import FlowFrame, Grouping
-from detectors.hashing import U64, combine
+from detectors.frame import FlowFrame, scoped
+from detectors.grouping import Grouping
+from detectors.hashing import U64, hash_addresses
 from detectors.index import I64, positions
-from schemas.addresses import unpack
+from detectors.kernels import minutes as kernel
+from detectors.slots import Slots
 from schemas.identity import IdentityTable
+
+Array = npt.NDArray[Any]
 
 SUMS = (
     "flows_out", "flows_in", "bytes_out", "bytes_in", "packets_out", "packets_in", "failed_out", "dns_queries",
@@ -21,19 +26,20 @@ SUMS = (
 )  # fmt: skip
 SECONDS = 60
 
-# Fold what was gathered so far whenever it exceeds this many entries; a flood of sources costs time, not memory.
-_FOLD = 200_000
+_PEERS = kernel.SUMS + len(SUMS)
+_PORTS = _PEERS + 1
+_WIDTH = _PORTS + 1
+_MARGIN = 4  # addresses gathered per address reported: the busiest are known only when the minute is over
+_ADDRESSES = 1 << 19  # gathered on all nodes together, about 70 MB; shared out when a node's minute begins
+_ROWS = 1 << 20  # set aside for them: while nodes are joining, the shares of the first are larger
+_PAIRS = 1 << 21  # (address, peer) and (address, port) pairs counted per minute on all nodes together
+_LATE_MINUTES = 10  # by which a node may be behind before its pairs are forgotten (and then counted again)
 
-
-@dataclass
-class _Gathered:
-    """Entries of one node's minute: sums by address; (address, peer) and (address, port) pairs with owners."""
-
-    address: list[npt.NDArray[np.uint8]] = field(default_factory=list)
-    owner: list[U64] = field(default_factory=list)
-    sums: list[I64] = field(default_factory=list)
-    pairs: dict[str, list[tuple[U64, U64]]] = field(default_factory=lambda: {"peer": [], "port": []})
-    entries: int = 0
+_AS_SOURCE = (("flows_out", "opened"), ("bytes_out", "src_bytes"), ("bytes_in", "dst_bytes"),
+              ("packets_out", "src_packets"), ("packets_in", "dst_packets"), ("failed_out", "failed"))  # fmt: skip
+_AS_RESPONDER = (("flows_in", "opened"), ("bytes_out", "dst_bytes"), ("bytes_in", "src_bytes"),
+                 ("packets_out", "dst_packets"), ("packets_in", "src_packets"))  # fmt: skip
+_AS_CLIENT = (("dns_queries", "queries"), ("dns_failures", "failures"))
 
 
 @dataclass(frozen=True)
@@ -49,14 +55,41 @@ class MinuteRows:
     left_out: int
 
 
+class _Seen:
+    """The pairs of one minute."""
+
+    def __init__(self, pairs: U64) -> None:
+        self.held = len(pairs)
+        self.cells: U64 = np.zeros(0, np.uint64)
+        self._build(pairs, self.held)
+
+    def pairs(self) -> U64:
+        pairs: U64 = self.cells[self.cells != 0]
+        return pairs
+
+    def make_room(self, more: int) -> None:
+        needed = min(_PAIRS, self.held + more)
+        if 2 * needed > len(self.cells):
+            self._build(self.pairs(), needed)
+
+    def _build(self, pairs: U64, needed: int) -> None:
+        self.cells = np.zeros(1 << max(10, (4 * needed - 1).bit_length()), np.uint64)
+        kernel.refill(self.cells, pairs)
+
+
 class MinuteBook:
     """Gathers ticks and gives a node's rows when its clock passes the minute."""
 
-    def __init__(self, most: int, identities: IdentityTable) -> None:
+    def __init__(self, most: int, identities: IdentityTable, seed: int) -> None:
         self._most = most
         self._identities = identities
+        self._seed = seed
+        self._named: U64 = np.zeros(0, np.uint64)
         self._minute: dict[int, int] = {}
-        self._gathered: dict[int, _Gathered] = {}
+        self._table = Slots(_ROWS, _WIDTH)
+        self._nodes: I64 = np.zeros((1, 4), np.int64)
+        self._seen: dict[int, _Seen] = {}
+        self._collected = False
 
     def close(self, node: int, tick: int) -> MinuteRows | None:
         """Tell that a node reached a tick; returns the rows of the minute that this ends, if any.
@@ -66,129 +99,124 @@ class MinuteBook:
         minute = -(-tick // SECONDS) * SECONDS
         before = self._minute.get(node, minute)
         self._minute[node] = minute
-        if minute <= before or node not in self._gathered:
+        if node >= len(self._nodes):
+            self._nodes = np.concatenate([self._nodes, np.zeros((node + 1, 4), np.int64)])
+        if not self._nodes[node, kernel.LIMIT]:
+            self._share(node)
+        if minute <= before:
             return None
-        return self._rows(node, before, self._gathered.pop(node))
+        # A minute that no node is in any more, or that only one far behind is in.
+        oldest = max(min(self._minute.values()), max(self._minute.values()) - _LATE_MINUTES * SECONDS)
+        self._seen = {m: seen for m, seen in self._seen.items() if m >= oldest}
+        rows = self._rows(node, before) if self._nodes[node, 1] else None
+        self._share(node)
+        return rows
+
+    def _share(self, node: int) -> None:
+        self._nodes[node, kernel.LIMIT] = min(_MARGIN * self._most, _ADDRESSES // len(self._minute))
 
     def add_flows(self, frame: FlowFrame) -> None:
         """Add a frame's groups; copies are another node's to report."""
+        ours = self._are_ours(frame.hashes, frame.addresses)
         members = positions(~frame.copy)
-        self._add_sources(frame, members)
-        grouping = Grouping(members, [frame.node, frame.dst])
-        sums = np.zeros((len(grouping), len(SUMS)), np.int64)
-        for name, values in (("flows_in", frame.opened), ("bytes_out", frame.dst_bytes), ("bytes_in", frame.src_bytes),
-                             ("packets_out", frame.dst_packets), ("packets_in", frame.src_packets)):  # fmt: skip
-            sums[:, SUMS.index(name)] = grouping.total(values)
-        self._gather(frame.node[grouping.first], frame.hashes, frame.addresses, frame.dst[grouping.first], sums)
+        for ends, names in ((frame.src, _AS_SOURCE), (frame.dst, _AS_RESPONDER)):
+            own = members[ours[ends[members]]]
+            self._gather(frame, Grouping(own, [frame.place, ends]), ends, names)
+        opening = members[(frame.opened[members] > 0) & ours[frame.src[members]]]
+        keys = scoped(frame.node[opening], frame.hashes[frame.src[opening]])
+        minutes = (-(-frame.tick[opening] // SECONDS)) * SECONDS
+        for column, elements in ((_PEERS, frame.hashes[frame.dst[opening]]),
+                                 (_PORTS, frame.service[opening].astype(np.uint64))):  # fmt: skip
+            for minute in np.unique(minutes).tolist():
+                chosen = minutes == minute
+                self._count(minute, keys[chosen], elements[chosen], column)
 
-    def _add_sources(self, frame: FlowFrame, members: I64) -> None:
-        grouping = Grouping(members, [frame.node, frame.src], ordered=True)
-        sums = np.zeros((len(grouping), len(SUMS)), np.int64)
-        for name, values in (("flows_out", frame.opened), ("bytes_out", frame.src_bytes), ("bytes_in", frame.dst_bytes),
-                             ("packets_out", frame.src_packets), ("packets_in", frame.dst_packets),
-                             ("failed_out", frame.failed)):  # fmt: skip
-            sums[:, SUMS.index(name)] = grouping.total(values)
-        self._gather(frame.node[grouping.first], frame.hashes, frame.addresses, frame.src[grouping.first], sums)
-        opening = members[frame.opened[members] > 0]
-        owner = frame.hashes[frame.src[opening]]
-        for kind, element in (("peer", frame.hashes[frame.dst]), ("port", frame.service.astype(np.uint64))):
-            pairs = combine(owner, element[opening])
-            for node, rows in _by_node(frame.node[opening]):
-                self._at(node).pairs[kind].append((pairs[rows], owner[rows]))
+    def _count(self, minute: int, keys: U64, elements: U64, column: int) -> None:
+        seen = self._seen.get(minute)
+        if seen is None:
+            seen = self._seen[minute] = _Seen(np.zeros(0, np.uint64))
+        seen.make_room(len(keys))
+        table = self._table
+        seen.held = kernel.count_pairs(
+            seen.cells, table.cells, table.rows, _PAIRS, seen.held, keys.view(np.int64), elements, column
+        )
 
     def add_dns(self, frame: DnsFrame) -> None:
         """Add a frame's queries to their clients."""
-        grouping = Grouping(frame.subjects, [frame.node, frame.client])
+        ours = self._are_ours(frame.hashes, frame.addresses)
+        own = frame.subjects[ours[frame.client[frame.subjects]]]
+        self._gather(frame, Grouping(own, [frame.place, frame.client]), frame.client, _AS_CLIENT)
+
+    def _gather(self, frame: FlowFrame | DnsFrame, grouping: Grouping, ends: Array,
+                names: tuple[tuple[str, str], ...]) -> None:  # fmt: skip
         sums = np.zeros((len(grouping), len(SUMS)), np.int64)
-        sums[:, SUMS.index("dns_queries")] = grouping.total(frame.queries)
-        sums[:, SUMS.index("dns_failures")] = grouping.total(frame.failures)
-        self._gather(frame.node[grouping.first], frame.hashes, frame.addresses, frame.client[grouping.first], sums)
+        for name, measure in names:
+            sums[:, SUMS.index(name)] = grouping.total(frame.measure(measure))
+        ids, nodes = ends[grouping.first], frame.node[grouping.first]
+        table = self._table
+        if self._collected:
+            table.rebuild()
+            self._collected = False
+        table.make_room(len(ids))
+        kernel.gather(
+            table.cells, table.rows, table.free, table.state, self._nodes, table.capacity, nodes,
+            scoped(nodes, frame.hashes[ids]).view(np.int64), frame.addresses.view(np.int64)[ids], sums,
+        )  # fmt: skip
 
-    def _at(self, node: int) -> _Gathered:
-        return self._gathered.setdefault(node, _Gathered())
-
-    def _gather(self, nodes: I64, hashes: U64, addresses: npt.NDArray[np.uint8], numbers: I64, sums: I64) -> None:
-        for node, rows in _by_node(nodes):
-            gathered = self._at(node)
-            chosen = numbers[rows]
-            gathered.owner.append(hashes[chosen])
-            gathered.address.append(addresses[chosen])
-            gathered.sums.append(sums[rows])
-            gathered.entries += len(chosen)
-            if gathered.entries > _FOLD:
-                self._fold(gathered)
-
-    @staticmethod
-    def _fold(gathered: _Gathered) -> None:
-        owner = np.concatenate(gathered.owner)
-        distinct, first, number = np.unique(owner, return_index=True, return_inverse=True)
-        sums = np.zeros((len(distinct), len(SUMS)), np.int64)
-        np.add.at(sums, number, np.concatenate(gathered.sums))
-        gathered.address = [np.concatenate(gathered.address)[first]]
-        gathered.owner, gathered.sums = [distinct], [sums]
-        gathered.entries = 0
-        for kind, parts in gathered.pairs.items():
-            if parts:
-                pairs, first = np.unique(np.concatenate([p for p, _ in parts]), return_index=True)
-                gathered.pairs[kind] = [(pairs, np.concatenate([o for _, o in parts])[first])]
-
-    def _rows(self, node: int, minute: int, gathered: _Gathered) -> MinuteRows:
-        self._fold(gathered)
-        owner, sums, address = gathered.owner[0], gathered.sums[0], gathered.address[0]
+    def _rows(self, node: int, minute: int) -> MinuteRows:
+        refused = int(self._nodes[node, 2])
+        table = self._table
+        rows = kernel.collect(table.rows, table.free, table.state, self._nodes, node)
+        self._collected = True
+        sums = rows[:, kernel.SUMS : _PEERS]
         # A sender that was never answered is noise of its victim (a spoofed source), not a workload.
-        both = (sums[:, SUMS.index("bytes_out")] > 0) & (sums[:, SUMS.index("bytes_in")] > 0)
-        kept = positions(both & self._is_ours(address, minute))
+        kept = positions((sums[:, SUMS.index("bytes_out")] > 0) & (sums[:, SUMS.index("bytes_in")] > 0))
         left_out = max(0, len(kept) - self._most)
         if left_out:
             volume = sums[kept, SUMS.index("packets_out")] + sums[kept, SUMS.index("packets_in")]
-            kept = kept[np.lexsort((owner[kept], -volume))[: self._most]]
-        counts = {}
-        for kind, parts in gathered.pairs.items():
-            owners = parts[0][1] if parts else np.zeros(0, np.uint64)
-            place = np.searchsorted(owner, owners)
-            counts[kind] = np.bincount(place, minlength=len(owner)).astype(np.int64)
-        order = kept[np.lexsort(address[kept].T[::-1])] if len(kept) else kept
-        return MinuteRows(node, minute, address[order], sums[order], counts["peer"][order], counts["port"][order],
-                          left_out)  # fmt: skip
+            kept = kept[np.lexsort((rows[kept, 0], -volume))[: self._most]]
+        address = rows[:, kernel.ADDRESS : kernel.SUMS].copy().view(np.uint8)
+        big = address.view(">u8")
+        order = kept[np.lexsort((big[kept, 1], big[kept, 0]))]
+        return MinuteRows(node, minute, address[order], sums[order], rows[order, _PEERS], rows[order, _PORTS],
+                          left_out + refused)  # fmt: skip
 
-    def _is_ours(self, address: npt.NDArray[np.uint8], at: int) -> npt.NDArray[np.bool_]:
+    def _are_ours(self, hashes: U64, address: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
         """Tell which addresses may be workloads: private ones, and those that the inventory names."""
         ours = is_private(address)
-        if not len(self._identities):
-            return ours
-        for row in positions(~ours).tolist():
-            ours[row] = self._identities.find(unpack(bytes(address[row])), at) is not None
+        named = self._identities.public_addresses
+        if len(named) != len(self._named):
+            packed = np.frombuffer(b"".join(sorted(named)), np.uint8).reshape(-1, 16)
+            self._named = hash_addresses(packed, self._seed)
+        if len(named):
+            ours |= np.isin(hashes, self._named)
         return ours
 
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """Return what is gathered so far, folded, as arrays."""
-        state: dict[str, npt.NDArray[Any]] = {
-            "minutes": np.array(sorted(self._minute.items()), np.int64).reshape(-1, 2)
+    def snapshot(self) -> dict[str, Any]:
+        """Return what is gathered so far."""
+        return {
+            "minutes": np.array(sorted(self._minute.items()), np.int64).reshape(-1, 2),
+            "table": self._table.snapshot(),
+            "nodes": self._nodes,
+            "seen": {str(m): np.sort(seen.pairs()) for m, seen in sorted(self._seen.items())},
         }
-        for node in sorted(self._gathered):
-            gathered = self._gathered[node]
-            if not gathered.owner:
-                continue
-            self._fold(gathered)
-            state[f"{node}.owner"], state[f"{node}.sums"] = gathered.owner[0], gathered.sums[0]
-            state[f"{node}.address"] = gathered.address[0]
-            for kind, parts in gathered.pairs.items():
-                state[f"{node}.{kind}"] = np.stack(parts[0]) if parts else np.zeros((2, 0), np.uint64)
-        return state
 
-    def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
-        """Take in what ``snapshot`` gave."""
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take in what ``snapshot`` gave.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        rows, nodes = np.array(state["table"]["rows"]), np.array(state["nodes"])
+        inside = (rows[:, kernel.NODE] < len(nodes)) & (rows[:, kernel.NODE] >= 0)
+        chained = (rows[:, kernel.NEXT] >= 0) & (rows[:, kernel.NEXT] <= len(rows))
+        if not (inside & chained).all() or (nodes[:, 0] < 0).any() or (nodes[:, 0] > len(rows)).any():
+            problem = "the rows of a minute do not fit their nodes"
+            raise ValueError(problem)
+        self._table.restore(state["table"], rows)
         self._minute = {int(n): int(m) for n, m in state["minutes"]}
-        self._gathered = {}
-        for name in state:
-            if name.endswith(".owner"):
-                node = name.removesuffix(".owner")
-                gathered = self._at(int(node))
-                gathered.owner, gathered.sums = [state[name]], [state[f"{node}.sums"]]
-                gathered.address = [state[f"{node}.address"]]
-                for kind in gathered.pairs:
-                    pairs, owners = state[f"{node}.{kind}"]
-                    gathered.pairs[kind] = [(pairs, owners)]
+        self._nodes, self._collected = nodes, False
+        self._seen = {int(m): _Seen(np.array(pairs, np.uint64)) for m, pairs in state["seen"].items()}
 
 
 def is_private(address: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
@@ -203,12 +231,3 @@ def is_private(address: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     mapped = (address[:, :10] == 0).all(axis=1) & (address[:, 10:12] == 255).all(axis=1)
     private: npt.NDArray[np.bool_] = np.where(mapped, four, address[:, 0] & 0xFE == 0xFC)
     return private
-
-
-def _by_node(nodes: I64) -> list[tuple[int, I64]]:
-    """Return each node number with its positions; nodes come in runs or mixed."""
-    if not len(nodes):
-        return []
-    if nodes[0] == nodes[-1] and (nodes == nodes[0]).all():
-        return [(int(nodes[0]), np.arange(len(nodes)))]
-    return [(int(n), positions(nodes == n)) for n in np.unique(nodes)]

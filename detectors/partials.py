@@ -1,4 +1,8 @@
-"""What stage 1 keeps for stage 2 until a tick is complete on all nodes of the partition."""
+"""What stage 1 keeps for stage 2 until a tick is complete on all nodes of the partition.
+
+Pieces are gathered as they come and put together when the tick is complete, so it does not matter how nodes and
+batches were mixed. A tick that was passed is not opened again: what comes later is late and joins the next one.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from detectors.frame import FlowFrame, Grouping
-from detectors.hashing import U64, hash_addresses, hash_text
+from detectors.assembly import Passed
+from detectors.frame import FlowFrame
+from detectors.grouping import Grouping
+from detectors.hashing import U64, combine, hash_addresses, hash_text
 from detectors.index import I64, positions
+from detectors.kernels.grouping import best_by, number_words, rank_by, sum_columns
+from detectors.kernels.windows import renew
 from detectors.minute import SUMS, MinuteRows
 from detectors.settings import EngineSettings
+from detectors.slots import Slots
 from schemas.addresses import unpack
 from schemas.finding import DataQuality, Finding
 from schemas.identity import IdentityTable
@@ -24,38 +33,51 @@ Array = npt.NDArray[Any]
 Columns = dict[str, Array]
 
 VICTIM_SUMS = ("attempts", "established", "exchanged", "refused", "unanswered", "syn", "packets", "bytes")
+_MEASURES = {"packets": "src_packets", "bytes": "src_bytes"}  # of the frame, where they have another name
 _TOP_SOURCES = 4  # per victim and tick
 _SUSPECTS = 256  # addresses named per tick
 _NAMED = 16  # nodes named when a partition falls silent
 _BUSY = 4  # attempts in one tick from which a victim's sources are named
+_SEEN_PAIRS = 1 << 20  # (victim, source) pairs remembered as sent; without room a pair is sent again
 
 
 @dataclass
 class _Tick:
-    sections: dict[str, list[Columns]] = field(default_factory=dict)
+    victims: list[Columns] = field(default_factory=list)  # dst, port, sums
+    sources: list[Columns] = field(default_factory=list)  # dst, src, src_hash, attempts, established
+    minutes: list[Columns] = field(default_factory=list)
     quality: list[DataQuality] = field(default_factory=list)
     suspects: set[str] = field(default_factory=set)
     capabilities: int = -1
-    late: int = 0
 
 
 class Partials:
     """Gathers by tick; gives the messages of ticks that are complete."""
 
-    def __init__(self, partition: int, settings: EngineSettings, identities: IdentityTable) -> None:
+    def __init__(self, partition: int, settings: EngineSettings, identities: IdentityTable, bucket: int) -> None:
+        """Start empty.
+
+        Args:
+            partition: stage-1 partition.
+            settings: of the engine.
+            identities: who has an address.
+            bucket: for how long a victim's source need not be named again, s; 0: nobody counts sources.
+        """
         self._partition = partition
         self._settings = settings
         self._identities = identities
+        self._bucket = bucket
         self._ticks: dict[int, _Tick] = {}
-        self.sent = 0  # last tick given
+        self._seen = Slots(_SEEN_PAIRS, 2)
+        self._steps: list[Passed] = []
+        self._given = 0  # last tick given
+
+    def step(self, passed: Passed) -> None:
+        """Tell how far the partition's nodes have come."""
+        self._steps.append(passed)
 
     def _at(self, tick: int) -> _Tick:
-        """Return where a tick's partials go; one that was given already is late and joins the next."""
-        if tick > self.sent:
-            return self._ticks.setdefault(tick, _Tick())
-        late = self._ticks.setdefault(self.sent + 1, _Tick())
-        late.late += 1
-        return late
+        return self._ticks.setdefault(tick, _Tick())
 
     def note(self, tick: int, quality: DataQuality, capabilities: int) -> None:
         """Remember how good a node's tick was."""
@@ -70,51 +92,41 @@ class Partials:
         if names:
             self._at(tick).suspects.update(names)
 
-    def add_flows(self, frame: FlowFrame) -> None:
-        """Add the victims of a frame. Copies count here: the victim's node saw them too."""
+    def add_flows(self, frame: FlowFrame, ticks: I64) -> None:
+        """Add the victims of a frame. Copies count here: the victim's node saw them too.
+
+        Args:
+            frame: one round.
+            ticks: the tick in which each place counts.
+        """
         members = positions((frame.attempts > 0) | (frame.syn > 0) | (frame.established > 0)
                                  | (frame.exchanged > 0) | (frame.failed > 0))  # fmt: skip
-        if not len(members):
-            return
-        for tick in np.unique(frame.tick[members]):
-            chosen = members[frame.tick[members] == tick]
-            self._add_victims(int(tick), frame, chosen)
+        counted = ticks[frame.place[members]]
+        for tick in np.unique(counted).tolist():
+            self._add(self._at(tick), frame, members[counted == tick])
 
-    def _add_victims(self, tick: int, frame: FlowFrame, members: I64) -> None:
-        by_service = Grouping(members, [frame.dst, frame.service & 0xFFFF])
-        victims = Grouping(by_service.members, [frame.dst], ordered=True)
-        totals = {"packets": frame.src_packets, "bytes": frame.src_bytes}
-        columns: Columns = {"dst": frame.addresses[frame.dst[victims.first]]}
-        for name in VICTIM_SUMS:
-            columns[name] = victims.total(totals[name] if name in totals else frame.measure(name))
-        port_attempts = by_service.total(frame.attempts)
-        owner = np.searchsorted(victims.starts, by_service.starts, side="right") - 1
-        best = _best(owner, port_attempts, len(victims))
-        columns["top_port"] = (frame.service & 0xFFFF)[by_service.first[best]]
-        columns["top_port_attempts"] = port_attempts[best]
-        self._put(tick, "victim", columns)
-        self._add_sources(tick, frame, members, columns["attempts"], frame.dst[victims.first])
-
-    def _add_sources(self, tick: int, frame: FlowFrame, members: I64, attempts: I64, victims: I64) -> None:
-        chosen = members[frame.attempts[members] > 0]
-        if not len(chosen):
-            return
-        pairs = Grouping(chosen, [frame.dst, frame.src])
-        count = pairs.total(frame.attempts)
-        dst, src = frame.dst[pairs.first], frame.src[pairs.first]
-        order = np.lexsort((frame.hashes[src], -count, dst))
-        rank = _rank_within(dst[order])
-        busy = attempts[np.searchsorted(victims, dst[order])] >= _BUSY
-        top = order[(rank < _TOP_SOURCES) & busy]
-        self._put(tick, "victim_source", {
-            "dst": frame.addresses[dst[top]], "src": frame.addresses[src[top]], "attempts": count[top],
-            "established": pairs.total(frame.established)[top],
+    def _add(self, place: _Tick, frame: FlowFrame, members: I64) -> None:
+        port = frame.service & 0xFFFF
+        services = Grouping(members, [frame.dst, port])
+        sums = np.stack([frame.measure(_MEASURES.get(name, name)) for name in VICTIM_SUMS], axis=1)[members]
+        place.victims.append({
+            "dst": frame.addresses[frame.dst[services.first]], "port": port[services.first],
+            "sums": sum_columns(services.number, sums, len(services)),
         })  # fmt: skip
-        some = order[rank < self._settings.sources_per_victim]
-        self._put(tick, "new_source", {"dst": frame.addresses[dst[some]], "src_hash": frame.hashes[src[some]]})
+        trying = members[frame.attempts[members] > 0]
+        if not len(trying):
+            return
+        pairs = Grouping(trying, [frame.dst, frame.src])
+        dst, src = frame.dst[pairs.first], frame.src[pairs.first]
+        place.sources.append({
+            "dst": frame.addresses[dst], "src": frame.addresses[src], "src_hash": frame.hashes[src],
+            "attempts": pairs.total(frame.attempts), "established": pairs.total(frame.established),
+        })  # fmt: skip
 
     def add_minute(self, tick: int, node: str, rows: MinuteRows) -> None:
         """Add the rows of a node's minute."""
+        if not len(rows.address):
+            return
         columns: Columns = {
             "address": rows.address,
             "node": np.full(len(rows.address), node),
@@ -124,38 +136,32 @@ class Partials:
         }
         for place, name in enumerate(SUMS):
             columns[name] = rows.sums[:, place]
-        self._put(tick, "workload", columns)
+        self._at(tick).minutes.append(columns)
         if rows.left_out:
             self._at(tick).quality.append(DataQuality(shed=rows.left_out))
 
-    def _put(self, tick: int, section: str, columns: Columns) -> None:
-        if len(next(iter(columns.values()))):
-            self._at(tick).sections.setdefault(section, []).append(columns)
+    def take(self, cluster: str) -> list[RollupMessage]:
+        """Return the messages that bring every rollup partition up to the last step.
 
-    def take(self, watermark: int, cluster: str, *, idle: bool, silent: int) -> list[RollupMessage]:
-        """Return the messages that bring every rollup partition up to the watermark.
-
-        One message per partition and tick with content, and one at the watermark itself for each
-        partition: it says that there is nothing more.
+        One message per partition and tick with content, and one at each step for each partition: it says that
+        there is nothing more.
         """
-        out = []
-        count = self._settings.rollup_partitions
-        for tick in sorted(t for t in self._ticks if t <= watermark):
-            gathered = self._ticks.pop(tick)
-            parts = self._split(gathered)
-            for partition in range(count):
-                if parts[partition] or tick == watermark or gathered.quality or gathered.late or gathered.suspects:
-                    ended = idle and tick == watermark
-                    header = self._header(cluster, partition, tick, gathered, idle=ended, silent=silent)
-                    out.append(RollupMessage(header, parts[partition]))
-        if watermark > self.sent and not any(m.header.tick == watermark for m in out):
-            nothing = _Tick()
-            out += [
-                RollupMessage(self._header(cluster, p, watermark, nothing, idle=idle, silent=silent))
-                for p in range(count)
-            ]
-        self.sent = max(self.sent, watermark)
+        out: list[RollupMessage] = []
+        for step in self._steps:
+            for tick in sorted(t for t in self._ticks if t < step.tick):
+                out += self._messages(cluster, Passed(tick, step.silent, idle=False))
+            out += self._messages(cluster, step)
+            self._given = step.tick
+        self._steps = []
         return out
+
+    def _messages(self, cluster: str, step: Passed) -> list[RollupMessage]:
+        gathered = self._ticks.pop(step.tick, None) or _Tick()
+        parts = self._split(step.tick, gathered)
+        return [
+            RollupMessage(self._header(cluster, partition, step, gathered), batches)
+            for partition, batches in enumerate(parts)
+        ]
 
     def empty(self, cluster: str) -> list[RollupMessage]:
         """Return the messages that say: this partition has no node, do not wait for it."""
@@ -166,52 +172,85 @@ class Partials:
         return self._left_out(cluster, kind="idle", silent_nodes=len(nodes), silent=tuple(nodes[:_NAMED]))
 
     def _left_out(self, cluster: str, **fields: Any) -> list[RollupMessage]:
-        headers = [
-            self._header(cluster, p, self.sent, _Tick(), idle=True, silent=0)
-            for p in range(self._settings.rollup_partitions)
-        ]
+        step = Passed(self._given, 0, idle=True)
+        headers = [self._header(cluster, p, step, _Tick()) for p in range(self._settings.rollup_partitions)]
         return [RollupMessage(h.model_copy(update=fields)) for h in headers]
 
-    def _header(
-        self, cluster: str, partition: int, tick: int, gathered: _Tick, *, idle: bool, silent: int
-    ) -> RollupHeader:
+    def _header(self, cluster: str, partition: int, step: Passed, gathered: _Tick) -> RollupHeader:
         quality = gathered.quality
         return RollupHeader(
             cluster=cluster, sender=self._partition, senders=self._settings.event_partitions, partition=partition,
-            partitions=self._settings.rollup_partitions, kind="tick", tick=tick, idle=idle,
-            capabilities=max(0, gathered.capabilities), late=sum(q.late for q in quality), silent_nodes=silent,
+            partitions=self._settings.rollup_partitions, kind="tick", tick=step.tick, idle=step.idle,
+            capabilities=max(0, gathered.capabilities), late=sum(q.late for q in quality), silent_nodes=step.silent,
             lost_messages=sum(q.lost_messages for q in quality), restamped=sum(q.restamped for q in quality),
             sampling=max((q.sampling for q in quality), default=1),
             lost_packets=sum(q.lost_packets for q in quality), lost_rows=sum(q.lost_rows + q.shed for q in quality),
             malformed=sum(q.malformed for q in quality), suspects=tuple(sorted(gathered.suspects)[:_SUSPECTS]),
         )  # fmt: skip
 
-    def _split(self, gathered: _Tick) -> list[dict[str, pa.RecordBatch]]:
+    def _split(self, tick: int, gathered: _Tick) -> list[dict[str, pa.RecordBatch]]:
+        """Return the batches of each rollup partition."""
         parts: list[dict[str, pa.RecordBatch]] = [{} for _ in range(self._settings.rollup_partitions)]
-        for section in SECTIONS:
-            pieces = gathered.sections.get(section)
-            if not pieces:
-                continue
-            merged = {c.name: np.concatenate([p[c.name] for p in pieces]) for c in SECTIONS[section]}
-            target = self._targets(section, merged)
-            order = _canonical(merged)
-            for partition in range(len(parts)):
-                rows = order[target[order] == partition]
-                if len(rows):
-                    parts[partition][section] = to_batch(section, {n: v[rows] for n, v in merged.items()})
+        if gathered.victims:
+            victims = self._victims(gathered.victims)
+            # Seedless: all workers must agree, also those whose seed setting differs by mistake.
+            target = (hash_addresses(victims["dst"]) % np.uint64(len(parts))).astype(np.int64)
+            _deal(parts, "victim", victims, target)
+            if gathered.sources:
+                row = rank_by(target, len(parts))
+                for section, columns in self._sources(tick, gathered.sources, victims).items():
+                    victim = columns["victim"]
+                    _deal(parts, section, columns | {"victim": row[victim]}, target[victim])
+        if gathered.minutes:
+            rows = _merged(gathered.minutes)
+            pairs = zip(rows["address"], rows["minute"], strict=True)
+            hashes = np.array([self._workload(bytes(a), int(m)) for a, m in pairs], np.uint64)
+            _deal(parts, "workload", rows, (hashes % np.uint64(len(parts))).astype(np.int64))
         return parts
 
-    def _targets(self, section: str, columns: Columns) -> I64:
-        count = np.uint64(self._settings.rollup_partitions)
-        if section == "workload":
-            keys = [
-                self._workload(bytes(a), int(m)) for a, m in zip(columns["address"], columns["minute"], strict=True)
-            ]
-            hashes: U64 = np.array(keys, np.uint64)
-        else:
-            # Seedless: all workers must agree, also those whose seed setting differs by mistake.
-            hashes = hash_addresses(columns["dst"])
-        return (hashes % count).astype(np.int64)
+    @staticmethod
+    def _victims(pieces: Sequence[Columns]) -> Columns:
+        rows = _merged(pieces)
+        words = rows["dst"].view(np.int64)
+        services = Grouping(np.arange(len(words)), [_numbered(words), rows["port"]])
+        sums = sum_columns(services.number, rows["sums"], len(services))
+        dst, port = rows["dst"][services.first], rows["port"][services.first]
+        victims = Grouping(np.arange(len(services)), [_numbered(dst.view(np.int64))])
+        attempts = np.ascontiguousarray(sums[:, VICTIM_SUMS.index("attempts")])
+        best = best_by(victims.number, attempts, port, len(victims))
+        totals = sum_columns(victims.number, sums, len(victims))
+        columns = {"dst": dst[victims.first], "top_port": port[best], "top_port_attempts": attempts[best]}
+        return columns | {name: totals[:, i] for i, name in enumerate(VICTIM_SUMS)}
+
+    def _sources(self, tick: int, pieces: Sequence[Columns], victims: Columns) -> dict[str, Columns]:
+        rows = _merged(pieces)
+        # Numbered together with the victims, which come first: a source's victim has the victim's own number.
+        both = np.concatenate([victims["dst"], rows["dst"]])
+        victim = _numbered(both.view(np.int64))[len(victims["dst"]) :]
+        pairs = Grouping(np.arange(len(victim)), [victim, _numbered(rows["src"].view(np.int64))])
+        first = pairs.first
+        victim, attempts = victim[first], pairs.total(rows["attempts"])
+        established, hashes = pairs.total(rows["established"]), rows["src_hash"][first]
+        busy = positions(victims["attempts"][victim] >= _BUSY)
+        busy = busy[np.lexsort((hashes[busy], -attempts[busy]))]
+        top = busy[rank_by(victim[busy], len(victims["dst"])) < _TOP_SOURCES]
+        out = {"victim_source": {
+            "victim": victim[top], "src": rows["src"][first[top]], "attempts": attempts[top],
+            "established": established[top],
+        }}  # fmt: skip
+        if self._bucket:
+            new = self._unsaid(tick, combine(hash_addresses(rows["dst"][first]), hashes))
+            new = new[rank_by(victim[new], len(victims["dst"])) < self._settings.sources_per_victim]
+            out["new_source"] = {"victim": victim[new], "src_hash": hashes[new]}
+        return out
+
+    def _unsaid(self, tick: int, keys: U64) -> I64:
+        """Return which pairs stage 2 has not been told of lately, and remember that it is told now."""
+        seen = self._seen
+        seen.make_room(len(keys))
+        new = renew(seen.cells, seen.rows, seen.free, seen.state, seen.capacity, keys.view(np.int64),
+                    tick // self._bucket, 2)  # fmt: skip
+        return positions(new)
 
     def _workload(self, address: bytes, at: int) -> int:
         text = unpack(address)
@@ -220,31 +259,62 @@ class Partials:
         return hash_text(f"{item.namespace}/{item.workload}" if item is not None and named else text)
 
     def snapshot(self) -> dict[str, Any]:
-        """Return the ticks that are not complete yet, as arrays and JSON values."""
+        """Return the ticks that are not complete yet and what stage 2 was told, as arrays and JSON values."""
         return {
-            str(tick): {
-                "sections": {
-                    name: {c.name: np.concatenate([p[c.name] for p in pieces]) for c in SECTIONS[name]}
-                    for name, pieces in gathered.sections.items()
-                },
-                "quality": [q.model_dump(mode="json") for q in gathered.quality],
-                "suspects": sorted(gathered.suspects),
-                "numbers": [gathered.capabilities, gathered.late],
-            }
-            for tick, gathered in sorted(self._ticks.items())
+            "given": self._given,
+            "bucket": self._bucket,
+            "seen": self._seen.snapshot(),
+            "ticks": {
+                str(tick): {
+                    "victims": _merged(gathered.victims),
+                    "sources": _merged(gathered.sources),
+                    "minutes": _merged(gathered.minutes),
+                    "quality": [q.model_dump(mode="json") for q in gathered.quality],
+                    "suspects": sorted(gathered.suspects),
+                    "capabilities": gathered.capabilities,
+                }
+                for tick, gathered in sorted(self._ticks.items())
+            },
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take in what ``snapshot`` gave."""
+        self._given = int(state["given"])
+        if state["bucket"] == self._bucket:
+            self._seen.restore(state["seen"], np.array(state["seen"]["rows"]))
         self._ticks = {
             int(tick): _Tick(
-                {name: [columns] for name, columns in one["sections"].items()},
-                [DataQuality.model_validate(q) for q in one["quality"]],
-                set(one["suspects"]),
-                *one["numbers"],
+                victims=[one["victims"]] if one["victims"] else [],
+                sources=[one["sources"]] if one["sources"] else [],
+                minutes=[one["minutes"]] if one["minutes"] else [],
+                quality=[DataQuality.model_validate(q) for q in one["quality"]],
+                suspects=set(one["suspects"]),
+                capabilities=one["capabilities"],
             )
-            for tick, one in state.items()
+            for tick, one in state["ticks"].items()
         }
+
+
+def _merged(pieces: Sequence[Columns]) -> Columns:
+    """Return pieces with the same columns as one; nothing of nothing."""
+    if len(pieces) == 1:
+        return pieces[0]
+    return {name: np.concatenate([p[name] for p in pieces]) for name in pieces[0]} if pieces else {}
+
+
+def _numbered(words: I64) -> I64:
+    """Number equal addresses, given as two words each, in order of first appearance."""
+    number, _ = number_words(np.ascontiguousarray(words[:, 0]), np.ascontiguousarray(words[:, 1]))
+    wide: I64 = number.astype(np.int64)
+    return wide
+
+
+def _deal(parts: list[dict[str, pa.RecordBatch]], section: str, columns: Columns, target: I64) -> None:
+    """Give each rollup partition its rows of a section, in their order."""
+    for partition, batches in enumerate(parts):
+        rows = positions(target == partition)
+        if len(rows):
+            batches[section] = to_batch(section, {c.name: columns[c.name][rows] for c in SECTIONS[section]})
 
 
 def to_batch(section: str, columns: Columns) -> pa.RecordBatch:
@@ -258,29 +328,3 @@ def to_batch(section: str, columns: Columns) -> pa.RecordBatch:
         else:
             arrays.append(pa.array(values, schema_field.type))
     return pa.RecordBatch.from_arrays(arrays, schema=SCHEMAS[section])
-
-
-def _canonical(columns: Columns) -> I64:
-    """Return an order that does not depend on the order of arrival."""
-    keys: list[Array] = []
-    for values in columns.values():
-        if values.ndim == 2:
-            words = np.ascontiguousarray(values).view(">u8")
-            keys += [words[:, 0], words[:, 1]]
-        else:
-            keys.append(values)
-    return np.lexsort(keys[::-1])
-
-
-def _best(owner: I64, values: I64, owners: int) -> I64:
-    """Return per owner the position of its largest value, the first of equals; owners are ascending."""
-    order = np.lexsort((np.arange(len(values)), -values, owner))
-    starts = np.searchsorted(owner[order], np.arange(owners))
-    return order[starts]
-
-
-def _rank_within(groups: I64) -> I64:
-    """Return each position's rank within its run of equal values."""
-    starts = positions(np.concatenate([[True], groups[1:] != groups[:-1]])) if len(groups) else np.zeros(0, int)
-    lengths = np.diff(np.append(starts, len(groups)))
-    return np.arange(len(groups)) - np.repeat(starts, lengths)

@@ -17,7 +17,7 @@ from detectors.statement import PROTOCOLS, attacker, count, victims
 from schemas.events import Capability
 from schemas.finding import MAX_ENDPOINTS, Endpoint, Evidence, Finding
 
-MAX_FINDINGS = 1000  # per rule and tick; a rule that everything matches must not stall the engine
+MAX_FINDINGS = 1000  # per rule, node and tick; a rule that everything matches must not stall the engine
 
 _COLUMN = {"pair": "src", "sweep": "src", "source": "src", "dns_client": "client", "victim": "dst"}
 
@@ -115,10 +115,14 @@ class FeatureRule(Detector):
         rows = positions(fires)
         if not len(rows):
             return []
-        subjects = _by_subject(keys, rows, values[self._lead.word], self._lead.space)
-        left_out = len(subjects) - MAX_FINDINGS
-        notes = (f"{left_out} more subjects matched",) if left_out > 0 else ()
-        findings = [self._finding(view, keys, members, values, notes) for members in subjects[:MAX_FINDINGS]]
+        by_node: dict[int, list[list[int]]] = {}
+        for members in _by_subject(keys, rows, values[self._lead.word], self._lead.space):
+            by_node.setdefault(int(keys.node_numbers[members[0]]), []).append(members)
+        findings = []
+        for subjects in by_node.values():
+            left_out = len(subjects) - MAX_FINDINGS
+            notes = (f"{left_out} more subjects matched",) if left_out > 0 else ()
+            findings += [self._finding(view, keys, members, values, notes) for members in subjects[:MAX_FINDINGS]]
         return sorted(findings, key=lambda f: (f.tick, f.subject))
 
     def _finding(self, view: TickView, keys: KeyView, rows: list[int], values: dict[str, I64],

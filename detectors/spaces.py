@@ -14,7 +14,8 @@ class KeySpace:
     """One family of keys.
 
     ``columns`` are the identity columns kept per key (16-byte addresses, numbers or texts);
-    ``capacity`` and ``pairs`` bound the keys and, for distinct counts, the (key, element) pairs.
+    ``capacity`` and ``pairs`` bound the keys and, for distinct counts, the (key, element) pairs; ``reserved`` slots
+    are kept for keys that have done several things.
     """
 
     name: str
@@ -23,6 +24,7 @@ class KeySpace:
     meaning: str
     capacity: int = 1 << 17
     pairs: int = 1 << 20
+    reserved: int = 1 << 16
 
 
 PAIR = KeySpace("pair", 1, ("src", "dst", "mac", "interface"), "one source towards one host")
@@ -33,6 +35,6 @@ SWEEP = KeySpace(
 DNS_ZONE = KeySpace("dns_zone", 1, ("client", "server", "zone"), "one client asking below one registered domain")
 DNS_CLIENT = KeySpace("dns_client", 1, ("client",), "one client asking names")
 VICTIM = KeySpace("victim", 2, ("dst",), "one host that connections are opened to", pairs=1 << 21)
-WORKLOAD = KeySpace("workload", 2, ("workload",), "one workload's 60 s rows", capacity=1 << 15)
+WORKLOAD = KeySpace("workload", 2, ("workload",), "one workload's 60 s rows", capacity=1 << 15, reserved=1 << 14)
 
 SPACES: dict[str, KeySpace] = {s.name: s for s in (PAIR, SOURCE, SWEEP, DNS_ZONE, DNS_CLIENT, VICTIM, WORKLOAD)}

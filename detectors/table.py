@@ -11,164 +11,141 @@ import numpy.typing as npt
 
 from detectors.features import Distinct, Feature
 from detectors.hashing import U64
-from detectors.index import I64, KeyIndex, positions
-from detectors.pairs import PairTable
+from detectors.index import I64, positions
+from detectors.kernels import windows as kernel
+from detectors.slots import Slots
 from detectors.spaces import KeySpace
 
 Array = npt.NDArray[Any]
 Identity = Callable[[I64], Mapping[str, Array]]
 
 
-@dataclass
-class _Window:
-    """All rings of one length: sums first, then distincts, as one array."""
+@dataclass(frozen=True)
+class _Place:
+    """Where a feature stands in a row: its window's bucket length, buckets, block and features, and its number."""
 
-    length: int
-    bucket: int
-    buckets: int
-    features: list[Feature]
-    clock: I64
-    rings: npt.NDArray[np.int64]  # (slots, features, buckets)
-    running: npt.NDArray[np.int64]  # (slots, features)
+    numbers: tuple[int, int, int, int, int]
 
-    def leave(self, slots: I64, gap: I64) -> None:
-        """Empty the buckets that come round again when these slots' clocks move on by ``gap`` >= 1 buckets."""
-        far = gap >= self.buckets
-        if far.any():
-            self.rings[slots[far]] = 0
-            self.running[slots[far]] = 0
-            slots, gap = slots[~far], gap[~far]
-        for step in range(1, int(gap.max(initial=0)) + 1):
-            behind = slots if step == 1 else slots[gap >= step]
-            bucket = (self.clock[behind] + step) % self.buckets
-            self.running[behind] -= self.rings[behind, :, bucket]
-            self.rings[behind, :, bucket] = 0
+    @property
+    def running(self) -> int:
+        return self.numbers[2] + 1 + self.numbers[4]
+
+    @property
+    def ring(self) -> slice:
+        _, buckets, base, features, number = self.numbers
+        first = base + 1 + features + number
+        return slice(first, first + buckets * features, features)
 
 
 class SpaceTable:
     """Features per key. Ticks of one key never go back; keys are independent of each other.
 
-    A key that is refused because the table is full has slot -1; it is counted in ``shed``.
+    While the table is roomy every key gets a slot. When fewer than ``space.reserved`` are left, a new key must have
+    done several things to get one, so that a flood of keys that do one thing each cannot crowd out what matters
+    (``deferred`` counts those turned away); where none is left it is refused and counted in ``shed``. Slots of keys
+    whose windows are over are given back when the table is crowded. All of it depends on the order of keys alone.
     """
 
-    def __init__(self, space: KeySpace, features: Sequence[Feature]) -> None:
+    def __init__(self, space: KeySpace, features: Sequence[Feature], nodes: int = 1) -> None:
         self.space = space
-        self._index = KeyIndex(space.capacity)
-        self._allocated = 0
-        self.shed = 0
-        self.evicted = 0
-        self._searched = -1
+        self._windows, self._places, width = _layout(features)
+        self._slots = Slots(space.capacity, width)
+        self._clocks: I64 = np.full(nodes, -(1 << 40), np.int64)
+        self._lost: I64 = np.zeros((nodes, 2), np.int64)
+        self._sketch: npt.NDArray[np.uint8] | None = None
+        self._horizon = max((f.window + f.bucket for f in features), default=0)
+        self._limits = np.array([space.capacity, space.capacity - space.reserved, self._horizon], np.int64)
         self._columns: dict[str, Array] = {}
-        self._last = np.zeros(0, np.int64)
-        self._first = np.zeros(0, np.int64)
-        self._windows: list[_Window] = []
-        self._place: dict[Feature, tuple[_Window, int]] = {}
-        self._pairs: dict[Feature, PairTable] = {}
-        for length in sorted({f.window for f in features}):
-            members = [f for f in features if f.window == length]
-            window = _Window(length, members[0].bucket, members[0].buckets, members, np.zeros(0, np.int64),
-                             np.zeros((0, len(members), members[0].buckets), np.int64),
-                             np.zeros((0, len(members)), np.int64))  # fmt: skip
-            self._windows.append(window)
-            for place, feature in enumerate(members):
-                self._place[feature] = (window, place)
-                if isinstance(feature.aggregate, Distinct):
-                    self._pairs[feature] = PairTable(space.pairs, feature.buckets)
-        self._horizon = max((w.length + w.bucket for w in self._windows), default=0)
+        self._pairs = {f: Slots(space.pairs, 2) for f in features if isinstance(f.aggregate, Distinct)}
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self._slots)
 
-    def touch(self, keys: U64, ticks: I64, identity: Identity,
-              admit: npt.NDArray[np.bool_] | None = None) -> I64:  # fmt: skip
-        """Find or admit keys and move their windows to their ticks.
+    @property
+    def shed(self) -> int:
+        """Keys and elements that were refused because there was no room at all."""
+        tables = [self._slots, *self._pairs.values()]
+        return sum(int(t.state[kernel.SHED]) for t in tables)
+
+    @property
+    def deferred(self) -> int:
+        """Times that a key had not done enough to be admitted to a crowded table."""
+        return int(self._slots.state[kernel.DEFERRED])
+
+    @property
+    def evicted(self) -> int:
+        """Keys whose slots were given back."""
+        return int(self._slots.state[kernel.EVICTED])
+
+    @property
+    def bytes_per_key(self) -> int:
+        """Bytes of one key's row, identity columns aside."""
+        return int(self._slots.rows.shape[1]) * 8
+
+    def take_lost(self) -> I64:
+        """Return keys and elements refused, and keys turned away, by node since the last call; shape (nodes, 2)."""
+        lost: I64 = self._lost.copy()
+        self._lost[:] = 0
+        return lost
+
+    def touch(self, keys: U64, ticks: I64, identity: Identity, admit: npt.NDArray[np.bool_] | None = None,
+              nodes: I64 | None = None, weight: I64 | None = None) -> I64:  # fmt: skip
+        """Find or admit keys, in the order given, and move their windows to their ticks.
 
         Args:
             keys: distinct, u64, shape (n,).
             ticks: the tick in which each is touched, s.
             identity: the space's identity columns of keys given by position; asked for new keys only.
             admit: false where an absent key is not worth a slot; by default all are.
+            nodes: number of each key's node, whose clock it moves; by default 0.
+            weight: things that each key did; a crowded table admits by them; by default 1.
 
         Returns:
             int64 slots, -1 where the key is absent and not worth a slot, or the table is full.
         """
-        slots = self._index.lookup(keys)
-        absent = positions(slots < 0 if admit is None else (slots < 0) & admit)
-        if len(absent):
-            self._make_room(len(absent), int(ticks.max()))
-            new = self._index.insert(keys[absent])
-            slots[absent] = new
-            kept = new >= 0
-            self.shed += int((~kept).sum())
-            if kept.any():
-                self._admit(new[kept], ticks[absent[kept]], identity(absent[kept]))
-        good = slots >= 0
-        if good.all():
-            self._advance(slots, ticks)
-        else:
-            self._advance(slots[good], ticks[good])
+        count = len(keys)
+        admit = np.ones(count, np.bool_) if admit is None else admit
+        nodes = np.zeros(count, np.int64) if nodes is None else nodes
+        weight = np.ones(count, np.int64) if weight is None else weight
+        table = self._slots
+        table.make_room(count)
+        self._reach(int(nodes.max(initial=0)))
+        crowded = len(table) + count > self._limits[1]
+        if self._sketch is None and crowded:
+            self._sketch = np.zeros((2, kernel.SKETCH_CELLS), np.uint8)
+        sketch = self._sketch if self._sketch is not None else np.zeros((2, 0), np.uint8)
+        slots: I64
+        slots, fresh = kernel.touch(
+            table.cells, table.rows, table.free, table.state, self._clocks, sketch, self._windows, self._limits,
+            self._lost, keys.view(np.int64), ticks, nodes, admit, weight,
+        )  # fmt: skip
+        new = positions(fresh)
+        if len(new):
+            for name, values in identity(new).items():
+                self._column(name, values)[slots[new]] = values
         return slots
 
-    def _make_room(self, wanted: int, now: int) -> None:
-        # Nothing new can have expired within a bucket, so a full table is not searched again before the next.
-        moment = now // min((w.bucket for w in self._windows), default=1)
-        if len(self._index) + wanted > self.space.capacity and moment > self._searched:
-            self._searched = moment
-            self.evict(now)
+    def _reach(self, node: int) -> None:
+        if node >= len(self._clocks):
+            more = np.full(2 * node + 1 - len(self._clocks), -(1 << 40), np.int64)
+            self._clocks = np.concatenate([self._clocks, more])
+            self._lost = np.concatenate([self._lost, np.zeros((len(more), 2), np.int64)])
 
-    def _admit(self, slots: I64, ticks: I64, columns: Mapping[str, Array]) -> None:
-        self._grow(int(slots.max()) + 1, columns)
-        for name, values in columns.items():
-            self._columns[name][slots] = values
-        self._last[slots] = ticks
-        self._first[slots] = ticks
-        for window in self._windows:
-            window.clock[slots] = ticks // window.bucket
-            window.rings[slots] = 0
-            window.running[slots] = 0
-
-    def _grow(self, needed: int, columns: Mapping[str, Array]) -> None:
-        if needed <= self._allocated:
-            return
-        size = min(self.space.capacity, max(256, 2 * needed))
-        for name, values in columns.items():
-            old = self._columns.get(name, np.zeros((0, *values.shape[1:]), values.dtype))
-            self._columns[name] = _enlarge(old, size)
-        self._last = _enlarge(self._last, size)
-        self._first = _enlarge(self._first, size)
-        for window in self._windows:
-            window.clock = _enlarge(window.clock, size)
-            window.rings = _enlarge(window.rings, size)
-            window.running = _enlarge(window.running, size)
-        self._allocated = size
-
-    def _advance(self, slots: I64, ticks: I64) -> None:
-        self._last[slots] = ticks
-        for window in self._windows:
-            now = ticks // window.bucket
-            gap = now - window.clock[slots]
-            stale = positions(gap > 0)
-            if not len(stale):
-                continue
-            window.leave(slots[stale], gap[stale])
-            window.clock[slots[stale]] = now[stale]
+    def _column(self, name: str, like: Array) -> Array:
+        if name not in self._columns:
+            self._columns[name] = np.zeros((self.space.capacity, *like.shape[1:]), like.dtype)
+        return self._columns[name]
 
     def add(self, slots: I64, ticks: I64, amounts: Mapping[Feature, I64]) -> None:
-        """Add to sums; slots are distinct, touched in these ticks, none is -1; amounts are one per slot."""
-        for window in self._windows:
-            chosen = [(place, f) for place, f in enumerate(window.features) if f in amounts]
-            if not chosen:
-                continue
-            values = np.stack([amounts[f] for _, f in chosen], axis=1)
-            # One update for all sums of a window, over flat views: the cost is in the calls and their index arrays.
-            flat = slots[:, None] * len(window.features) + np.array([place for place, _ in chosen])
-            window.running.reshape(-1)[flat] += values
-            bucket = (ticks // window.bucket) % window.buckets
-            window.rings.reshape(-1)[flat * window.buckets + bucket[:, None]] += values
+        """Add to sums; slots were touched in these ticks, none is -1; amounts are one per slot."""
+        if not amounts or not len(slots):
+            return
+        places = np.array([self._places[f].numbers for f in amounts], np.int64)
+        kernel.add(self._slots.rows, slots, ticks, np.stack(list(amounts.values()), axis=1), places)
 
     def add_elements(self, feature: Feature, slots: I64, ticks: I64, elements: U64,
                      cancel: npt.NDArray[np.bool_]) -> None:  # fmt: skip
-        """Add (key, element) pairs, distinct within the call, to a distinct count.
+        """Add (key, element) pairs to a distinct count.
 
         Args:
             feature: the distinct count.
@@ -177,105 +154,105 @@ class SpaceTable:
             elements: hash of each element.
             cancel: true where the element is taken out.
         """
-        window, place = self._place[feature]
-        aggregate = feature.aggregate
+        pairs, aggregate = self._pairs[feature], feature.aggregate
         assert isinstance(aggregate, Distinct)  # noqa: S101 - the plan routes only distincts here
-        now = ticks // window.bucket
-        room = window.running[slots, place] < aggregate.cap
-        change = self._pairs[feature].update(self._index.keys(slots), slots, elements, now, cancel, room)
-        # Flat views: the one-dimensional form of ufunc.at is several times faster.
-        rings, running = window.rings.reshape(-1), window.running.reshape(-1)
-        width, size = len(window.features), window.buckets
-        left, entered = slots[change.left] * width + place, slots[change.entered] * width + place
-        np.subtract.at(rings, left * size + change.left_bucket % size, 1)
-        np.add.at(rings, entered * size + now[change.entered] % size, 1)
-        np.subtract.at(running, left, 1)
-        np.add.at(running, entered, 1)
-        self.shed += change.shed
+        pairs.make_room(len(slots))
+        kernel.see(
+            pairs.cells, pairs.rows, pairs.free, pairs.state, self._slots.rows, self._lost,
+            np.array(self._places[feature].numbers, np.int64), np.array([pairs.capacity, aggregate.cap], np.int64),
+            slots, ticks, elements, cancel,
+        )  # fmt: skip
 
     def read(self, feature: Feature, slots: I64) -> I64:
         """Return a feature's value for slots that were touched in the present tick."""
-        window, place = self._place[feature]
-        values: I64 = window.running[slots, place]
+        values: I64 = self._slots.rows[slots, self._places[feature].running]
         return values
 
     def since(self, slots: I64) -> I64:
         """Return the tick in which each key was admitted."""
-        return self._first[slots]
+        values: I64 = self._slots.rows[slots, kernel.FIRST]
+        return values
 
     def keys(self, slots: I64) -> U64:
         """Return the keys of slots in use."""
-        return self._index.keys(slots)
+        keys: U64 = self._slots.rows[slots, kernel.KEY].view(np.uint64)
+        return keys
 
     def column(self, name: str, slots: I64) -> Array:
         """Return an identity column of slots in use."""
         return self._columns[name][slots]
 
-    def evict(self, now: int) -> None:
-        """Take out keys that no window holds anything of any more; results do not change."""
-        live = self._index.live()
-        gone = live[self._last[live] + self._horizon < now]
-        if len(gone):
-            lost = np.zeros(max(self._allocated, 1), np.bool_)
-            lost[gone] = True
-            for pairs in self._pairs.values():
-                pairs.forget_owners(lost)
-            self._index.remove(gone)
-            self.evicted += len(gone)
-        for feature, pairs in self._pairs.items():
-            pairs.sweep(now // feature.bucket)
+    def evict(self) -> None:
+        """Give back the slots of keys that no window holds anything of any more; results do not change."""
+        table = self._slots
+        kernel.sweep(table.cells, table.rows, table.free, table.state, self._clocks, self._horizon)
 
-    def snapshot(self) -> dict[str, Array]:
-        """Return the live content by key, in key order, as arrays."""
-        slots = self._index.live()
-        slots = slots[np.argsort(self._index.keys(slots))]
-        state: dict[str, Array] = {
-            "keys": self._index.keys(slots),
-            "last": self._last[slots],
-            "first": self._first[slots],
+    def snapshot(self) -> dict[str, Any]:
+        """Return the content as arrays, views of the table, and where each feature stands in a row."""
+        used = self._slots.used
+        return {
+            "layout": [[f.name, f.window, str(f.aggregate), *p.numbers] for f, p in self._places.items()],
+            "keys": self._slots.snapshot(),
+            "clocks": self._clocks,
+            "sketch": self._sketch if self._sketch is not None else np.zeros((2, 0), np.uint8),
+            "columns": {name: values[:used] for name, values in self._columns.items()},
+            "pairs": {_label(f): pairs.snapshot() for f, pairs in self._pairs.items()},
         }
-        state["counters"] = np.array([self.shed, self.evicted], np.int64)
-        for name, values in self._columns.items():
-            state[f"column.{name}"] = values[slots]
-        rank = np.full(max(self._allocated, 1), -1, np.int64)
-        rank[slots] = np.arange(len(slots))
-        for window in self._windows:
-            state[f"clock.{window.length}"] = window.clock[slots]
-            for place, feature in enumerate(window.features):
-                state[f"ring.{feature.name}.{window.length}"] = window.rings[slots, place]
-                if feature in self._pairs:
-                    for part, values in self._pairs[feature].snapshot(rank).items():
-                        state[f"pairs.{feature.name}.{window.length}.{part}"] = values
-        return state
 
-    def restore(self, state: Mapping[str, Array]) -> None:
-        """Take in what ``snapshot`` gave; a feature that it does not hold starts cold."""
-        keys = state["keys"]
-        self.shed, self.evicted = (int(n) for n in state["counters"])
-        if not len(keys):
-            return
-        columns = {n.removeprefix("column."): v for n, v in state.items() if n.startswith("column.")}
-        slots = self._index.insert(keys)
-        self._admit(slots, state["last"], columns)
-        self._first[slots] = state["first"]
-        for window in self._windows:
-            clock = state.get(f"clock.{window.length}")
-            if clock is None:
-                continue
-            window.clock[slots] = clock
-            for place, feature in enumerate(window.features):
-                ring = state.get(f"ring.{feature.name}.{window.length}")
-                if ring is None:
-                    continue
-                window.rings[slots, place] = ring
-                window.running[slots, place] = ring.sum(axis=1)
-                if feature in self._pairs:
-                    prefix = f"pairs.{feature.name}.{window.length}."
-                    parts = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
-                    self._pairs[feature].restore(parts, slots, keys)
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take in what ``snapshot`` gave; a feature that it does not hold starts cold.
+
+        Raises:
+            ValueError: it does not fit this table.
+        """
+        clocks, old = state["clocks"], state["keys"]["rows"]
+        rows = self._rows(old, state["layout"])
+        live = rows[:, kernel.LAST] >= 0
+        nodes = rows[live, kernel.NODE]
+        if len(nodes) and (nodes.min() < 0 or nodes.max() >= len(clocks)):
+            problem = "a key belongs to no node of its table"
+            raise ValueError(problem)
+        self._slots.restore(state["keys"], rows)
+        self._clocks = np.array(clocks, np.int64)
+        self._lost = np.zeros((len(clocks), 2), np.int64)
+        self._sketch = np.array(state["sketch"]) if state["sketch"].size else None
+        for name, values in state["columns"].items():
+            self._column(name, values)[: len(values)] = values
+        for feature, pairs in self._pairs.items():
+            known = state["pairs"].get(_label(feature))
+            if known is not None:
+                pairs.restore(known, np.ascontiguousarray(known["rows"]))
+
+    def _rows(self, old: I64, layout: Sequence[Sequence[Any]]) -> I64:
+        """Return rows of this table's width from rows of another layout."""
+        rows = np.zeros((len(old), self._slots.rows.shape[1]), np.int64)
+        rows[:, : kernel.HEAD] = old[:, : kernel.HEAD]
+        was = {(name, window, aggregate): _Place((*numbers,)) for name, window, aggregate, *numbers in layout}
+        for bucket, _, base, _ in self._windows.tolist():
+            rows[:, base] = old[:, kernel.LAST] // bucket
+        for feature, place in self._places.items():
+            before = was.get((feature.name, feature.window, str(feature.aggregate)))
+            if before is not None:
+                rows[:, place.numbers[2]] = old[:, before.numbers[2]]
+                rows[:, place.running] = old[:, before.running]
+                rows[:, place.ring] = old[:, before.ring]
+        return rows
 
 
-def _enlarge(values: Array, size: int) -> Array:
-    grown = np.zeros((size, *values.shape[1:]), values.dtype)
-    grown[: len(values)] = values
-    return grown
+def _layout(features: Sequence[Feature]) -> tuple[I64, dict[Feature, _Place], int]:
+    """Return the windows for the kernels, each feature's place, and the width of a row."""
+    windows: list[list[int]] = []
+    places: dict[Feature, _Place] = {}
+    base = kernel.HEAD
+    for length in sorted({f.window for f in features}):
+        members = [f for f in features if f.window == length]
+        bucket, buckets = members[0].bucket, members[0].buckets
+        windows.append([bucket, buckets, base, len(members)])
+        for number, feature in enumerate(members):
+            places[feature] = _Place((bucket, buckets, base, len(members), number))
+        base += 1 + len(members) * (1 + buckets)
+    return np.array(windows, np.int64).reshape(-1, 4), places, base
+
+
+def _label(feature: Feature) -> str:
+    return f"{feature.name}.{feature.window}.{feature.aggregate}"

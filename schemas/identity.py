@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from schemas.addresses import pack
 from schemas.finding import Endpoint
 from schemas.inventory import InventoryObject
 
@@ -32,6 +33,8 @@ class IdentityTable:
         self._history: dict[str, list[_Statement]] = {}
         self._uids: dict[str, dict[str, None]] = {}
         self._networks: dict[_Network, dict[str, None]] = {}
+        # Packed addresses of objects that lie outside the ranges for private use; only ever grows, like the history.
+        self.public_addresses: set[bytes] = set()
         for item in objects:
             self.add(item)
 
@@ -51,6 +54,8 @@ class IdentityTable:
         for cover in covers:
             if isinstance(cover, str):
                 self._uids.setdefault(cover, {})[item.uid] = None
+                if not ipaddress.ip_address(cover).is_private:
+                    self.public_addresses.add(pack(cover))
             else:
                 self._networks.setdefault(cover, {})[item.uid] = None
         others = [known for known in self._history.get(item.uid, ()) if known.item.valid_from != item.valid_from]

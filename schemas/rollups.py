@@ -30,6 +30,10 @@ def _a(name: str, meaning: str) -> Column:
     return Column(name, _ADDRESS, "16 bytes, IPv4-mapped", meaning, "never", _NO)
 
 
+def _r(meaning: str) -> Column:
+    return Column("victim", pa.int32(), "row", f"{meaning}: row of this message's victim section", "never", _NO)
+
+
 VICTIM = (
     _a("dst", "responder that connections were attempted to"),
     _n("attempts", "connections", "new TCP connections and QUIC flows"),
@@ -45,14 +49,14 @@ VICTIM = (
 )
 
 VICTIM_SOURCE = (
-    _a("dst", "victim with many attempts in this tick"),
+    _r("victim with many attempts in this tick"),
     _a("src", "one of its most active sources of the tick"),
     _n("attempts", "connections", "by this source"),
     _n("established", "connections", "by this source"),
 )
 
 NEW_SOURCE = (
-    _a("dst", "victim"),
+    _r("victim"),
     Column("src_hash", pa.uint64(), "", "a source seen for this victim for the first time in a while", "never", _NO),
 )
 
@@ -154,6 +158,7 @@ def decode_rollup(value: bytes) -> RollupMessage:
         raise RollupDecodeError(problem)
     try:
         header, batches = unpack_frame(value, SCHEMAS)
+        _check_rows(batches)
         return RollupMessage(RollupHeader.model_validate(header), batches)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
@@ -161,3 +166,13 @@ def decode_rollup(value: bytes) -> RollupMessage:
         raise RollupDecodeError(problem) from None
     except DecodeError as error:
         raise RollupDecodeError(str(error)) from None
+
+
+def _check_rows(batches: dict[str, pa.RecordBatch]) -> None:
+    victims = batches["victim"].num_rows if "victim" in batches else 0
+    for name in ("victim_source", "new_source"):
+        if name in batches:
+            rows = batches[name].column("victim").to_numpy()
+            if len(rows) and (rows.min() < 0 or rows.max() >= victims):
+                problem = f"batches.{name}.victim points outside the {victims} rows of batches.victim"
+                raise DecodeError(problem)

@@ -165,7 +165,7 @@ class CorrelateStage:
         self._engine = CorrelateEngine(partition, parts.settings.engine, parts.detectors(), parts.identities)
         self._parts = parts
         self._book: EpisodeBook | None = None
-        self._said = -1
+        self._said = self._told = -1
 
     def counts(self) -> dict[str, int]:
         """Return what senders' clocks did so far."""
@@ -173,19 +173,17 @@ class CorrelateStage:
 
     def feed(self, messages: Sequence[RollupMessage]) -> StageOutput:
         """Take messages of the partition in log order."""
-        output = self._engine.feed(messages)
-        if output.watermark is None:
-            return StageOutput()
-        if self._book is None:
-            self._book = EpisodeBook(self._engine.cluster, self._parts.settings.alerts.episodes)
         alerts: list[Alert] = []
-        for tick, findings, _ in output.ticks:
-            alerts += self._book.observe(tick, findings)
-        if output.watermark <= self._said:
-            return StageOutput(alerts)
-        alerts += self._book.close_quiet(output.watermark)
-        self._said = output.watermark
-        return StageOutput(alerts, [], self._watermark())
+        for advance in self._engine.feed(messages):
+            if self._book is None:
+                self._book = EpisodeBook(self._engine.cluster, self._parts.settings.alerts.episodes)
+            for tick, findings, _ in advance.ticks:
+                alerts += self._book.observe(tick, findings)
+            alerts += self._book.close_quiet(advance.watermark)
+            self._said = advance.watermark
+        moved = self._said > self._told
+        self._told = self._said
+        return StageOutput(alerts, [], self._watermark() if moved else None)
 
     def _watermark(self) -> Watermark:
         senders = self._parts.settings.engine.rollup_partitions
@@ -204,7 +202,7 @@ class CorrelateStage:
         """
         state = decode_state(data)
         self._engine.restore(state["engine"])
-        self._said = int(state["said"])
+        self._said = self._told = int(state["said"])
         self._book = None
         if state["book"] is not None:
             self._book = EpisodeBook(self._engine.cluster, self._parts.settings.alerts.episodes)

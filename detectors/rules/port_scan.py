@@ -10,6 +10,9 @@ from pydantic import Field
 
 from detectors.base import Detector, DetectorConfig, KeyView, Mask, Meta, TickView, confidence
 from detectors.features import Distinct, Feature, Sum
+from detectors.frame import scoped
+from detectors.grouping import Grouping
+from detectors.hashing import hash_addresses
 from detectors.index import I64, positions
 from detectors.statement import attacker, by_source, count, victims
 from schemas.events import Capability
@@ -77,8 +80,7 @@ class PortScan(Detector):
 
     def _stands_out(self, keys: KeyView, ports: I64) -> Mask:
         """Tell per key whether it is more than one of a crowd towards the same victim."""
-        words = np.ascontiguousarray(keys.column("dst")).view(np.uint64)
-        _, number = np.unique(words, axis=0, return_inverse=True)
+        number = Grouping.equal(scoped(keys.node_numbers, hash_addresses(keys.column("dst")))).number
         crowd = np.bincount(number)
         mean = np.bincount(number, weights=ports) / crowd
         return (crowd[number] < self.config.crowd) | (ports > self.config.crowd_factor * mean[number])

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.correlate import CorrelateEngine, CorrelateOutput
+from detectors.correlate import Advance, CorrelateEngine
 from detectors.registry import build_detectors
 from detectors.senders import Senders
 from detectors.settings import EngineSettings
@@ -105,8 +105,8 @@ def engine() -> CorrelateEngine:
     return CorrelateEngine(0, ENGINE, build_detectors(), IdentityTable())
 
 
-def found(outputs: Sequence[CorrelateOutput]) -> list[tuple[int, list[Finding], Any]]:
-    return [tick for output in outputs for tick in output.ticks]
+def found(outputs: Sequence[Sequence[Advance]]) -> list[tuple[int, list[Finding], Any]]:
+    return [tick for advances in outputs for advance in advances for tick in advance.ticks]
 
 
 def messages(headers: Sequence[RollupHeader]) -> list[RollupMessage]:
@@ -117,11 +117,11 @@ def test_a_silent_partition_is_a_finding_as_long_as_it_lasts() -> None:
     own = engine()
     own.feed(messages([said(0, 1), said(1, 1)]))
     idle = said(1, 1, "idle", silent_nodes=20, silent=("a", "b"))
-    output = own.feed(messages([idle, said(0, 2), said(0, 3), said(1, 4), said(0, 4)]))
-    seen = [(t - BEGIN, [f.detector for f in findings], q.notes) for t, findings, q in output.ticks]
+    ticks = found([own.feed(messages([idle, said(0, 2), said(0, 3), said(1, 4), said(0, 4)]))])
+    seen = [(t - BEGIN, [f.detector for f in findings], q.notes) for t, findings, q in ticks]
     silent, note = ["exporter_silent"], ("event partition 1 is silent and left out",)
     assert seen == [(2, silent, note), (3, silent, note), (4, [], ())]
-    (finding,) = output.ticks[0][1]
+    (finding,) = ticks[0][1]
     assert "the exporters of a, b and 18 more, all of event partition 1" in finding.summary
 
 

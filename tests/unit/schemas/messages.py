@@ -73,9 +73,14 @@ def rollup_header(**fields: Any) -> RollupHeader:
 @st.composite
 def rollup_messages(draw: st.DrawFn) -> RollupMessage:
     sections = draw(st.lists(st.sampled_from(sorted(SECTIONS)), unique=True))
-    batches = {}
-    for name in sections:
-        row = st.fixed_dictionaries({c.name: _values(c) for c in SECTIONS[name]})
+    batches: dict[str, pa.RecordBatch] = {}
+    for name in sorted(sections, key=list(SECTIONS).index):
+        victims = batches["victim"].num_rows if "victim" in batches else 0
+        if "victim" in {c.name for c in SECTIONS[name]} and not victims:
+            continue  # its rows would point nowhere
+        row = st.fixed_dictionaries(
+            {c.name: st.integers(0, victims - 1) if c.name == "victim" else _values(c) for c in SECTIONS[name]}
+        )
         entries = draw(st.lists(row, min_size=1, max_size=4))
         batches[name] = pa.RecordBatch.from_pylist(entries, schema=SCHEMAS[name])
     return RollupMessage(draw(st.builds(rollup_header, tick=st.integers(0, 1 << 34), lost_rows=counts)), batches)

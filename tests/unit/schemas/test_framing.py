@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from schemas import event_codec, rollups
 from schemas.event_codec import EventDecodeError
 from schemas.framing import MAX_ROWS, DecodeError, pack_frame, unpack_frame
-from schemas.rollups import RollupDecodeError, RollupMessage, decode_rollup
+from schemas.rollups import SCHEMAS, RollupDecodeError, RollupMessage, decode_rollup
 from tests.unit.schemas.messages import rollup_messages, small_event, small_rollup
 
 EVENT = event_codec.encode(small_event())
@@ -180,6 +180,13 @@ def test_rollups_come_back_as_they_were(message: RollupMessage) -> None:
         n: b.to_pylist() for n, b in message.batches.items()
     }
     assert (found.encode(), found.partition) == (value, message.header.partition)
+
+
+def test_a_source_of_no_victim_is_named() -> None:
+    source = pa.RecordBatch.from_pylist([{"victim": 3, "src_hash": 1}], schema=SCHEMAS["new_source"])
+    message = RollupMessage(small_rollup().header, {**small_rollup().batches, "new_source": source})
+    with pytest.raises(RollupDecodeError, match=r"new_source\.victim points outside the 3 rows"):
+        decode_rollup(message.encode())
 
 
 def test_what_is_no_rollup_is_said() -> None:

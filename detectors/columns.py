@@ -1,0 +1,111 @@
+"""Several record batches of one kind read as columns, each asked for once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from detectors.hashing import U64, hash_addresses
+from detectors.index import I64
+from detectors.kernels.grouping import number_words
+from detectors.names import hash_strings
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class TickBatch:
+    """The rows of one node's tick, as they came; ``place`` is the tick's number within the round."""
+
+    place: int
+    node: int
+    tick: int
+    capabilities: int
+    batch: pa.RecordBatch
+
+
+class Columns:
+    """The rows of several batches in their order, each batch with rows; ``place`` is that of each row's tick."""
+
+    def __init__(self, batches: Sequence[TickBatch]) -> None:
+        counts = [b.batch.num_rows for b in batches]
+        self.rows: int = sum(counts)
+        # All columns of all batches in one step; asking each batch for each column costs more than the data does.
+        self._table = pa.Table.from_batches([b.batch for b in batches])
+        self._read: dict[str, Array] = {}
+        self._batches = batches
+        self.place = np.repeat(np.array([b.place for b in batches], np.int32), counts)
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def by_place(self, what: str) -> I64:
+        """Return ``node``, ``tick`` or ``capabilities`` by place; places without rows hold 0."""
+        out = np.zeros(1 + max(b.place for b in self._batches), np.int64)
+        for item in self._batches:
+            out[item.place] = getattr(item, what)
+        return out
+
+    def values(self, name: str) -> Array:
+        """Return a plain column."""
+        if name not in self._read:
+            self._read[name] = self._table.column(name).to_numpy()
+        return self._read[name]
+
+    def addresses(self, names: Sequence[str], seed: int) -> tuple[U64, npt.NDArray[np.uint8], list[Array]]:
+        """Return the distinct addresses of several address columns, and each column as numbers into them.
+
+        Args:
+            names: of the columns.
+            seed: of the hashes.
+
+        Returns:
+            Hashes, u64, shape (n,); addresses, uint8, shape (n, 16); one int32 array per column. Numbers are given
+            in order of first appearance in the batches' dictionaries.
+        """
+        packed: list[npt.NDArray[np.uint8]] = []
+        indices: list[Array] = []
+        bases: list[int] = []
+        base = 0
+        for name in names:
+            for column in self._table.column(name).chunks:
+                packed.append(address_bytes(column.dictionary))
+                indices.append(column.indices.to_numpy())
+                bases.append(base)
+                base += len(column.dictionary)
+        everything = np.concatenate(packed)
+        words = everything.view(np.int64)
+        number, first = number_words(np.ascontiguousarray(words[:, 0]), np.ascontiguousarray(words[:, 1]))
+        addresses = everything[first]
+        shifted = np.concatenate(indices) + np.repeat(np.array(bases, np.int64), [len(i) for i in indices])
+        return hash_addresses(addresses, seed), addresses, np.split(number[shifted], len(names))
+
+    def words(self, name: str) -> tuple[pa.StringArray, I64]:
+        """Return the distinct values of a text column, and the number of each row's."""
+        return _unified(self._table.column(name))
+
+    def word_hashes(self, name: str, rows: I64) -> U64:
+        """Return the hash of a text column's value for given rows."""
+        distinct, number = _unified(self._table.column(name).take(pa.array(rows)))
+        return hash_strings(distinct)[number]
+
+
+def _unified(column: pa.ChunkedArray) -> tuple[pa.StringArray, I64]:
+    joined = column.unify_dictionaries().combine_chunks()
+    whole = joined.chunk(0) if isinstance(joined, pa.ChunkedArray) else joined
+    return whole.dictionary, whole.indices.to_numpy().astype(np.int64)
+
+
+def address_bytes(values: pa.Array) -> npt.NDArray[np.uint8]:
+    """Return an Arrow array of 16-byte values as uint8, shape (n, 16), without a copy."""
+    data = values.buffers()[1]
+    count = len(values)
+    if data is None or not count:
+        return np.zeros((0, 16), np.uint8)
+    flat = np.frombuffer(data, np.uint8, count=16 * count, offset=16 * values.offset)
+    return flat.reshape(count, 16)

@@ -1,0 +1,55 @@
+"""Open addressing shared by all tables: cells hold slot + 1, 0 where empty; keys stand in column 0 of the rows.
+
+Nothing is deleted from cells; a sweep builds them again. They are at most half full, so a search ends.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from detectors.kernels.compiled import compiled
+
+_M1 = np.uint64(0xBF58476D1CE4E5B9)
+_M2 = np.uint64(0x94D049BB133111EB)
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_S30, _S27, _S31 = np.uint64(30), np.uint64(27), np.uint64(31)
+
+
+@compiled
+def mix(value: Any) -> Any:
+    """``detectors.hashing.mix`` of one u64."""
+    x = value + _GOLDEN
+    x ^= x >> _S30
+    x *= _M1
+    x ^= x >> _S27
+    x *= _M2
+    x ^= x >> _S31
+    return x
+
+
+@compiled
+def combine(left: Any, right: Any) -> Any:
+    """``detectors.hashing.combine`` of two u64."""
+    return mix(left ^ mix(right + _GOLDEN))
+
+
+@compiled
+def find(cells: Any, rows: Any, key: Any) -> Any:
+    """Return the cell of a key (int64): the one that holds it, or the empty one where it would go."""
+    last = len(cells) - 1
+    at = np.int64(mix(np.uint64(key)) & np.uint64(last))
+    while True:
+        slot = cells[at]
+        if slot == 0 or rows[slot - 1, 0] == key:
+            return at
+        at = (at + 1) & last
+
+
+@compiled
+def fill(cells: Any, rows: Any, used: Any) -> None:
+    """Enter the first ``used`` rows into empty cells; rows whose column 1 is negative are free."""
+    for slot in range(used):
+        if rows[slot, 1] >= 0:
+            cells[find(cells, rows, rows[slot, 0])] = slot + 1

@@ -1,0 +1,132 @@
+"""Numbering of equal rows, and sums by number. Numbers are given in order of first appearance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from detectors.kernels.cells import mix
+from detectors.kernels.compiled import compiled
+
+
+@compiled
+def _cells(count: Any) -> Any:
+    size = 16
+    while size < 2 * count:
+        size *= 2
+    return np.zeros(size, np.int32)
+
+
+@compiled
+def number_words(one: Any, two: Any) -> Any:
+    """Number equal pairs of int64.
+
+    Returns:
+        int32 number of each pair; int64 position of each number's first pair.
+    """
+    count = len(one)
+    cells = _cells(count)
+    last = len(cells) - 1
+    number = np.empty(count, np.int32)
+    first = np.empty(count, np.int64)
+    found = 0
+    for i in range(count):
+        at = np.int64(mix(np.uint64(one[i]) ^ mix(np.uint64(two[i]))) & np.uint64(last))
+        while True:
+            known = cells[at]
+            if known == 0:
+                first[found] = i
+                number[i] = found
+                found += 1
+                cells[at] = found
+                break
+            other = first[known - 1]
+            if one[other] == one[i] and two[other] == two[i]:
+                number[i] = known - 1
+                break
+            at = (at + 1) & last
+    return number, first[:found].copy()
+
+
+@compiled
+def number_rows(place: Any, src: Any, dst: Any, service: Any) -> Any:
+    """Number equal (place, source, destination, service) of int32; see ``number_words``."""
+    count = len(place)
+    cells = _cells(count)
+    last = len(cells) - 1
+    number = np.empty(count, np.int32)
+    first = np.empty(count, np.int64)
+    found = 0
+    for i in range(count):
+        ends = (np.uint64(src[i]) << np.uint64(32)) | np.uint64(dst[i])
+        rest = (np.uint64(place[i]) << np.uint64(32)) | np.uint64(service[i])
+        at = np.int64(mix(ends ^ mix(rest)) & np.uint64(last))
+        while True:
+            known = cells[at]
+            if known == 0:
+                first[found] = i
+                number[i] = found
+                found += 1
+                cells[at] = found
+                break
+            o = first[known - 1]
+            if src[o] == src[i] and dst[o] == dst[i] and service[o] == service[i] and place[o] == place[i]:
+                number[i] = known - 1
+                break
+            at = (at + 1) & last
+    return number, first[:found].copy()
+
+
+@compiled
+def sum_by(number: Any, values: Any, count: Any) -> Any:
+    """Sum int64 values by their int32 number; int64, shape (count,)."""
+    out = np.zeros(count, np.int64)
+    for i in range(len(number)):
+        out[number[i]] += values[i]
+    return out
+
+
+@compiled
+def sum_columns(number: Any, values: Any, count: Any) -> Any:
+    """Sum rows of int64 by their int32 number; int64, shape (count, columns)."""
+    width = values.shape[1]
+    out = np.zeros((count, width), np.int64)
+    for i in range(len(number)):
+        row = number[i]
+        for column in range(width):
+            out[row, column] += values[i, column]
+    return out
+
+
+@compiled
+def count_marked(number: Any, marks: Any, bit: Any, count: Any) -> Any:
+    """Count by int32 number the u8 values that have a bit; int64, shape (count,)."""
+    out = np.zeros(count, np.int64)
+    for i in range(len(number)):
+        if marks[i] & bit:
+            out[number[i]] += 1
+    return out
+
+
+@compiled
+def best_by(number: Any, values: Any, ties: Any, count: Any) -> Any:
+    """Return per number the position of its largest value, among equals the one with the smallest tie; int64."""
+    best = np.full(count, -1, np.int64)
+    for i in range(len(number)):
+        n = number[i]
+        b = best[n]
+        if b < 0 or values[i] > values[b] or (values[i] == values[b] and ties[i] < ties[b]):
+            best[n] = i
+    return best
+
+
+@compiled
+def rank_by(number: Any, count: Any) -> Any:
+    """Return how many entries with the same number stand before each; int64."""
+    seen = np.zeros(count, np.int64)
+    rank = np.empty(len(number), np.int64)
+    for i in range(len(number)):
+        rank[i] = seen[number[i]]
+        seen[number[i]] += 1
+    return rank
