@@ -59,7 +59,9 @@ def caveats(quality: DataQuality, spoofable: bool) -> list[str]:
         (quality.lost_packets, "packets were lost before they were read"),
         (quality.lost_rows, "rows were shed by exporters"),
         (quality.malformed, "packets could not be parsed"),
-        (quality.late, "partial sums came too late"),
+        (quality.lost_messages, "messages of exporters were lost"),
+        (quality.late, "messages came too late"),
+        (quality.restamped, "messages came from a wrong clock"),
         (quality.shed, "keys did not fit a full table"),
     )
     found += [f"{number(count)} {what}" for count, what in losses if count]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from schemas.finding import DataQuality, Finding
 
 MAX_NOTES = 8
-_COUNTS = ("lost_packets", "lost_rows", "malformed", "late", "shed")
+_COUNTS = ("lost_packets", "lost_rows", "malformed", "late", "lost_messages", "restamped", "shed")
 
 
 def added(first: DataQuality, second: DataQuality) -> DataQuality:

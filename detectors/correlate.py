@@ -17,8 +17,10 @@ from detectors.grouping import Grouping
 from detectors.hashing import hash_addresses
 from detectors.index import I64, positions
 from detectors.kernels.grouping import best_by, sum_columns
+from detectors.limits_met import silent_sender_finding
 from detectors.partials import VICTIM_SUMS
 from detectors.plan import FeaturePlan
+from detectors.senders import Senders
 from detectors.settings import EngineSettings
 from detectors.spaces import SPACES
 from detectors.table import SpaceTable
@@ -34,12 +36,6 @@ _SOURCES_NAMED = 20  # most active sources of a victim that a finding may name
 _SOURCE_SECONDS = 60  # for which sources are remembered to be named
 _SOURCE_ROWS = 100_000  # of them at most, about 5 MB; the oldest are forgotten first
 _SUSPECT_SECONDS = 120  # a model's window, and one more for what arrives after it
-
-
-@dataclass
-class _Sender:
-    tick: int = 0
-    idle: bool = True
 
 
 @dataclass
@@ -73,8 +69,7 @@ class Advance:
 class CorrelateEngine:
     """The engine of one rollup partition.
 
-    A tick is evaluated when all senders have passed it; idle and empty senders are not waited for. A
-    message of a sender that does not go past its last tick is a repeat and is dropped.
+    A tick is evaluated when all senders that are waited for have passed it (`detectors.senders`).
     """
 
     def __init__(self, partition: int, settings: EngineSettings, detectors: Sequence[Detector],
@@ -87,12 +82,10 @@ class CorrelateEngine:
         self._identities = identities
         self.plan = FeaturePlan(self._detectors)
         self.table = SpaceTable(SPACES["victim"], self.plan.features("victim"))
-        self._senders: dict[int, _Sender] = {}
+        self.senders = Senders(settings.event_partitions, partition, settings.rollup_partitions)
         self._pending: dict[int, _Tick] = {}
-        self._done = 0
         self._sources: list[tuple[int, Columns]] = []
         self._suspects: dict[str, int] = {}
-        self.repeats = 0
         self.cluster = settings.cluster
 
     def feed(self, messages: Sequence[RollupMessage]) -> list[Advance]:
@@ -100,42 +93,22 @@ class CorrelateEngine:
         out = []
         for message in messages:
             self._take(message)
-            watermark = self._watermark()
-            if watermark is None or watermark <= self._done:
-                continue
-            due = sorted(t for t in self._pending if t <= watermark)
-            out.append(Advance([self._evaluate(t, self._pending.pop(t)) for t in due], watermark))
-            self._done = watermark
+            if self.senders.advance():
+                due = sorted(t for t in self._pending if t <= self.senders.done)
+                out.append(Advance([self._evaluate(t, self._pending.pop(t)) for t in due], self.senders.done))
         return out
 
     def _take(self, message: RollupMessage) -> None:
-        header = message.header
-        known = header.sender in self._senders
-        sender = self._senders.setdefault(header.sender, _Sender())
-        if header.kind == "empty":
-            if not known:
-                sender.idle = True
+        tick = self.senders.take(message.header)
+        if tick is None:
             return
-        if header.tick <= sender.tick:
-            self.repeats += 1
-            return
-        sender.tick, sender.idle = header.tick, header.idle
-        self.cluster = self.cluster or header.cluster
-        # A sender that starts late speaks of ticks that are done: they count in the next one.
-        place = self._pending.setdefault(max(header.tick, self._done + 1), _Tick())
-        place.messages.append((header, {name: _columns(name, batch) for name, batch in message.batches.items()}))
-
-    def _watermark(self) -> int | None:
-        if len(self._senders) < self._settings.event_partitions:
-            return None
-        going = [s.tick for s in self._senders.values() if not s.idle]
-        if going:
-            return min(going)
-        # Nobody has said a tick yet: there is nothing to be past, and the cluster is not known either.
-        return max(s.tick for s in self._senders.values()) or None
+        self.cluster = self.cluster or message.header.cluster
+        sections = {name: _columns(name, batch) for name, batch in message.batches.items()}
+        self._pending.setdefault(tick, _Tick()).messages.append((message.header, sections))
 
     def _evaluate(self, tick: int, gathered: _Tick) -> tuple[int, list[Finding], DataQuality]:
-        quality = _quality(tick, gathered.headers)
+        silent = self.senders.silent()
+        quality = _quality(tick, gathered.headers, silent)
         capabilities = -1
         for header in gathered.headers:
             capabilities &= header.capabilities or -1
@@ -154,6 +127,10 @@ class CorrelateEngine:
             findings += found
             if detector.order == 0:
                 self._note_suspects(tick, (), found)
+        partitions = self._settings.rollup_partitions
+        # Every rollup partition is told; one of them tells.
+        told = [h for h in silent if h.sender % partitions == self.partition]
+        findings += [silent_sender_finding(tick, header, quality) for header in told]
         return tick, sorted(findings, key=lambda f: (f.detector, f.rule or "", f.subject)), quality
 
     def _victims(self, tick: int, sections: Mapping[str, Columns], capabilities: int) -> KeyView:
@@ -231,9 +208,7 @@ class CorrelateEngine:
         """Return the state as JSON values and arrays."""
         return {
             "cluster": self.cluster,
-            "senders": [[n, s.tick, s.idle] for n, s in sorted(self._senders.items())],
-            "done": self._done,
-            "repeats": self.repeats,
+            "senders": self.senders.snapshot(),
             "suspects": sorted(self._suspects.items()),
             "sources": [[tick, columns] for tick, columns in self._sources],
             "table": self.table.snapshot(),
@@ -247,8 +222,7 @@ class CorrelateEngine:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take in what ``snapshot`` gave; detectors that it does not know start cold."""
         self.cluster = str(state["cluster"])
-        self._senders = {n: _Sender(tick, idle) for n, tick, idle in state["senders"]}
-        self._done, self.repeats = int(state["done"]), int(state["repeats"])
+        self.senders.restore(state["senders"])
         self._suspects = {str(ip): int(t) for ip, t in state["suspects"]}
         self._sources = [(int(tick), columns) for tick, columns in state["sources"]]
         self.table.restore(state["table"])
@@ -288,12 +262,18 @@ def _ordered(rows: Columns) -> Columns:
     return {name: values[order] for name, values in rows.items()}
 
 
-def _quality(tick: int, headers: Sequence[RollupHeader]) -> DataQuality:
-    late = sum(h.late for h in headers) + sum(h.tick < tick for h in headers)
+def _quality(tick: int, headers: Sequence[RollupHeader], silent: Sequence[RollupHeader]) -> DataQuality:
+    said = [h for h in headers if h.kind == "tick"]
+    notes = [f"event partition {h.sender} is silent and left out" for h in silent]
+    if any(h.silent_nodes for h in said):
+        notes.append("nodes are silent and left out")
     return DataQuality(
-        sampling=max((h.sampling for h in headers), default=1),
-        lost_packets=sum(h.lost_packets for h in headers),
-        lost_rows=sum(h.lost_rows for h in headers),
-        malformed=sum(h.malformed for h in headers),
-        late=late,
+        sampling=max((h.sampling for h in said), default=1),
+        lost_packets=sum(h.lost_packets for h in said),
+        lost_rows=sum(h.lost_rows for h in said),
+        malformed=sum(h.malformed for h in said),
+        late=sum(h.late for h in said) + sum(h.tick < tick for h in said),
+        lost_messages=sum(h.lost_messages for h in said),
+        restamped=sum(h.restamped for h in said),
+        notes=tuple(notes),
     )

@@ -17,7 +17,7 @@ from detectors.features import Distinct, Feature
 from detectors.frame import FlowFrame
 from detectors.index import I64
 from detectors.keying import SpaceInput, dns_inputs, flow_inputs
-from detectors.limits_met import blind_finding, shed_finding
+from detectors.limits_met import blind_finding, shed_finding, silent_node_finding
 from detectors.minute import MinuteBook
 from detectors.partials import Partials
 from detectors.plan import FeaturePlan
@@ -44,6 +44,7 @@ class NodeTick:
     tick: int
     findings: list[Finding]
     quality: DataQuality
+    first: bool  # what is kept under the number belongs to another node
 
 
 @dataclass(frozen=True)
@@ -76,15 +77,14 @@ class DetectEngine:
     def feed(self, messages: Sequence[EventMessage]) -> DetectOutput:
         """Take messages in log order; how many at once does not matter."""
         closed: list[ClosedTick] = []
-        counted: list[int] = []
         for message in messages:
             now = self.assembler.offer(message)
             closed += now
-            counted += [self._partials.place(item.tick) for item in now]
-            self._partials.step(self.assembler.watermark(), idle=self.assembler.idle)
+            if now and now[-1].passed is not None:
+                self._partials.step(now[-1].passed)
         ticks: list[NodeTick] = []
         for first, last in _rounds(closed):
-            ticks += self._round(closed[first:last], np.array(counted[first:last], np.int64))
+            ticks += self._round(closed[first:last])
         rollups = self._partials.take(self.assembler.cluster)
         return DetectOutput(ticks, rollups, self.assembler.watermark())
 
@@ -92,17 +92,36 @@ class DetectEngine:
         """Return what tells stage 2 not to wait for this partition; nothing where it has nodes."""
         return [] if self.assembler.nodes else self._partials.empty(self.assembler.cluster)
 
-    def _round(self, closed: Sequence[ClosedTick], counted: I64) -> list[NodeTick]:
+    def announce_idle(self) -> list[RollupMessage]:
+        """Return what tells stage 2 that nothing comes any more; the shell knows when. Changes nothing here.
+
+        Nothing while a capture goes on: it has no clock by which it could be silent.
+        """
+        going = self.assembler.going()
+        if any(node.capture for node in going):
+            return []
+        return self._partials.silence(self.assembler.cluster, [node.name for node in going])
+
+    def counts(self) -> dict[str, int]:
+        """Return what the log's clocks did so far and how its nodes are now (`Assembler.counts`)."""
+        nodes = self.assembler.nodes
+        going = len(self.assembler.going())
+        return {
+            **self.assembler.counts, "nodes_going": going, "nodes_silent": self.assembler.silent,
+            "nodes_ended": len(nodes) - going - self.assembler.silent,
+        }  # fmt: skip
+
+    def _round(self, closed: Sequence[ClosedTick]) -> list[NodeTick]:
         names = [n.name for n in self.assembler.nodes]
-        for item, tick in zip(closed, counted.tolist(), strict=True):
-            self._partials.note(tick, item.quality, item.capabilities, late=tick != item.tick)
+        for item in closed:
+            self._partials.note(item.joins, item.quality, item.capabilities)
             rows = self._minutes.close(item.node, item.tick)
-            if rows is not None:
-                self._partials.add_minute(tick, names[item.node], rows)
+            if rows is not None and not item.first:
+                self._partials.add_minute(item.joins, names[item.node], rows)
         views: dict[str, KeyView] = {}
         flows, dns = self._frames(closed)
         if flows is not None:
-            self._partials.add_flows(flows, counted)
+            self._partials.add_flows(flows, np.array([item.joins for item in closed], np.int64))
             for name, given in flow_inputs(flows, self.plan.spaces()).items():
                 self._update(name, given, names, views)
         if dns is not None:
@@ -114,10 +133,10 @@ class DetectEngine:
         for finding in findings:
             by_node.setdefault(finding.node, []).append(finding)
         out = []
-        for item, tick in zip(closed, counted.tolist(), strict=True):
+        for item in closed:
             own = by_node.get(names[item.node], [])
-            self._partials.suspect(tick, own)
-            out.append(NodeTick(names[item.node], item.node, item.tick, own, item.quality))
+            self._partials.suspect(item.joins, own)
+            out.append(NodeTick(names[item.node], item.node, item.tick, own, item.quality, item.first))
         return out
 
     def _frames(self, closed: Sequence[ClosedTick]) -> tuple[FlowFrame | None, DnsFrame | None]:
@@ -176,7 +195,9 @@ class DetectEngine:
         out = []
         lost = self._lost(len(names))
         for item in closed:
-            if self._said.get(item.node) != item.capabilities:
+            if item.silent:
+                out.append(silent_node_finding(item, names[item.node], self._settings.silence_s))
+            if item.first or self._said.get(item.node) != item.capabilities:
                 self._said[item.node] = item.capabilities
                 out += blind_finding(self._all, item, names[item.node])
             shed, deferred = lost[item.node].tolist()

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from detectors.assembly import Passed
 from detectors.frame import FlowFrame
 from detectors.grouping import Grouping
 from detectors.hashing import U64, combine, hash_addresses, hash_text
@@ -35,6 +36,7 @@ VICTIM_SUMS = ("attempts", "established", "exchanged", "refused", "unanswered", 
 _MEASURES = {"packets": "src_packets", "bytes": "src_bytes"}  # of the frame, where they have another name
 _TOP_SOURCES = 4  # per victim and tick
 _SUSPECTS = 256  # addresses named per tick
+_NAMED = 16  # nodes named when a partition falls silent
 _BUSY = 4  # attempts in one tick from which a victim's sources are named
 _SEEN_PAIRS = 1 << 20  # (victim, source) pairs remembered as sent; without room a pair is sent again
 
@@ -47,7 +49,6 @@ class _Tick:
     quality: list[DataQuality] = field(default_factory=list)
     suspects: set[str] = field(default_factory=set)
     capabilities: int = -1
-    late: int = 0
 
 
 class Partials:
@@ -68,28 +69,20 @@ class Partials:
         self._bucket = bucket
         self._ticks: dict[int, _Tick] = {}
         self._seen = Slots(_SEEN_PAIRS, 2)
-        self._steps: list[tuple[int, bool]] = []
-        self.passed = 0  # last tick that is complete
+        self._steps: list[Passed] = []
         self._given = 0  # last tick given
 
-    def place(self, tick: int) -> int:
-        """Return the tick in which what a node says of a tick now will count."""
-        return max(tick, self.passed + 1)
-
-    def step(self, watermark: int | None, *, idle: bool) -> None:
-        """Tell how far the partition's nodes have come after a message."""
-        if watermark is not None and watermark > self.passed:
-            self.passed = watermark
-            self._steps.append((watermark, idle))
+    def step(self, passed: Passed) -> None:
+        """Tell how far the partition's nodes have come."""
+        self._steps.append(passed)
 
     def _at(self, tick: int) -> _Tick:
         return self._ticks.setdefault(tick, _Tick())
 
-    def note(self, tick: int, quality: DataQuality, capabilities: int, *, late: bool) -> None:
+    def note(self, tick: int, quality: DataQuality, capabilities: int) -> None:
         """Remember how good a node's tick was."""
         place = self._at(tick)
         place.capabilities &= capabilities
-        place.late += late
         if quality != DataQuality():
             place.quality.append(quality)
 
@@ -154,37 +147,42 @@ class Partials:
         there is nothing more.
         """
         out: list[RollupMessage] = []
-        for watermark, idle in self._steps:
-            for tick in sorted(t for t in self._ticks if t < watermark):
-                out += self._messages(cluster, tick, idle=False)
-            out += self._messages(cluster, watermark, idle=idle)
-            self._given = watermark
+        for step in self._steps:
+            for tick in sorted(t for t in self._ticks if t < step.tick):
+                out += self._messages(cluster, Passed(tick, step.silent, idle=False))
+            out += self._messages(cluster, step)
+            self._given = step.tick
         self._steps = []
         return out
 
-    def _messages(self, cluster: str, tick: int, *, idle: bool) -> list[RollupMessage]:
-        gathered = self._ticks.pop(tick, None) or _Tick()
-        parts = self._split(tick, gathered)
+    def _messages(self, cluster: str, step: Passed) -> list[RollupMessage]:
+        gathered = self._ticks.pop(step.tick, None) or _Tick()
+        parts = self._split(step.tick, gathered)
         return [
-            RollupMessage(self._header(cluster, partition, tick, gathered, idle=idle), batches)
+            RollupMessage(self._header(cluster, partition, step, gathered), batches)
             for partition, batches in enumerate(parts)
         ]
 
     def empty(self, cluster: str) -> list[RollupMessage]:
         """Return the messages that say: this partition has no node, do not wait for it."""
-        return [
-            RollupMessage(
-                self._header(cluster, p, self._given, _Tick(), idle=True).model_copy(update={"kind": "empty"})
-            )
-            for p in range(self._settings.rollup_partitions)
-        ]
+        return self._left_out(cluster, kind="empty")
 
-    def _header(self, cluster: str, partition: int, tick: int, gathered: _Tick, *, idle: bool) -> RollupHeader:
+    def silence(self, cluster: str, nodes: Sequence[str]) -> list[RollupMessage]:
+        """Return the messages that say: nothing comes any more, though these nodes have not ended."""
+        return self._left_out(cluster, kind="idle", silent_nodes=len(nodes), silent=tuple(nodes[:_NAMED]))
+
+    def _left_out(self, cluster: str, **fields: Any) -> list[RollupMessage]:
+        step = Passed(self._given, 0, idle=True)
+        headers = [self._header(cluster, p, step, _Tick()) for p in range(self._settings.rollup_partitions)]
+        return [RollupMessage(h.model_copy(update=fields)) for h in headers]
+
+    def _header(self, cluster: str, partition: int, step: Passed, gathered: _Tick) -> RollupHeader:
         quality = gathered.quality
         return RollupHeader(
             cluster=cluster, sender=self._partition, senders=self._settings.event_partitions, partition=partition,
-            partitions=self._settings.rollup_partitions, kind="tick", tick=tick, idle=idle,
-            capabilities=max(0, gathered.capabilities), late=gathered.late,
+            partitions=self._settings.rollup_partitions, kind="tick", tick=step.tick, idle=step.idle,
+            capabilities=max(0, gathered.capabilities), late=sum(q.late for q in quality), silent_nodes=step.silent,
+            lost_messages=sum(q.lost_messages for q in quality), restamped=sum(q.restamped for q in quality),
             sampling=max((q.sampling for q in quality), default=1),
             lost_packets=sum(q.lost_packets for q in quality), lost_rows=sum(q.lost_rows + q.shed for q in quality),
             malformed=sum(q.malformed for q in quality), suspects=tuple(sorted(gathered.suspects)[:_SUSPECTS]),
@@ -263,7 +261,7 @@ class Partials:
     def snapshot(self) -> dict[str, Any]:
         """Return the ticks that are not complete yet and what stage 2 was told, as arrays and JSON values."""
         return {
-            "passed": [self.passed, self._given],
+            "given": self._given,
             "bucket": self._bucket,
             "seen": self._seen.snapshot(),
             "ticks": {
@@ -273,7 +271,7 @@ class Partials:
                     "minutes": _merged(gathered.minutes),
                     "quality": [q.model_dump(mode="json") for q in gathered.quality],
                     "suspects": sorted(gathered.suspects),
-                    "numbers": [gathered.capabilities, gathered.late],
+                    "capabilities": gathered.capabilities,
                 }
                 for tick, gathered in sorted(self._ticks.items())
             },
@@ -281,7 +279,7 @@ class Partials:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take in what ``snapshot`` gave."""
-        self.passed, self._given = (int(n) for n in state["passed"])
+        self._given = int(state["given"])
         if state["bucket"] == self._bucket:
             self._seen.restore(state["seen"], np.array(state["seen"]["rows"]))
         self._ticks = {
@@ -291,8 +289,7 @@ class Partials:
                 minutes=[one["minutes"]] if one["minutes"] else [],
                 quality=[DataQuality.model_validate(q) for q in one["quality"]],
                 suspects=set(one["suspects"]),
-                capabilities=one["numbers"][0],
-                late=one["numbers"][1],
+                capabilities=one["capabilities"],
             )
             for tick, one in state["ticks"].items()
         }

@@ -29,6 +29,15 @@ class EngineSettings(BaseModel):
     max_parts_pending: Annotated[int, Field(ge=1)] = Field(
         64, description="messages of one unfinished second kept per node (count); more closes it"
     )
+    max_cuts_pending: Annotated[int, Field(ge=1, le=64)] = Field(
+        4, description="unfinished seconds kept per node (count); more closes the oldest"
+    )
+    silence_s: Annotated[int, Field(ge=2, le=3600)] = Field(
+        10, description="s of the partition's append time after which a node that says nothing is not waited for"
+    )
+    skew_s: Annotated[int, Field(ge=1, le=3600)] = Field(
+        5, description="s between send time and append time above which a node's clock is taken to be wrong"
+    )
     workloads_per_minute: Annotated[int, Field(ge=1)] = Field(
         4096, description="addresses that one node reports per minute (count); the busiest are kept"
     )

@@ -20,7 +20,7 @@ from exporter.packets import Decoded, Packets, decode
 from exporter.row_parts import split
 from exporter.settings import ExporterSettings
 from schemas.event_codec import EventMessage
-from schemas.events import EventHeader
+from schemas.events import MAX_CUT, EventHeader
 
 _SECOND = 1_000_000_000
 
@@ -95,6 +95,8 @@ class Cutter:
             self._take(work, cut)
 
     def _work(self, chunk: PacketChunk) -> _Work:
+        # A time that no cut can bear is a damaged one: it counts as the last second there is.
+        chunk = replace(chunk, times=np.minimum(chunk.times, MAX_CUT * _SECOND - 1))
         cuts = np.maximum.accumulate(np.maximum(chunk.times // _SECOND + 1, self._open))
         # Late packets are taken to have come as the open second began.
         chunk = replace(chunk, times=np.maximum(chunk.times, (cuts - 1) * _SECOND))

@@ -6,8 +6,10 @@ import asyncio
 import io
 import struct
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -23,6 +25,16 @@ _LENGTH = struct.Struct("<I")
 
 class DeliveryError(RuntimeError):
     """Messages cannot be delivered; one line that names the place and the remedy."""
+
+
+def stamped(message: EventMessage, now: int) -> EventMessage:
+    """Return a live message with its send time, ns since epoch; a capture has none, so that it stays the same bytes.
+
+    The latest moment the exporter has a say in: readers take send time minus append time for the error of its clock.
+    """
+    if message.header.clock == "capture":
+        return message
+    return replace(message, header=message.header.model_copy(update={"sent_at": now}))
 
 
 class Delivery(Protocol):
@@ -49,15 +61,19 @@ class KafkaDelivery:
         client: keyword arguments of the Kafka client: servers, security, client id.
         topic: full name of the topic.
         in_flight: messages sent and not yet acknowledged; ``send`` waits above it.
+        clock: returns ns since epoch: the clock that live cuts are made by.
     """
 
     # What the topic itself is created to take.
     MAX_REQUEST = 4 << 20
 
-    def __init__(self, client: Mapping[str, Any], topic: str, in_flight: int = 64) -> None:
+    def __init__(
+        self, client: Mapping[str, Any], topic: str, in_flight: int = 64, clock: Callable[[], int] = time.time_ns
+    ) -> None:
         self._client = dict(client)
         self._topic = topic
         self._in_flight = in_flight
+        self._clock = clock
         self._producer: AIOKafkaProducer | None = None
         self._waiting: list[asyncio.Future[Any]] = []
 
@@ -91,7 +107,8 @@ class KafkaDelivery:
         key = f"{message.header.cluster}/{message.header.node}".encode()
         headers = [(CONTENT_TYPE_HEADER, EVENTS_ARROW)]
         try:
-            sent = await self._producer.send(self._topic, encode(message), key=key, headers=headers)
+            value = encode(stamped(message, self._clock()))
+            sent = await self._producer.send(self._topic, value, key=key, headers=headers)
         except (KafkaError, OSError) as error:
             raise self._problem(error) from None
         self._waiting.append(sent)

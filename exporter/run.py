@@ -14,8 +14,8 @@ from exporter.chunks import CaptureReport
 from exporter.delivery import Delivery
 from exporter.settings import ExporterSettings
 from exporter.sources.capture import read_messages
-from exporter.time_shift import shifted
 from schemas.event_codec import EventMessage
+from schemas.time_shift import shifted
 
 
 @dataclass(frozen=True)

@@ -33,10 +33,15 @@ class EventDecodeError(DecodeError):
 
 @dataclass(frozen=True)
 class EventMessage:
-    """One node's second: header and the batches that hold rows, by kind."""
+    """One node's second: header and the batches that hold rows, by kind.
+
+    ``appended_ms`` is when the broker appended it, ms since epoch (LogAppendTime). It is the record's and not part
+    of either form; None where no broker was: files and captures.
+    """
 
     header: EventHeader
     batches: dict[str, pa.RecordBatch] = field(default_factory=dict)
+    appended_ms: int | None = None
 
     def rows(self, kind: str) -> int:
         """Return the number of rows of a kind."""

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 ADDRESS = pa.dictionary(pa.int32(), pa.binary(16))
 WORD = pa.dictionary(pa.int32(), pa.string())
 MAX_TEXT = 512
+MAX_CUT = 1 << 33  # s since epoch; nanoseconds of a second up to it fit 64 bits
 
 
 class Capability(IntFlag):
@@ -294,7 +295,8 @@ class EventHeader(BaseModel):
     exporter: Name = Field(description="exporter's name, unique on its node")
     boot: Annotated[str, Field(min_length=1, max_length=64)] = Field(description="new at each exporter start")
     sequence: Count = Field(description="counts this boot's messages from 0")
-    cut: Annotated[int, Field(ge=0, le=1 << 34)] = Field(description="end of the second, s since epoch (UTC)")
+    # Later seconds do not fit a row's times in ns.
+    cut: Annotated[int, Field(ge=0, le=MAX_CUT)] = Field(description="end of the second, s since epoch (UTC)")
     part: Annotated[int, Field(ge=0, lt=4096)] = Field(0, description="part of the second, from 0")
     parts: Annotated[int, Field(ge=1, le=4096)] = Field(1, description="parts that the second was split into")
     source: Name = Field(description="where rows come from: capture, packets, conntrack, ...")
@@ -302,7 +304,9 @@ class EventHeader(BaseModel):
     clock: Literal["live", "capture"] = Field("live", description="capture: exempt from skew and silence rules")
     sampling: Annotated[int, Field(ge=1, le=1 << 32)] = Field(1, description="one packet in N was seen")
     sent_at: Annotated[int, Field(ge=0, le=(1 << 63) - 1)] = Field(
-        0, description="send time, ns since epoch; 0: not live"
+        0,
+        description="when it was handed to the broker's client, ns since epoch, by the clock that made the cut; "
+        "0: not live, so its clock is not judged",
     )
     lost_packets: Count = Field(0, description="dropped before parsing since the last message")
     lost_rows: Count = Field(0, description="rows shed by the exporter since the last message")

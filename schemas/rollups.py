@@ -14,7 +14,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.events import Capability as _C
-from schemas.events import Column, Count
+from schemas.events import Column, Count, Name
 from schemas.framing import DecodeError, pack_frame, unpack_frame
 
 MAGIC = b"SGR1"
@@ -96,8 +96,13 @@ class RollupHeader(BaseModel):
     senders: Annotated[int, Field(ge=1)] = Field(description="stage-1 partitions in all")
     partition: Annotated[int, Field(ge=0)] = Field(description="rollup partition it is meant for")
     partitions: Annotated[int, Field(ge=1)] = Field(description="rollup partitions in all")
-    kind: Literal["tick", "empty"] = Field(description="empty: the sender has no node now; do not wait for it")
-    tick: Annotated[int, Field(ge=0, le=1 << 34)] = Field(description="tick that is complete with this, s since epoch")
+    kind: Literal["tick", "empty", "idle"] = Field(
+        description="empty: the sender has read nothing yet; idle: it has had nothing to read for the silence time. "
+        "Do not wait for it until it says a tick"
+    )
+    tick: Annotated[int, Field(ge=0, le=1 << 34)] = Field(
+        description="tick that is complete with this, s since epoch; empty, idle: the last one that the sender has said"
+    )
     idle: bool = Field(False, description="all nodes of the sender have ended; do not wait for it after this tick")
     capabilities: Count = Field(0, description="Capability bits that all sources had")
     sampling: Annotated[int, Field(ge=1, le=1 << 32)] = Field(
@@ -106,7 +111,15 @@ class RollupHeader(BaseModel):
     lost_packets: Count = Field(0, description="dropped before parsing in this tick")
     lost_rows: Count = Field(0, description="rows shed by exporters in this tick")
     malformed: Count = Field(0, description="packets or messages that could not be parsed in this tick")
-    late: Count = Field(0, description="rows of late nodes that were added to this tick")
+    late: Count = Field(0, description="late messages that count in this tick")
+    lost_messages: Count = Field(0, description="messages of exporters that never came, noticed in this tick")
+    restamped: Count = Field(0, description="messages from a wrong clock, moved to the broker's time")
+    silent_nodes: Count = Field(
+        0, description="nodes that are not heard and not waited for; idle: those heard until the sender fell idle"
+    )
+    silent: Annotated[tuple[Name, ...], Field(max_length=16)] = Field(
+        (), description="idle: names of such nodes, the first in order"
+    )
     suspects: Annotated[tuple[str, ...], Field(max_length=256)] = Field(
         (), description="addresses that stage-1 findings of this tick name; models do not learn from them"
     )

@@ -6,7 +6,7 @@ survive: raw bytes, no tables, no declared topics, no leader topic, no web serve
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import faust
@@ -119,6 +119,11 @@ class FaustShell:
             await asyncio.gather(self._ticker, return_exceptions=True)
         if self.host is not None and not self._over:
             await self._guard(self.host.close)
+
+    async def quiet(self, ends: Mapping[int, int]) -> None:
+        """See `stream.host.PartitionHost.quiet`."""
+        if self.host is not None:
+            await self._guard(self.host.quiet, ends)
 
     async def stop(self) -> None:
         """Leave the group."""

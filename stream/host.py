@@ -14,7 +14,7 @@ Knows neither Faust nor the broker: `Acker` and `StateStore` stand between.
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,7 +127,7 @@ class PartitionHost:
                 self._held[partition] = held
                 self._skip_to(held, partition, taken[partition].begin)
                 if taken[partition].end <= held.next_offset:
-                    await self._outbox.post(self._role.announce(held.stage), held.sends)
+                    await self._outbox.post(self._role.announce(held.stage, quiet=False), held.sends)
                     await self._outbox.durable(held.sends)
             self._telemetry.rebalances.labels(self._role.name).inc()
             self._telemetry.partitions.labels(self._role.name).set(len(self._held))
@@ -155,6 +155,21 @@ class PartitionHost:
         self._closed = True
         self._held.clear()
         self._assigned.set()
+
+    async def quiet(self, ends: Mapping[int, int]) -> None:
+        """Say of partitions that nothing was appended beyond these offsets for long; the stages stay as they are.
+
+        Raises:
+            SendFailed: the process must stop.
+        """
+        async with self._feeding:
+            for partition, end in ends.items():
+                held = self._held.get(partition)
+                if self._closed or not self._assigned.is_set() or held is None or held.next_offset != end:
+                    continue
+                # Behind the rollups that went to the same partitions: the producer keeps their order.
+                await self._outbox.post(self._role.announce(held.stage, quiet=True), held.sends)
+                await self._outbox.durable(held.sends)
 
     async def checkpoint_due(self) -> None:
         """Checkpoint the partitions whose time has come; called every so often.

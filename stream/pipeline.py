@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from alerts.episodes import EpisodeBook
 from alerts.exceptions import Exceptions
 from alerts.incidents import IncidentBook
 from alerts.settings import AlertSettings
+from detectors.assembly import says_something
 from detectors.base import Detector
 from detectors.correlate import CorrelateEngine
 from detectors.detect import DetectEngine
@@ -131,7 +132,7 @@ class DetectStage:
         output = self._engine.feed(messages)
         alerts: list[Alert] = []
         for tick in output.ticks:
-            book = self._books.get(tick.number)
+            book = None if tick.first else self._books.get(tick.number)
             if book is None:
                 book = self._books[tick.number] = self._book()
             alerts += book.observe(tick.tick, tick.findings)
@@ -143,6 +144,14 @@ class DetectStage:
     def announce_empty(self) -> list[RollupMessage]:
         """Return what tells stage 2 not to wait for this partition; nothing where it has nodes."""
         return self._engine.announce_empty()
+
+    def announce_idle(self) -> list[RollupMessage]:
+        """Return what tells stage 2 that nothing comes any more from this partition."""
+        return self._engine.announce_idle()
+
+    def counts(self) -> dict[str, int]:
+        """Return what the log's clocks did so far, and how many nodes go on, are silent, have ended."""
+        return self._engine.counts()
 
     def snapshot(self) -> bytes:
         """Return the whole state."""
@@ -172,6 +181,10 @@ class CorrelateStage:
         self._exceptions = Exceptions(parts.rules.exceptions)
         self._book: EpisodeBook | None = None
         self._said = self._told = -1
+
+    def counts(self) -> dict[str, int]:
+        """Return what senders' clocks did so far."""
+        return dict(self._engine.senders.counts)
 
     def feed(self, messages: Sequence[RollupMessage]) -> StageOutput:
         """Take messages of the partition in log order."""
@@ -290,6 +303,7 @@ class Pipeline:
         self._correlate = [parts.correlate(p) for p in range(engine.rollup_partitions)]
         self._incidents, self._decide = parts.incidents(), parts.decide()
         self._announced = False
+        self._waited: set[int] = set()  # event partitions that stage 2 waits for
 
     def snapshot(self) -> list[bytes]:
         """Return the state of every stage."""
@@ -300,6 +314,7 @@ class Pipeline:
         for stage, state in zip(self._stages(), states, strict=True):
             stage.restore(state)
         self._announced = True
+        self._waited.clear()  # not known; nothing is wrong with feeding messages alone until it is
 
     def _stages(self) -> list[DetectStage | CorrelateStage | IncidentStage | DecideStage]:
         return [*self._detect, *self._correlate, self._incidents, self._decide]
@@ -322,10 +337,27 @@ class Pipeline:
 
     def feed(self, messages: Sequence[EventMessage]) -> PipelineOutput:
         """Take messages in log order; a node's messages always go to the same partition."""
+        total = PipelineOutput([], [], [])
+        excepted: Counter[str] = Counter()
+        placed = [(self._partition(message), message) for message in messages]
+        while placed:
+            # Those of a partition that stage 2 does not wait for go alone: when it joins must not depend on the batch.
+            count = next((i for i, (p, _) in enumerate(placed) if p not in self._waited), len(placed)) or 1
+            output = self._step(placed[:count])
+            total.alerts.extend(output.alerts)
+            total.incidents.extend(output.incidents)
+            total.responses.extend(output.responses)
+            excepted.update(output.excepted)
+            placed = placed[count:]
+        return replace(total, excepted=dict(sorted(excepted.items())))
+
+    def _partition(self, message: EventMessage) -> int:
+        return hash_text(f"{message.header.cluster}/{message.header.node}") % len(self._detect)
+
+    def _step(self, placed: Sequence[tuple[int, EventMessage]]) -> PipelineOutput:
         by_partition: dict[int, list[EventMessage]] = {}
-        for message in messages:
-            name = f"{message.header.cluster}/{message.header.node}"
-            by_partition.setdefault(hash_text(name) % len(self._detect), []).append(message)
+        for partition, message in placed:
+            by_partition.setdefault(partition, []).append(message)
         alerts: list[Alert] = []
         rollups: list[RollupMessage] = []
         excepted: Counter[str] = Counter()
@@ -334,7 +366,10 @@ class Pipeline:
             alerts += output.alerts
             rollups += output.rollups
             excepted.update(output.excepted)
-        if not self._announced:
+        for header in (rollup.header for rollup in rollups):
+            (self._waited.discard if header.idle else self._waited.add)(header.sender)
+        # While exporters only say hello, others may still do so: whoever has by then is waited for.
+        if not self._announced and any(says_something(message) for _, message in placed):
             self._announced = True
             rollups += [r for stage in self._detect for r in stage.announce_empty()]
         records: list[AlertRecord] = list(alerts)

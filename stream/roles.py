@@ -50,8 +50,11 @@ class Role(Protocol[S]):
         How many come at once depends on load and must not change what is said.
         """
 
-    def announce(self, stage: S) -> Sequence[Outgoing]:
-        """What to say for a partition that was just taken over and has nothing to read."""
+    def announce(self, stage: S, *, quiet: bool) -> Sequence[Outgoing]:
+        """What to say for a partition that has nothing to read.
+
+        `quiet`: nothing was appended for `worker.quiet_s`; else it was just taken over. The stage stays as it is.
+        """
 
 
 # For code that runs any agent: the stage type matters between a role and its own stages only.

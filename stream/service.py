@@ -18,6 +18,7 @@ from stream.health import HealthServer
 from stream.host import PartitionHost
 from stream.identity_feed import IdentityFeed
 from stream.outbox import Outbox
+from stream.quiet import QuietWatch
 from stream.roles import AnyRole
 from stream.settings import StreamSettings
 from stream.state_store import OffsetView, StateStore
@@ -126,6 +127,7 @@ class Service:
         await asyncio.gather(*(shell.stop() for shell in self._shells), return_exceptions=True)
 
     async def _watch(self, offsets: OffsetView) -> None:
+        quiet = {shell.name: QuietWatch(self._settings.worker.quiet_s) for shell in self._shells}
         while True:
             await asyncio.sleep(self._settings.health.check_interval_s)
             for shell in self._shells:
@@ -135,7 +137,9 @@ class Service:
                 except ConnectionProblem as error:
                     # Without the broker nobody progresses; restarting us would not bring it back.
                     log.warning("lag unknown", error=str(error))
+                    quiet[shell.name].forget()
                     continue
+                await shell.quiet(quiet[shell.name].observe(positions, ends, time.monotonic()))
                 lags = self._watchdog.observe(shell.name, positions, ends, time.monotonic())
                 for partition, lag in lags.items():
                     self._telemetry.lag.labels(shell.name, str(partition)).set(lag)

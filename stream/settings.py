@@ -127,6 +127,11 @@ class WorkerSettings(_Frozen):
     )
     commit_interval_s: Seconds = Field(1.0, description="s between commits of agents that keep no state")
     pending_sends: int = Field(10_000, ge=1, description="records sent and not yet durable; at the limit reading waits")
+    quiet_s: Seconds = Field(
+        10.0,
+        description="s without a record on an event partition that is read to its end, after which stage 2 is told "
+        "not to wait for it; the wall clock's counterpart of engine.silence_s",
+    )
     linger_ms: int = Field(
         2, ge=0, le=1000, description="ms a record may wait for company; 2 gathers a tick and stays far below 200"
     )

@@ -1,11 +1,13 @@
 """Every metric of the stream, defined once: name, kind, labels and help. `docs/metrics.md` is made from here."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
+_NODES = "nodes_"
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -53,6 +55,15 @@ SPECS: tuple[MetricSpec, ...] = (
     MetricSpec("lag", "gauge", "Input messages on the broker and not yet fed.", ("agent", "partition")),
     MetricSpec("stalled", "gauge", "1 while there is lag and no progress for longer than health.stall_s.", ("agent",)),
     MetricSpec("watermark", "gauge", "Last tick announced on alerts.v1, s since epoch.", ("agent", "partition")),
+    MetricSpec(
+        "log_events",
+        "gauge",
+        "What the input log asked for since a partition's state began. detect: repeats, lost, late and restamped "
+        "messages, forced closings, messages refused for too many nodes, silences of nodes; correlate: repeats, late "
+        "and foreign rollups, silences of event partitions.",
+        ("agent", "partition", "event"),
+    ),
+    MetricSpec("nodes", "gauge", "Nodes of an event partition: going, silent or ended.", ("partition", "state")),
     MetricSpec("alerts", "counter", "Alert revisions sent.", ("detector", "severity")),
     MetricSpec(
         "excepted", "counter", "Findings that an exception of the rules kept from becoming alerts.", ("exception",)
@@ -89,9 +100,19 @@ class Telemetry:
     lag: Gauge
     stalled: Gauge
     watermark: Gauge
+    log_events: Gauge
+    nodes: Gauge
     alerts: Counter
     excepted: Counter
     append_to_fed_seconds: Histogram
+
+    def note_log(self, agent: str, partition: int, counts: Mapping[str, int]) -> None:
+        """Set `log_events` and, from counts called `nodes_<state>`, `nodes`."""
+        for name, count in counts.items():
+            if name.startswith(_NODES):
+                self.nodes.labels(str(partition), name.removeprefix(_NODES)).set(count)
+            else:
+                self.log_events.labels(agent, str(partition), name).set(count)
 
 
 def make_telemetry() -> Telemetry:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from schemas.event_codec import EventMessage, rows_to_batch
@@ -45,11 +46,32 @@ class Node:
     def second(self, at: int, *, flows: Sequence[Row] = (), dns: Sequence[Row] = (), **header: Any) -> EventMessage:
         """The message of the second that ends ``at`` seconds after ``BEGIN``."""
         cut = BEGIN + at
-        fields = {"capabilities": int(CAPTURE_CAPABILITIES), "clock": "capture", **self._header, **header}
+        fields = {"exporter": "test", "capabilities": int(CAPTURE_CAPABILITIES), "clock": "capture"}
+        fields |= {**self._header, **header}
         head = EventHeader(
-            cluster="test", node=self.name, exporter="test", boot=self._boot, sequence=self._sequence, cut=cut,
-            source="capture", **fields,
+            cluster="test", node=self.name, boot=self._boot, sequence=self._sequence, cut=cut, source="capture",
+            **fields,
         )  # fmt: skip
         self._sequence += 1
         batches = {kind: rows_to_batch(kind, list(rows), cut) for kind, rows in (("flow", flows), ("dns", dns)) if rows}
         return EventMessage(head, batches)
+
+
+_ONE = flow("10.0.0.1", "10.0.0.2")
+
+
+class LiveNode(Node):
+    """A node with a clock; ``ahead`` s wrong."""
+
+    def __init__(self, name: str = "node1", boot: str = "one", ahead: float = 0.0) -> None:
+        super().__init__(name, boot, clock="live")
+        self.ahead = ahead
+
+    def at(
+        self, second: float, *, cut: int | None = None, delay: float = 0.05, flows: Sequence[Row] = (_ONE,), **more: Any
+    ) -> EventMessage:
+        """What it sends at a true second; its cut is that of its own clock, unless told otherwise."""
+        sent = BEGIN + second + self.ahead
+        own = int(second + self.ahead) if cut is None else cut
+        message = self.second(own, sent_at=int(sent * 1e9), flows=flows, **more)
+        return replace(message, appended_ms=int((BEGIN + second + delay) * 1000))

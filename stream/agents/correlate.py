@@ -1,6 +1,6 @@
 """correlate: rollups.v1 → alerts.v1, one stage per rollup partition; sees what spans nodes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from schemas.rollups import RollupDecodeError, RollupMessage, decode_rollup
@@ -17,6 +17,9 @@ class CorrelateStage(Stage, Protocol):
 
     def feed(self, messages: Sequence[RollupMessage]) -> StageOutput:
         """Feed rollups of the partition in log order."""
+
+    def counts(self) -> Mapping[str, int]:
+        """How often repeats, late messages and silences of senders needed a rule so far."""
 
 
 class CorrelateRole:
@@ -50,8 +53,9 @@ class CorrelateRole:
                 self._telemetry.rows.labels(self.name, section).inc(batch.num_rows)
         output = stage.feed(words)
         count_excepted(output.excepted, self._telemetry)
+        self._telemetry.note_log(self.name, partition, stage.counts())
         return alert_records(output.alerts, output.watermark, (self.name, partition), self._telemetry)
 
-    def announce(self, stage: CorrelateStage) -> Sequence[Outgoing]:
+    def announce(self, stage: CorrelateStage, *, quiet: bool) -> Sequence[Outgoing]:
         """Nothing: only event partitions are waited for."""
         return ()

@@ -41,6 +41,6 @@ class DecideRole:
         decisions = [d for word in words if isinstance(word, Alert) for d in stage.feed(word)]
         return [Outgoing(RESPONSES.word, d.id.encode(), d.encode()) for d in decisions]
 
-    def announce(self, stage: DecideStage) -> Sequence[Outgoing]:
+    def announce(self, stage: DecideStage, *, quiet: bool) -> Sequence[Outgoing]:
         """Nothing to announce."""
         return ()

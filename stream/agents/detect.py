@@ -44,6 +44,12 @@ class DetectStage(Stage, Protocol):
     def announce_empty(self) -> Sequence[RollupMessage]:
         """Tell every rollup partition not to wait for this sender; nothing where a node is known."""
 
+    def announce_idle(self) -> Sequence[RollupMessage]:
+        """Tell every rollup partition that nothing comes any more from this sender, up to where it has spoken."""
+
+    def counts(self) -> Mapping[str, int]:
+        """How often clocks, repeats and gaps of the log needed a rule so far; how many nodes there are, by state."""
+
 
 class DetectRole:
     """See `stream.roles.Role`."""
@@ -63,9 +69,11 @@ class DetectRole:
     def read(self, record: Incoming) -> EventMessage:
         """See `stream.roles.Role.read`."""
         try:
-            return decode(record.value or b"")
+            message = decode(record.value or b"")
         except EventDecodeError as error:
             raise Undecodable(str(error)) from None
+        # The topic has LogAppendTime, so this is the broker's word. Brokers count in ms; 0: the record has none.
+        return replace(message, appended_ms=round(record.append_time * 1000) or None)
 
     async def process(self, stage: DetectStage, words: Sequence[EventMessage], partition: int) -> Sequence[Outgoing]:
         """See `stream.roles.Role.process`."""
@@ -75,6 +83,7 @@ class DetectRole:
         output = stage.feed(words)
         sender = (self.name, partition)
         count_excepted(output.excepted, self._telemetry)
+        self._telemetry.note_log(self.name, partition, stage.counts())
         alerts = alert_records(output.alerts, output.watermark, sender, self._telemetry)
         rollups = [rollup_record(rollup) for rollup in output.rollups]
         if rollups:
@@ -84,9 +93,9 @@ class DetectRole:
             rollups[0] = replace(rollups[0], after_durable=True)
         return [*alerts, *rollups]
 
-    def announce(self, stage: DetectStage) -> Sequence[Outgoing]:
+    def announce(self, stage: DetectStage, *, quiet: bool) -> Sequence[Outgoing]:
         """See `stream.roles.Role.announce`."""
-        return [rollup_record(rollup) for rollup in stage.announce_empty()]
+        return [rollup_record(rollup) for rollup in (stage.announce_idle() if quiet else stage.announce_empty())]
 
 
 def rollup_record(rollup: RollupMessage) -> Outgoing:

@@ -64,7 +64,7 @@ class IncidentsRole:
         alerts = alert_records(output.alerts, None, (self.name, partition), self._telemetry)
         return [*alerts, *(Outgoing(INCIDENTS.word, i.id.encode(), i.encode()) for i in output.incidents)]
 
-    def announce(self, stage: IncidentStage) -> Sequence[Outgoing]:
+    def announce(self, stage: IncidentStage, *, quiet: bool) -> Sequence[Outgoing]:
         """Nothing to announce."""
         return ()
 

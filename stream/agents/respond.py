@@ -40,6 +40,6 @@ class RespondRole:
         actions = [action for decision in words for action in await self._responder(decision)]
         return [Outgoing(ACTIONS.word, action.target.encode(), action.encode()) for action in actions]
 
-    def announce(self, stage: Stage) -> Sequence[Outgoing]:
+    def announce(self, stage: Stage, *, quiet: bool) -> Sequence[Outgoing]:
         """Nothing to announce."""
         return ()

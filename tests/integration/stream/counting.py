@@ -8,6 +8,7 @@ sees one twice or forgets its state cannot give the right chain of digests.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import orjson
 
@@ -22,6 +23,7 @@ from stream.settings import HealthSettings, KafkaSettings, StreamSettings, Topic
 from stream.worker import StageFactories
 
 CRASHING_CUT = 13
+LONG_AGO_MS = 1_700_000_000_000
 
 
 def make_settings(bootstrap: str, prefix: str, **worker: float) -> StreamSettings:
@@ -65,11 +67,13 @@ class CountingDetect:
     def __init__(self, partition: int) -> None:
         self.partition = partition
         self.nodes: dict[str, list[object]] = {}
+        self.tick = 0
 
     def feed(self, messages: Sequence[EventMessage]) -> Output:
         output = Output()
         for message in messages:
             node, sequence = message.header.node, message.header.sequence
+            assert (message.appended_ms or 0) > LONG_AGO_MS, "every record of a broker has its append time"
             if node.startswith("poison") and sequence == CRASHING_CUT:
                 raise RuntimeError("the thirteenth")
             count, digest = self.nodes.get(node, [0, ""])
@@ -77,6 +81,7 @@ class CountingDetect:
             digest = _link(str(digest), node, sequence)
             self.nodes[node] = [count + 1, digest]
             output.alerts.append(make_alert(node, count + 1, digest, message.header.cut))
+            self.tick = max(self.tick, message.header.cut)
             output.rollups = [self._rollup(p, "tick", message.header.cut) for p in range(2)]
             output.watermark = Watermark(sender=f"detect/{self.partition}", tick=message.header.cut, senders=4)
         return output
@@ -84,17 +89,26 @@ class CountingDetect:
     def announce_empty(self) -> list[RollupMessage]:
         return [] if self.nodes else [self._rollup(p, "empty", 0) for p in range(2)]
 
+    def announce_idle(self) -> list[RollupMessage]:
+        return [self._rollup(p, "idle", self.tick) for p in range(2)]
+
+    def counts(self) -> dict[str, int]:
+        return {"nodes_going": len(self.nodes)}
+
     def snapshot(self) -> bytes:
         # Larger than one chunk, so that every test writes and reads several.
-        return orjson.dumps({"nodes": self.nodes, "weight": "x" * (600 << 10)}, option=orjson.OPT_SORT_KEYS)
+        return orjson.dumps(
+            {"nodes": self.nodes, "tick": self.tick, "weight": "x" * (600 << 10)}, option=orjson.OPT_SORT_KEYS
+        )
 
     def restore(self, data: bytes) -> None:
-        self.nodes = orjson.loads(data)["nodes"]
+        state = orjson.loads(data)
+        self.nodes, self.tick = state["nodes"], state["tick"]
 
-    def _rollup(self, partition: int, kind: str, tick: int) -> RollupMessage:
+    def _rollup(self, partition: int, kind: Literal["tick", "empty", "idle"], tick: int) -> RollupMessage:
         header = RollupHeader(
             cluster="c", sender=self.partition, senders=4, partition=partition, partitions=2,
-            kind="empty" if kind == "empty" else "tick", tick=tick,
+            kind=kind, tick=tick,
         )  # fmt: skip
         return RollupMessage(header)
 
@@ -107,6 +121,9 @@ class CountingCorrelate:
     def feed(self, messages: Sequence[RollupMessage]) -> Output:
         self.count += len(messages)
         return Output(watermark=Watermark(sender=f"correlate/{self.partition}", tick=self.count, senders=2))
+
+    def counts(self) -> dict[str, int]:
+        return {}
 
     def snapshot(self) -> bytes:
         return str(self.count).encode()

@@ -1,4 +1,4 @@
-"""A worker process with counting stages: `python -m …counting_worker BOOTSTRAP PREFIX CHECKPOINT_S AGENTS`."""
+"""A worker process with counting stages: `python -m …counting_worker BOOTSTRAP PREFIX CHECKPOINT_S AGENTS QUIET_S`."""
 
 import sys
 
@@ -10,7 +10,9 @@ if __name__ == "__main__":
     configure_logs("info")
     sys.exit(
         run(
-            make_settings(sys.argv[1], sys.argv[2], checkpoint_interval_s=float(sys.argv[3])),
+            make_settings(
+                sys.argv[1], sys.argv[2], checkpoint_interval_s=float(sys.argv[3]), quiet_s=float(sys.argv[5])
+            ),
             STAGES,
             sys.argv[4].split(","),
         )

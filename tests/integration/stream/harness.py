@@ -72,11 +72,13 @@ class WorkerProcesses:
     folder: Path
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def start(self, *, checkpoint_s: float = 3600, agents: str = "detect") -> subprocess.Popen[bytes]:
+    def start(
+        self, *, checkpoint_s: float = 3600, agents: str = "detect", quiet_s: float = 3600
+    ) -> subprocess.Popen[bytes]:
         log = (self.folder / f"worker{len(self.started)}.log").open("wb")
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.integration.stream.counting_worker",
-             self.bootstrap, self.prefix, str(checkpoint_s), agents],
+             self.bootstrap, self.prefix, str(checkpoint_s), agents, str(quiet_s)],
             stderr=log, stdout=log, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
         log.close()

@@ -8,11 +8,11 @@ from pathlib import Path
 import orjson
 import pytest
 
-from exporter.delivery import DeliveryError, FileDelivery, KafkaDelivery
+from exporter.delivery import DeliveryError, FileDelivery, KafkaDelivery, stamped
 from exporter.run import Capture, ExportSummary, Pace, export
 from exporter.sources.capture import CaptureError, read_messages
-from exporter.time_shift import shifted
 from schemas.event_codec import EventMessage, decode, encode, read_file
+from schemas.time_shift import shifted
 from tests.unit.exporter.crafting import BASE, SYN, messages, pcap, rows, tcp4
 
 
@@ -138,6 +138,13 @@ async def test_an_absent_broker_is_one_line() -> None:
     with pytest.raises(DeliveryError, match=r"cannot deliver to topic sluicegate.events.v1 at 127.0.0.1:1: ") as caught:
         await delivery.open()
     assert "\n" not in str(caught.value)
+
+
+def test_live_messages_bear_their_send_time_and_captures_none(tmp_path: Path) -> None:
+    (first, *_) = messages(tmp_path, pcap([(0.5, tcp4("10.0.0.1", 1, "10.0.0.2", 80, SYN))]))
+    assert stamped(first, 7) is first
+    live = EventMessage(first.header.model_copy(update={"clock": "live"}))
+    assert [stamped(live, now).header.sent_at for now in (7, 9)] == [7, 9]
 
 
 def test_the_same_file_gives_the_same_bytes(tmp_path: Path) -> None:

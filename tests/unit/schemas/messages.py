@@ -52,7 +52,7 @@ def rows(kind: str) -> st.SearchStrategy[list[dict[str, Any]]]:
 
 headers = st.builds(
     header,
-    node=st.text(min_size=1, max_size=20), sequence=counts, cut=st.integers(0, 1 << 34), capabilities=counts,
+    node=st.text(min_size=1, max_size=20), sequence=counts, cut=st.integers(0, 1 << 33), capabilities=counts,
     lost_packets=counts, clock=st.sampled_from(["live", "capture"]), final=st.booleans(),
 )  # fmt: skip
 

@@ -133,8 +133,8 @@ class SumRole:
             sent.append(Outgoing("alerts.v1", b"k", str(stage.total).encode()))
         return sent
 
-    def announce(self, stage: Sum) -> Sequence[Outgoing]:
-        return [Outgoing("rollups.v1", b"k", b"empty")]
+    def announce(self, stage: Sum, *, quiet: bool) -> Sequence[Outgoing]:
+        return [Outgoing("rollups.v1", b"k", b"idle" if quiet else b"empty")]
 
 
 def make_host(broker: Broker, role: SumRole, *, limit: int = 10, **worker: Any) -> PartitionHost:

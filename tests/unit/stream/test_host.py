@@ -190,6 +190,19 @@ async def test_only_a_partition_with_nothing_to_read_is_announced(broker: Broker
     assert broker.happened == []
 
 
+async def test_quiet_is_said_where_everything_is_read_and_ours(broker: Broker) -> None:
+    host = make_host(broker, SumRole())
+    await host.assigned(taken(broker, end=1))
+    await deliver(host, broker, {0: "1"})
+    await host.quiet({0: 2, 7: 1})
+    assert ("sent", ("rollups.v1", b"idle")) not in broker.happened, "something is left to read, or not ours"
+    await host.quiet({0: 1})
+    assert broker.happened.count(("sent", ("rollups.v1", b"idle"))) == 1
+    await host.revoked()
+    await host.quiet({0: 1})
+    assert broker.happened.count(("sent", ("rollups.v1", b"idle"))) == 1
+
+
 async def test_a_topic_that_was_made_again_is_read_from_its_beginning(broker: Broker) -> None:
     first = make_host(broker, SumRole())
     await first.assigned(taken(broker))

@@ -40,6 +40,7 @@ def test_defaults_are_decisions_and_pinned() -> None:
             "checkpoint_bytes": 512 << 20,
             "commit_interval_s": 1.0,
             "pending_sends": 10_000,
+            "quiet_s": 10.0,
             "linger_ms": 2,
             "stop_deadline_s": 25.0,
         },

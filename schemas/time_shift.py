@@ -1,4 +1,4 @@
-"""Messages moved in time by whole seconds, so that an old capture can be sent as if it happened now."""
+"""Messages moved in time by whole seconds: an old capture sent as if it happened now, a wrong clock put right."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def shifted(message: EventMessage, seconds: int) -> EventMessage:
     if seconds == 0:
         return message
     header = message.header.model_copy(update={"cut": message.header.cut + seconds})
-    return EventMessage(header, {kind: _moved(kind, batch, seconds) for kind, batch in message.batches.items()})
+    moved = {kind: _moved(kind, batch, seconds) for kind, batch in message.batches.items()}
+    return EventMessage(header, moved, message.appended_ms)
 
 
 def _moved(kind: str, batch: pa.RecordBatch, seconds: int) -> pa.RecordBatch:
