@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -52,6 +52,8 @@ class Assembler:
     A tick closes with its last part, or when a later cut of its node arrives: the log order decides, so
     how messages are batched does not matter.
     """
+
+    state_version: ClassVar[int] = 1
 
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings

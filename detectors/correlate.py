@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.base import Detector, KeyView, TickView, WorkloadRows
+from detectors.cold_start import ColdStart
 from detectors.features import Distinct, Sum
 from detectors.frame import address_bytes
 from detectors.hashing import combine, hash_addresses
@@ -17,6 +18,7 @@ from detectors.index import I64, positions
 from detectors.partials import VICTIM_SUMS
 from detectors.plan import FeaturePlan
 from detectors.settings import EngineSettings
+from detectors.snapshot import Part, Section, SectionError, restore_parts, sections_of, usable
 from detectors.spaces import SPACES
 from detectors.table import SpaceTable
 from schemas.addresses import unpack
@@ -30,6 +32,8 @@ Columns = dict[str, Array]
 _SOURCES_NAMED = 20  # most active sources of a victim that a finding may name
 _SOURCE_SECONDS = 60  # for which sources are remembered to be named
 _SOURCE_ROWS = 100_000  # of them at most, about 5 MB; the oldest are forgotten first
+_STATE_VERSION = 1
+_OWN = "engine"  # the section of what no part of the engine keeps
 _SUSPECT_SECONDS = 120  # a model's window, and one more for what arrives after it
 
 
@@ -75,6 +79,7 @@ class CorrelateEngine:
         self._done = 0
         self._sources: list[tuple[int, Columns]] = []
         self._suspects: dict[str, int] = {}
+        self._cold = ColdStart()
         self.repeats = 0
         self.cluster = settings.cluster
 
@@ -118,7 +123,7 @@ class CorrelateEngine:
         return max(s.tick for s in self._senders.values()) or None
 
     def _evaluate(self, tick: int, gathered: _Tick) -> tuple[int, list[Finding], DataQuality]:
-        quality = _quality(tick, gathered.headers)
+        quality = self._cold.mark(_quality(tick, gathered.headers), tick)
         capabilities = -1
         for header in gathered.headers:
             capabilities &= header.capabilities or -1
@@ -212,38 +217,60 @@ class CorrelateEngine:
         """Return how many keys and elements the full table refused so far."""
         return self.table.shed
 
-    def snapshot(self) -> dict[str, Any]:
-        """Return the state as JSON values and arrays."""
+    def _parts(self) -> dict[str, Part]:
         return {
+            "cold_start": self._cold,
+            "table.victim": self.table,
+            **{f"detector.{d.meta.id}": d for d in self._detectors},
+        }
+
+    def snapshot(self) -> dict[str, Section]:
+        """Return the state by section; arrays may be live views."""
+        own = {
             "cluster": self.cluster,
             "senders": [[n, s.tick, s.idle] for n, s in sorted(self._senders.items())],
             "done": self._done,
             "repeats": self.repeats,
             "suspects": sorted(self._suspects.items()),
             "sources": [[tick, columns] for tick, columns in self._sources],
-            "table": self.table.snapshot(),
             "pending": {
                 str(t): [[h.model_dump() for h in g.headers], {n: _merge(p) for n, p in g.sections.items()}]
                 for t, g in sorted(self._pending.items())
             },
-            "detectors": {d.meta.id: d.snapshot() for d in self._detectors},
         }
+        return {_OWN: Section(_STATE_VERSION, own), **sections_of(self._parts())}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take in what ``snapshot`` gave; detectors that it does not know start cold."""
-        self.cluster = str(state["cluster"])
-        self._senders = {n: _Sender(tick, idle) for n, tick, idle in state["senders"]}
-        self._done, self.repeats = int(state["done"]), int(state["repeats"])
-        self._suspects = {str(ip): int(t) for ip, t in state["suspects"]}
-        self._sources = [(int(tick), columns) for tick, columns in state["sources"]]
-        self.table.restore(state["table"])
-        self._pending = {
-            int(t): _Tick({n: [c] for n, c in sections.items()}, [RollupHeader.model_validate(h) for h in headers])
-            for t, (headers, sections) in state["pending"].items()
-        }
-        for detector in self._detectors:
-            if detector.meta.id in state["detectors"]:
-                detector.restore(state["detectors"][detector.meta.id])
+    def restore(self, sections: Mapping[str, Section]) -> list[str]:
+        """Take in what ``snapshot`` gave, before anything is fed; return the sections that start cold.
+
+        Raises:
+            SectionError: a section's content is not what its part keeps.
+        """
+        parts = self._parts()
+        unknown = sorted(set(sections) - set(parts) - {_OWN})
+        # Without the senders' ticks repeats would be counted again in whatever else was kept.
+        sections = usable(sections, {_OWN: _STATE_VERSION})
+        cold = restore_parts(parts, sections)
+        if sections:
+            self._restore_own(sections[_OWN].state)
+        else:
+            cold.append(_OWN)
+        self._cold.begin(cold)
+        return cold + unknown
+
+    def _restore_own(self, state: Mapping[str, Any]) -> None:
+        try:
+            self.cluster = str(state["cluster"])
+            self._senders = {n: _Sender(tick, idle) for n, tick, idle in state["senders"]}
+            self._done, self.repeats = int(state["done"]), int(state["repeats"])
+            self._suspects = {str(ip): int(t) for ip, t in state["suspects"]}
+            self._sources = [(int(tick), columns) for tick, columns in state["sources"]]
+            self._pending = {
+                int(t): _Tick({n: [c] for n, c in sections.items()}, [RollupHeader.model_validate(h) for h in headers])
+                for t, (headers, sections) in state["pending"].items()
+            }
+        except (KeyError, TypeError, ValueError) as error:
+            raise SectionError(_OWN, error) from error
 
 
 def _columns(name: str, batch: Any) -> Columns:

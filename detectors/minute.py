@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,8 @@ class MinuteRows:
 
 class MinuteBook:
     """Gathers ticks and gives a node's rows when its clock passes the minute."""
+
+    state_version: ClassVar[int] = 1
 
     def __init__(self, most: int, identities: IdentityTable) -> None:
         self._most = most

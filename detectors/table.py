@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +50,8 @@ class SpaceTable:
 
     A key that is refused because the table is full has slot -1; it is counted in ``shed``.
     """
+
+    state_version: ClassVar[int] = 1
 
     def __init__(self, space: KeySpace, features: Sequence[Feature]) -> None:
         self.space = space
@@ -248,12 +250,13 @@ class SpaceTable:
                         state[f"pairs.{feature.name}.{window.length}.{part}"] = values
         return state
 
-    def restore(self, state: Mapping[str, Array]) -> None:
-        """Take in what ``snapshot`` gave; a feature that it does not hold starts cold."""
+    def restore(self, state: Mapping[str, Array]) -> list[str]:
+        """Take in what ``snapshot`` gave; return the features that it does not hold, which start cold."""
         keys = state["keys"]
         self.shed, self.evicted = (int(n) for n in state["counters"])
+        missing = [f"{f.name}.{f.window}" for f in self._place if f"ring.{f.name}.{f.window}" not in state]
         if not len(keys):
-            return
+            return missing
         columns = {n.removeprefix("column."): v for n, v in state.items() if n.startswith("column.")}
         slots = self._index.insert(keys)
         self._admit(slots, state["last"], columns)
@@ -273,6 +276,7 @@ class SpaceTable:
                     prefix = f"pairs.{feature.name}.{window.length}."
                     parts = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
                     self._pairs[feature].restore(parts, slots, keys)
+        return missing
 
 
 def _enlarge(values: Array, size: int) -> Array:

@@ -70,12 +70,13 @@ class Outbox:
             await self._producer.stop()
             self._producer = None
 
-    async def post(self, records: Iterable[Outgoing], pending: Pending) -> None:
+    async def post(self, records: Iterable[Outgoing], pending: Pending, caused_at: float | None = None) -> None:
         """Hand records to the producer, in order; waits while too many are not yet durable, or one must come after.
 
         Args:
             records: what to send.
             pending: collects a future per record, to be given to `durable`.
+            caused_at: append time of the input that caused them, s since the epoch; for the metrics.
 
         Raises:
             SendFailed: the producer refuses a record (too large, or stopped), or one waited for is not durable.
@@ -91,6 +92,8 @@ class Outbox:
                 raise _failed(record.topic, error) from None
             pending.add(future)
             future.add_done_callback(partial(self._done, pending))
+            if caused_at is not None:
+                future.add_done_callback(partial(self._observe, record.topic, caused_at))
             self._telemetry.records_sent.labels(record.topic).inc()
 
     async def durable(self, pending: Pending) -> None:
@@ -113,6 +116,11 @@ class Outbox:
             self._telemetry.send_failures.inc()
         else:
             pending.discard(future)
+
+    def _observe(self, topic: str, caused_at: float, future: "asyncio.Future[object]") -> None:
+        if not future.cancelled() and future.exception() is None:
+            now = time.time()  # noqa: TID251 - a measurement
+            self._telemetry.tick_delay_seconds.labels(topic).observe(max(0.0, now - caused_at))
 
     async def _send(self, record: Outgoing) -> "asyncio.Future[object]":
         if self._producer is None:

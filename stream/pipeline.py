@@ -7,13 +7,12 @@ detect stage has passed it, and a detect stage's alerts are durable before its r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from alerts.episodes import EpisodeBook
@@ -27,7 +26,7 @@ from detectors.registry import build_detectors
 from detectors.rule_detector import rule_detectors
 from detectors.rule_file import Rule
 from detectors.settings import EngineSettings
-from detectors.snapshot import decode_state, encode_state
+from detectors.snapshot import Section, SectionError
 from response.decide import decide
 from response.policyfile import DecisionPolicy, load_policy
 from schemas.alert import Alert, AlertRecord, Watermark
@@ -94,9 +93,29 @@ class Parts:
         return DecideStage(self.policy)
 
 
+Sections = Mapping[str, Section]
+_BOOK_VERSION = 1
+
+
 def _opaque(data: bytes) -> npt.NDArray[np.uint8]:
     # As bytes: taken apart, a book's own order of entries would be lost.
     return np.frombuffer(data, np.uint8)
+
+
+def _restore_book(name: str, sections: Sections, restore: Callable[[Any], None]) -> list[str]:
+    """Give a section to what keeps it; return its name where it starts cold.
+
+    Raises:
+        SectionError: it was not taken.
+    """
+    section = sections.get(name)
+    if section is None or section.version != _BOOK_VERSION:
+        return [name]
+    try:
+        restore(section.state)
+    except Exception as error:
+        raise SectionError(name, error) from error
+    return []
 
 
 class DetectStage:
@@ -130,21 +149,24 @@ class DetectStage:
         """Return what tells stage 2 not to wait for this partition; nothing where it has nodes."""
         return self._engine.announce_empty()
 
-    def snapshot(self) -> bytes:
-        """Return the whole state."""
+    def snapshot(self) -> dict[str, Section]:
+        """Return the state by section; arrays may be live views, which hold until the stage is fed again."""
         books = {str(n): _opaque(b.snapshot()) for n, b in sorted(self._books.items())}
-        return encode_state({"engine": self._engine.snapshot(), "books": books})
+        return {**self._engine.snapshot(), "episodes": Section(_BOOK_VERSION, books)}
 
-    def restore(self, data: bytes) -> None:
-        """Take in what ``snapshot`` gave.
+    def restore(self, sections: Sections) -> list[str]:
+        """Take in what ``snapshot`` gave, before anything is fed; return the sections that start cold.
 
         Raises:
-            SnapshotError: it is no snapshot of this version.
+            SectionError: a section's content is not what its part keeps.
         """
-        state = decode_state(data)
-        self._engine.restore(state["engine"])
-        self._books = {}
-        for number, book in state["books"].items():
+        cold = self._engine.restore({n: s for n, s in sections.items() if n != "episodes"})
+        # Books go by the engine's numbers of nodes.
+        kept = {} if "assembler" in cold else sections
+        return cold + _restore_book("episodes", kept, self._restore_books)
+
+    def _restore_books(self, books: Mapping[str, Any]) -> None:
+        for number, book in books.items():
             self._books[int(number)] = self._book()
             self._books[int(number)].restore(book.tobytes())
 
@@ -178,21 +200,23 @@ class CorrelateStage:
         senders = self._parts.settings.engine.rollup_partitions
         return Watermark(sender=f"correlate/{self._engine.partition}", tick=self._said, senders=senders)
 
-    def snapshot(self) -> bytes:
-        """Return the whole state."""
+    def snapshot(self) -> dict[str, Section]:
+        """Return the state by section; arrays may be live views, which hold until the stage is fed again."""
         book = None if self._book is None else _opaque(self._book.snapshot())
-        return encode_state({"engine": self._engine.snapshot(), "book": book, "said": self._said})
+        return {**self._engine.snapshot(), "episodes": Section(_BOOK_VERSION, {"book": book, "said": self._said})}
 
-    def restore(self, data: bytes) -> None:
-        """Take in what ``snapshot`` gave.
+    def restore(self, sections: Sections) -> list[str]:
+        """Take in what ``snapshot`` gave, before anything is fed; return the sections that start cold.
 
         Raises:
-            SnapshotError: it is no snapshot of this version.
+            SectionError: a section's content is not what its part keeps.
         """
-        state = decode_state(data)
-        self._engine.restore(state["engine"])
+        cold = self._engine.restore({n: s for n, s in sections.items() if n != "episodes"})
+        kept = {} if "engine" in cold else sections
+        return cold + _restore_book("episodes", kept, self._restore_book)
+
+    def _restore_book(self, state: Mapping[str, Any]) -> None:
         self._said = int(state["said"])
-        self._book = None
         if state["book"] is not None:
             self._book = EpisodeBook(self._engine.cluster, self._parts.settings.alerts.episodes)
             self._book.restore(state["book"].tobytes())
@@ -208,13 +232,17 @@ class IncidentStage:
         """Take alerts and watermarks in log order."""
         return [incident for record in records for incident in self._book.add(record)]
 
-    def snapshot(self) -> bytes:
-        """Return the whole state."""
-        return self._book.snapshot()
+    def snapshot(self) -> dict[str, Section]:
+        """Return the state; incidents refer to each other, so it is one section."""
+        return {"incidents": Section(_BOOK_VERSION, _opaque(self._book.snapshot()))}
 
-    def restore(self, data: bytes) -> None:
-        """Take in what ``snapshot`` gave."""
-        self._book.restore(data)
+    def restore(self, sections: Sections) -> list[str]:
+        """Take in what ``snapshot`` gave; return the sections that start cold.
+
+        Raises:
+            SectionError: the section's content is not what the book keeps.
+        """
+        return _restore_book("incidents", sections, lambda state: self._book.restore(state.tobytes()))
 
 
 class DecideStage:
@@ -238,13 +266,17 @@ class DecideStage:
             del self._decided[next(iter(self._decided))]
         return [decision]
 
-    def snapshot(self) -> bytes:
-        """Return the whole state; the order is the order of forgetting."""
-        return orjson.dumps(list(self._decided.items()))
+    def snapshot(self) -> dict[str, Section]:
+        """Return the state; the order is the order of forgetting."""
+        return {"decided": Section(_BOOK_VERSION, list(self._decided.items()))}
 
-    def restore(self, data: bytes) -> None:
-        """Take in what ``snapshot`` gave."""
-        self._decided = dict(orjson.loads(data))
+    def restore(self, sections: Sections) -> list[str]:
+        """Take in what ``snapshot`` gave; return the sections that start cold.
+
+        Raises:
+            SectionError: the section's content is not what is kept.
+        """
+        return _restore_book("decided", sections, self._decided.update)
 
 
 @dataclass(frozen=True)
@@ -266,11 +298,11 @@ class Pipeline:
         self._incidents, self._decide = parts.incidents(), parts.decide()
         self._announced = False
 
-    def snapshot(self) -> list[bytes]:
-        """Return the state of every stage."""
+    def snapshot(self) -> list[dict[str, Section]]:
+        """Return the state of every stage; arrays may be live views, which hold until the next feed."""
         return [s.snapshot() for s in self._stages()]
 
-    def restore(self, states: Sequence[bytes]) -> None:
+    def restore(self, states: Sequence[Sections]) -> None:
         """Take in what ``snapshot`` of an equal pipeline gave."""
         for stage, state in zip(self._stages(), states, strict=True):
             stage.restore(state)
