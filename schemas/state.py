@@ -24,8 +24,8 @@ class ChunkPlace(Word):
 class SectionSize(Word):
     """One section of the state, for people who look at snapshots."""
 
-    name: str
-    version: int = Field(ge=0)
+    name: str = Field(description="of the part of the engine that it belongs to")
+    version: int = Field(ge=0, description="of what that part keeps; one of another version starts cold")
     size: int = Field(ge=0, description="bytes")
 
 
