@@ -6,11 +6,13 @@ sees one twice or forgets its state cannot give the right chain of digests.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-import orjson
+import numpy as np
 
+from detectors.snapshot import Section
 from schemas.alert import Alert, Watermark
 from schemas.event_codec import EventMessage, encode
 from schemas.events import EventHeader
@@ -62,7 +64,9 @@ class Output:
 class CountingDetect:
     def __init__(self, partition: int) -> None:
         self.partition = partition
-        self.nodes: dict[str, list[object]] = {}
+        self.nodes: dict[str, list[Any]] = {}
+        # Larger than one chunk, so that every test writes and reads several.
+        self.weight = np.zeros(1 << 20, np.uint8)
 
     def feed(self, messages: Sequence[EventMessage]) -> Output:
         output = Output()
@@ -71,9 +75,9 @@ class CountingDetect:
             if node.startswith("poison") and sequence == CRASHING_CUT:
                 raise RuntimeError("the thirteenth")
             count, digest = self.nodes.get(node, [0, ""])
-            assert isinstance(count, int)
             digest = _link(str(digest), node, sequence)
             self.nodes[node] = [count + 1, digest]
+            self.weight[int(digest, 16) % len(self.weight)] += 1
             output.alerts.append(make_alert(node, count + 1, digest, message.header.cut))
             output.rollups = [self._rollup(p, "tick", message.header.cut) for p in range(2)]
             output.watermark = Watermark(sender=f"detect/{self.partition}", tick=message.header.cut, senders=4)
@@ -82,12 +86,18 @@ class CountingDetect:
     def announce_empty(self) -> list[RollupMessage]:
         return [] if self.nodes else [self._rollup(p, "empty", 0) for p in range(2)]
 
-    def snapshot(self) -> bytes:
-        # Larger than one chunk, so that every test writes and reads several.
-        return orjson.dumps({"nodes": self.nodes, "weight": "x" * (600 << 10)}, option=orjson.OPT_SORT_KEYS)
+    def snapshot(self) -> dict[str, Section]:
+        return {"nodes": Section(1, self.nodes), "weight": Section(1, {"weight": self.weight})}
 
-    def restore(self, data: bytes) -> None:
-        self.nodes = orjson.loads(data)["nodes"]
+    def restore(self, sections: Mapping[str, Section]) -> list[str]:
+        if not sections:
+            return ["nodes", "weight"]
+        self.nodes = sections["nodes"].state
+        self.weight = sections["weight"].state["weight"]
+        # Every message turned one page of it: a page that came from an older checkpoint than it should shows here.
+        expected = sum(count for count, _ in self.nodes.values())
+        assert int(self.weight.sum()) == expected, f"{int(self.weight.sum())} pages of {expected}"
+        return []
 
     def _rollup(self, partition: int, kind: str, tick: int) -> RollupMessage:
         header = RollupHeader(
@@ -106,11 +116,14 @@ class CountingCorrelate:
         self.count += len(messages)
         return Output(watermark=Watermark(sender=f"correlate/{self.partition}", tick=self.count, senders=2))
 
-    def snapshot(self) -> bytes:
-        return str(self.count).encode()
+    def snapshot(self) -> dict[str, Section]:
+        return {"count": Section(1, self.count)}
 
-    def restore(self, data: bytes) -> None:
-        self.count = int(data)
+    def restore(self, sections: Mapping[str, Section]) -> list[str]:
+        if not sections:
+            return ["count"]
+        self.count = int(sections["count"].state)
+        return []
 
 
 class CountingIncidents:
@@ -129,11 +142,14 @@ class CountingIncidents:
             for a in alerts
         ]  # fmt: skip
 
-    def snapshot(self) -> bytes:
-        return str(self.count).encode()
+    def snapshot(self) -> dict[str, Section]:
+        return {"count": Section(1, self.count)}
 
-    def restore(self, data: bytes) -> None:
-        self.count = int(data)
+    def restore(self, sections: Mapping[str, Section]) -> list[str]:
+        if not sections:
+            return ["count"]
+        self.count = int(sections["count"].state)
+        return []
 
 
 class CountingDecide:
@@ -153,11 +169,14 @@ class CountingDecide:
             )
         ]  # fmt: skip
 
-    def snapshot(self) -> bytes:
-        return orjson.dumps(sorted(self.seen))
+    def snapshot(self) -> dict[str, Section]:
+        return {"seen": Section(1, sorted(self.seen))}
 
-    def restore(self, data: bytes) -> None:
-        self.seen = set(orjson.loads(data))
+    def restore(self, sections: Mapping[str, Section]) -> list[str]:
+        if not sections:
+            return ["seen"]
+        self.seen = set(sections["seen"].state)
+        return []
 
 
 def make_alert(node: str, revision: int, explanation: str, tick: int) -> Alert:

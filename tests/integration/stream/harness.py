@@ -72,11 +72,13 @@ class WorkerProcesses:
     folder: Path
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def start(self, *, checkpoint_s: float = 3600, agents: str = "detect") -> subprocess.Popen[bytes]:
+    def start(
+        self, *, checkpoint_s: float = 3600, agents: str = "detect", dies_at: int | None = None
+    ) -> subprocess.Popen[bytes]:
         log = (self.folder / f"worker{len(self.started)}.log").open("wb")
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.integration.stream.counting_worker",
-             self.bootstrap, self.prefix, str(checkpoint_s), agents],
+             self.bootstrap, self.prefix, str(checkpoint_s), agents, *([] if dies_at is None else [str(dies_at)])],
             stderr=log, stdout=log, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
         log.close()

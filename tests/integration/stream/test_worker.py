@@ -81,6 +81,41 @@ async def test_sigkill_repeats_only_equal_alerts(topics: Topics, workers: Worker
     await assert_exactly(topics, 40)
 
 
+@pytest.mark.parametrize("dies_at", [1, 6])
+async def test_sigkill_between_a_checkpoint_s_chunks_and_its_manifest(
+    topics: Topics, workers: WorkerProcesses, dies_at: int
+) -> None:
+    first = workers.start(checkpoint_s=0.2, dies_at=dies_at)
+    sent = 0
+    while first.poll() is None and sent < 200:
+        await send_events(topics, range(sent, sent + 10))
+        sent += 10
+        await asyncio.sleep(0.2)
+    assert await ended(first) == -signal.SIGKILL, workers.log(0)
+    workers.start(checkpoint_s=0.5)
+    await send_events(topics, range(sent, sent + 10))
+    await assert_exactly(topics, sent + 10)
+
+
+async def test_a_worker_paused_beyond_its_session_loses_its_partitions_and_harms_nothing(
+    topics: Topics, workers: WorkerProcesses
+) -> None:
+    paused = workers.start(checkpoint_s=0.5)
+    await send_events(topics, range(10))
+    await topics.read("alerts.v1", lambda records: complete(records, 10))
+    paused.send_signal(signal.SIGSTOP)
+    workers.start(checkpoint_s=0.5)
+    await workers.until_logged(1, '"partitions": [0, 1, 2, 3]')
+    await send_events(topics, range(10, 20))
+    await topics.read("alerts.v1", lambda records: complete(records, 20))
+    paused.send_signal(signal.SIGCONT)
+    await send_events(topics, range(20, 30))
+    await assert_exactly(topics, 30)
+    workers.started[1].kill()
+    await send_events(topics, range(30, 40))
+    await assert_exactly(topics, 40)
+
+
 async def test_two_workers_share_and_one_takes_over_from_a_killed_one(topics: Topics, workers: WorkerProcesses) -> None:
     workers.start(checkpoint_s=1)
     await workers.until_logged(0, '"partitions": [0, 1, 2, 3]')
