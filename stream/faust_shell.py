@@ -13,7 +13,7 @@ import faust
 import structlog
 from faust.types import TP
 
-from stream.connection import CLIENT_NAME, password, tls_context
+from stream.connection import CLIENT_NAME, group_name, password, tls_context
 from stream.faust_consumer import StreamApp
 from stream.host import Delivered, PartitionHost, Takeover
 from stream.offset_view import OffsetView
@@ -25,11 +25,6 @@ log = structlog.get_logger("stream.faust_shell")
 # We commit at checkpoints ourselves; Faust's own timer would only wake up for nothing.
 _NEVER_S = 3600.0
 _FaustMessage = Any
-
-
-def group_name(prefix: str, agent: str) -> str:
-    """The consumer group of an agent."""
-    return f"{prefix}-{agent}"
 
 
 class FaustShell:

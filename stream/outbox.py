@@ -11,7 +11,7 @@ from functools import partial
 from typing import Self
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from schemas.topics import CONTENT_TYPE_HEADER, JSON
 from stream.connection import ConnectionProblem, client_arguments, unreachable
@@ -73,6 +73,8 @@ class Outbox:
     async def post(self, records: Iterable[Outgoing], pending: Pending, caused_at: float | None = None) -> None:
         """Hand records to the producer, in order; waits while too many are not yet durable, or one must come after.
 
+        It waits for a broker that is away too, however long.
+
         Args:
             records: what to send.
             pending: collects a future per record, to be given to `durable`.
@@ -131,14 +133,20 @@ class Outbox:
             headers.append((CONTENT_TYPE_HEADER, JSON))
         # Wall-clock emission time is a header and never a field: equal alerts stay equal bytes.
         headers.append((EMITTED_HEADER, str(time.time_ns()).encode()))
-        future: asyncio.Future[object] = await self._producer.send(
-            f"{self._kafka.prefix}.{record.topic}",
-            key=record.key,
-            value=record.value,
-            partition=record.partition,
-            headers=headers,
-        )
-        return future
+        while True:
+            try:
+                future: asyncio.Future[object] = await self._producer.send(
+                    f"{self._kafka.prefix}.{record.topic}",
+                    key=record.key,
+                    value=record.value,
+                    partition=record.partition,
+                    headers=headers,
+                )
+            except KafkaTimeoutError:
+                # The client has no room while the broker is away, and has taken nothing: whoever sends waits for
+                # the broker, and so reading does.
+                continue
+            return future
 
 
 def _failed(what: str, error: BaseException) -> SendFailed:

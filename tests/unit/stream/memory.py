@@ -143,7 +143,7 @@ class MemoryAcker:
             return ()
         self.broker.committed = max(self.broker.acked) + 1
         self.broker.happened.append(("committed", self.broker.committed))
-        return (0,)
+        return range(4)
 
 
 class Sum:
@@ -216,12 +216,17 @@ def make_host(broker: Broker, role: SumRole, *, limit: int = 10, partitions: int
 
 
 async def deliver(
-    host: PartitionHost, broker: Broker, values: Mapping[int, str], generation: int = 0, together: bool = False
+    host: PartitionHost,
+    broker: Broker,
+    values: Mapping[int, str],
+    generation: int = 0,
+    together: bool = False,
+    partition: int = 0,
 ) -> None:
     """Deliver values by offset, as messages of the current (or the given) assignment."""
     delivered: list[Delivered] = []
     for offset, value in values.items():
-        record = Incoming("t.events.v1", 0, offset, b"k", value.encode(), (), 0.0)
+        record = Incoming("t.events.v1", partition, offset, b"k", value.encode(), (), 0.0)
         delivered.append((record, Token(offset, generation or broker.generation)))
     for run in [delivered] if together else [[one] for one in delivered]:
         await host.handle(run)
