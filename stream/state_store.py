@@ -26,6 +26,8 @@ _IN_FLIGHT = 32 << 20
 # Records looked at from the end before looking further back.
 _FIRST_LOOK = 512
 _READ_SECONDS = 30.0
+_FETCH_WAIT_MS = 10
+_FETCH_BYTES = 8 << 20
 # Second and third looks go back to the beginning: the newest snapshot may be damaged, or the owner before may have
 # cleared it while we read, after replacing it.
 _LOOKS = (_FIRST_LOOK, 1 << 62, 1 << 62)
@@ -223,7 +225,11 @@ async def state_reader(kafka: KafkaSettings, places: Iterable[TopicPartition]) -
     Raises:
         ConnectionProblem: the broker does not answer.
     """
-    consumer = AIOKafkaConsumer(**client_arguments(kafka, "state"), enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(
+        **client_arguments(kafka, "state"), enable_auto_commit=False,
+        # A fetch that waits at the end of the topic holds up the one that goes back for the chunks.
+        fetch_max_wait_ms=_FETCH_WAIT_MS, max_partition_fetch_bytes=_FETCH_BYTES,
+    )  # fmt: skip
     try:
         await consumer.start()
         # Once for all: a second assign shortly before stop makes aiokafka 0.14 wait for its fetcher for ever.

@@ -26,7 +26,7 @@ def die_at(manifest_number: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return encode_manifest(manifest)
 
-    checkpointer.encode_manifest = encode_or_die
+    vars(checkpointer)["encode_manifest"] = encode_or_die
 
 
 if __name__ == "__main__":
