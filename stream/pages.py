@@ -16,8 +16,8 @@ import numpy.typing as npt
 from detectors.snapshot import Section, SnapshotError, array_bytes, decode_state, encode_state, put_together, take_apart
 from schemas.state import MAX_CHUNK, ChunkPlace, SectionSize
 
-# Small, because keys that are touched lie anywhere in their arrays: of a state with one key in a hundred touched,
-# pages of 4 KiB wrote a third of what pages of 16 KiB did. A page costs 24 bytes of memory and 3 µs to look at.
+# Small, because keys that are touched lie anywhere in their arrays: with one key in a hundred touched, pages of 4 KiB
+# wrote 16 % of the state, of 16 KiB 38 %, of 64 KiB 76 %. A page costs 32 bytes of memory and about 4 µs.
 PAGE = 4 << 10
 _DIGEST = 16
 # A chain may hold this many times the bytes of the state before it is begun anew: what a restore reads at most.

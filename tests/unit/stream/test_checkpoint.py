@@ -17,11 +17,13 @@ from tests.unit.stream.memory import Log, index_of, read_found
 class Writer:
     """One owner, writing checkpoints whose state says at which offset they were taken."""
 
-    def __init__(self, epoch: int, *, agent: str = "sum", partition: int = 0, partitions: int = 4) -> None:
+    def __init__(
+        self, epoch: int, *, agent: str = "sum", partition: int = 0, partitions: int = 4, size: int = 6 * PAGE
+    ) -> None:
         self.owner = Owner(agent, partition, epoch)
         self.partitions = partitions
         self.chain = Chain(100)
-        self.values = np.random.default_rng(epoch).integers(0, 255, MAX_CHUNK + 5 * PAGE, np.uint8)
+        self.values = np.random.default_rng(epoch).integers(0, 255, size, np.uint8)
 
     def write(self, next_offset: int) -> Log:
         self.values[next_offset * PAGE % len(self.values)] ^= 0xFF
@@ -50,7 +52,7 @@ def restored(log: Log, at_least: int = 0, at_most: int | None = None) -> int | N
 
 
 def test_a_chain_is_read_back_at_its_last_checkpoint() -> None:
-    writer = Writer(7)
+    writer = Writer(7, size=MAX_CHUNK + 50 * PAGE)
     log = [record for offset in (10, 20, 30) for record in writer.write(offset)]
     assert restored(log) == 30
     found = index_of(log).complete()[0]
@@ -85,7 +87,7 @@ def test_damage_of_any_record_of_the_last_checkpoint_leaves_the_one_before(data:
 
 
 def test_a_damaged_base_takes_the_chain_with_it() -> None:
-    writer = Writer(7)
+    writer = Writer(7, size=MAX_CHUNK + 50 * PAGE)
     log = [*writer.write(10), *writer.write(20)]
     key, value = log[1]
     assert value is not None
