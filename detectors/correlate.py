@@ -269,7 +269,7 @@ class CorrelateEngine:
                 int(t): _Tick({n: [c] for n, c in sections.items()}, [RollupHeader.model_validate(h) for h in headers])
                 for t, (headers, sections) in state["pending"].items()
             }
-        except (KeyError, TypeError, ValueError) as error:
+        except Exception as error:
             raise SectionError(_OWN, error) from error
 
 

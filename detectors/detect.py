@@ -223,7 +223,7 @@ class DetectEngine:
             self.rows = int(state["rows"])
             self._said = {int(n): int(c) for n, c in state["said"]}
             self._shed = int(state["shed"])
-        except (KeyError, TypeError, ValueError) as error:
+        except Exception as error:
             raise SectionError(_OWN, error) from error
 
 

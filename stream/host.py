@@ -47,7 +47,7 @@ class Takeover:
     @property
     def start(self) -> int:
         """Where reading begins. An offset beyond the end belongs to a topic that was deleted and made again."""
-        return self.least or self.begin
+        return self.begin if self.committed is None or self.committed > self.end else self.committed
 
     @property
     def least(self) -> int:
@@ -289,9 +289,10 @@ class PartitionHost:
             try:
                 cold = stage.restore(sections)
             except SectionError as error:
+                if error.section not in sections:
+                    raise
                 log.exception("section not understood", agent=self._role.name, partition=partition)
-                sections.pop(error.section, None)
-                # Its name came from the part that refused it, so each round leaves one out and the last has none.
+                del sections[error.section]
                 refused.append(error.section)
                 stage = self._role.open(partition)
             else:

@@ -7,6 +7,7 @@ import pytest
 from aiokafka.structs import ConsumerRecord
 
 from schemas.alert import Alert, decode_alert_record
+from stream.checkpoint import SnapshotIndex
 from stream.topics_admin import create_topics
 from tests.integration.stream.counting import chain, event_value, make_settings
 from tests.integration.stream.harness import Topics, WorkerProcesses
@@ -52,6 +53,18 @@ async def assert_exactly(topics: Topics, messages: int) -> None:
         assert explanations == chain(node, range(messages)), node
 
 
+def one_snapshot_each(records: list[ConsumerRecord]) -> bool:
+    """What every partition's checkpoints replaced, also the killed worker's, was cleared."""
+    for partition in range(4):
+        index = SnapshotIndex("detect", partition, 4)
+        for record in records:
+            index.add(record.key, record.value, record.offset)
+        whole = index.complete()
+        if len(whole) != 1 or len(index.keys) != len(whole[0].offsets) + 2:  # its manifest, and the claim
+            return False
+    return True
+
+
 async def ended(process: subprocess.Popen[bytes], within: float = 40) -> int:
     return await asyncio.to_thread(process.wait, within)
 
@@ -79,6 +92,7 @@ async def test_sigkill_repeats_only_equal_alerts(topics: Topics, workers: Worker
     await send_events(topics, range(20, 40))
     workers.start(checkpoint_s=0.5)
     await assert_exactly(topics, 40)
+    assert one_snapshot_each(await topics.read("state.v1", one_snapshot_each))
 
 
 @pytest.mark.parametrize("dies_at", [1, 6])
