@@ -16,7 +16,8 @@ from benchmarks.stopwatch import Taken, best, timed
 from detectors.registry import detector_classes
 from detectors.settings import EngineSettings
 from schemas.event_codec import EventMessage, encode
-from stream.pipeline import Parts, Pipeline, PipelineSettings
+from stream.pipeline import Pipeline
+from stream.stages import Parts, PipelineSettings
 
 NODES = 8
 ROWS = 2000

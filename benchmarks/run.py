@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from rich.console import Console
 
-from benchmarks import decode, engine, worker
+from benchmarks import checkpoint, decode, engine, worker
 from benchmarks.machine import load_average, machine_facts
 from benchmarks.table import figures_table
 
@@ -26,6 +26,7 @@ def steps(*, short: bool, kafka: bool, seed: int, say: Callable[[str], None]) ->
         "decode": (lambda: decode.run(20_000, seed, 1)) if short else (lambda: decode.run(seed=seed)),
         "engine": (lambda: engine.run(2, seed, 1, rows=100)) if short else (lambda: engine.run(seed=seed)),
         "exporter": lambda: _exporter(20_000 if short else 400_000, 1 if short else 3),
+        "checkpoint": lambda: checkpoint.run(checkpoint.SIZES[: 2 if short else 4], seed, kafka=kafka, say=say),
     }
     if kafka:
         chosen["worker"] = lambda: worker.run(40_000 if short else 1_600_000, seed, say=say)
@@ -55,9 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit code: 1 where a benchmark failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--short", action="store_true", help="small sizes, no Kafka: seconds instead of minutes")
-    parser.add_argument("--no-kafka", action="store_true", help="leave out the worker")
+    parser.add_argument("--no-kafka", action="store_true", help="leave out the worker, and checkpoints through Kafka")
     parser.add_argument(
-        "--only", action="append", metavar="NAME", help="decode, engine, exporter or worker; may be repeated"
+        "--only",
+        action="append",
+        metavar="NAME",
+        help="decode, engine, exporter, checkpoint or worker; may be repeated",
     )
     parser.add_argument("--seed", type=int, default=1, help="of the generated traffic (default 1)")
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, metavar="FILE", help=f"default {DEFAULT_OUTPUT}")

@@ -40,8 +40,8 @@ def figures_table(result: dict[str, Any]) -> Table:
 
 
 def lines(result: dict[str, Any]) -> list[Line]:
-    """Return the figures in the order of the path: decode, engine, exporter, worker."""
-    makers = {"decode": _decode, "engine": _engine, "exporter": _exporter, "worker": _worker}
+    """Return the figures in the order of the path: decode, engine, exporter, checkpoint, worker."""
+    makers = {"decode": _decode, "engine": _engine, "exporter": _exporter, "checkpoint": _checkpoint, "worker": _worker}
     out: list[Line] = []
     for name, figures in result["benchmarks"].items():
         missing = next((word for word in ("skipped", "failed") if word in figures), None)
@@ -79,6 +79,31 @@ def _exporter(figures: dict[str, Any]) -> Iterator[Line]:
                "ceiling: reading the records alone")  # fmt: skip
     yield Line("beside it: dpkt, plain loop", "packets", rates["dpkt_loop"], None)
     yield Line("beside it: nfstream", "packets", rates["nfstream"], None)
+
+
+def _checkpoint(figures: dict[str, Any]) -> Iterator[Line]:
+    for keys, one in _by_size(figures):
+        count, mega = int(keys), 1 << 20
+        now = next(iter(one["pages"].values()))
+        full, part, restore = now["full"], now["touched"], now["restore"]
+        kafka = one.get("kafka")
+        said = ["", "", ""]
+        if kafka is not None:
+            said = [
+                f"; {kafka[f'{what}_seconds'] * 1000:,.0f} ms through Kafka" for what in ("full", "touched", "restore")
+            ]
+        yield Line(f"checkpoint of {count:,} keys, all", "keys", _rate(count, full, "cpu_"), _rate(count, full), None,
+                   f"{full['bytes'] / mega:,.1f} MiB, paused {full['seconds'] * 1000:,.0f} ms{said[0]}")  # fmt: skip
+        yield Line(f"the same, {part['share']:.0%} touched", "keys", _rate(count, part, "cpu_"), _rate(count, part),
+                   part["bytes"] / full["bytes"],
+                   f"{part['bytes'] / mega:,.1f} MiB, paused {part['seconds'] * 1000:,.0f} ms{said[1]}")  # fmt: skip
+        yield Line("restore", "keys", _rate(count, restore, "cpu_"), _rate(count, restore), None,
+                   f"{restore['seconds'] * 1000:,.0f} ms from memory{said[2]}")  # fmt: skip
+
+
+def _rate(count: int, figures: dict[str, Any], clock: str = "") -> int:
+    seconds: float = figures[f"{clock}seconds"]
+    return round(count / seconds)
 
 
 def _worker(figures: dict[str, Any]) -> Iterator[Line]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -61,6 +61,8 @@ class Assembler:
     ``restamped`` ones, ``forced`` closings of seconds with too many parts or beside too many others, ``silences``,
     ``refused`` messages of nodes beyond the limit.
     """
+
+    state_version: ClassVar[int] = 1
 
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings

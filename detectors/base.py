@@ -155,6 +155,8 @@ class Detector(ABC):
     Config: ClassVar[type[DetectorConfig]] = DetectorConfig
     # Stage 2 evaluates ascending: rules, then models (they must not learn from attacks), then what reads models.
     order: ClassVar[int] = 0
+    # Raised when ``snapshot`` means something else than before: older state is then left aside.
+    state_version: ClassVar[int] = 1
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
         self.config = config if config is not None else self.Config()

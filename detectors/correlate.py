@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from detectors.base import Detector, KeyView, TickView, WorkloadRows
+from detectors.cold_start import ColdStart
 from detectors.columns import address_bytes
 from detectors.features import Distinct, Sum
 from detectors.grouping import Grouping
@@ -22,6 +23,7 @@ from detectors.partials import VICTIM_SUMS
 from detectors.plan import FeaturePlan
 from detectors.senders import Senders
 from detectors.settings import EngineSettings
+from detectors.snapshot import Part, Section, SectionError, restore_parts, sections_of, usable
 from detectors.spaces import SPACES
 from detectors.table import SpaceTable
 from schemas.addresses import unpack
@@ -35,6 +37,8 @@ Columns = dict[str, Array]
 _SOURCES_NAMED = 20  # most active sources of a victim that a finding may name
 _SOURCE_SECONDS = 60  # for which sources are remembered to be named
 _SOURCE_ROWS = 100_000  # of them at most, about 5 MB; the oldest are forgotten first
+_STATE_VERSION = 1
+_OWN = "engine"  # the section of what no part of the engine keeps
 _SUSPECT_SECONDS = 120  # a model's window, and one more for what arrives after it
 
 
@@ -85,6 +89,7 @@ class CorrelateEngine:
         self.senders = Senders(settings.event_partitions, partition, settings.rollup_partitions)
         self._pending: dict[int, _Tick] = {}
         self._sources: list[tuple[int, Columns]] = []
+        self._cold = ColdStart()
         self._suspects: dict[str, int] = {}
         self.cluster = settings.cluster
 
@@ -108,7 +113,7 @@ class CorrelateEngine:
 
     def _evaluate(self, tick: int, gathered: _Tick) -> tuple[int, list[Finding], DataQuality]:
         silent = self.senders.silent()
-        quality = _quality(tick, gathered.headers, silent)
+        quality = self._cold.mark(_quality(tick, gathered.headers, silent), tick)
         capabilities = -1
         for header in gathered.headers:
             capabilities &= header.capabilities or -1
@@ -204,35 +209,57 @@ class CorrelateEngine:
         """Return how many keys and elements the full table refused so far."""
         return self.table.shed
 
-    def snapshot(self) -> dict[str, Any]:
-        """Return the state as JSON values and arrays."""
+    def _parts(self) -> dict[str, Part]:
         return {
+            "cold_start": self._cold,
+            "table.victim": self.table,
+            **{f"detector.{d.meta.id}": d for d in self._detectors},
+        }
+
+    def snapshot(self) -> dict[str, Section]:
+        """Return the state by section; arrays may be live views."""
+        own = {
             "cluster": self.cluster,
             "senders": self.senders.snapshot(),
             "suspects": sorted(self._suspects.items()),
             "sources": [[tick, columns] for tick, columns in self._sources],
-            "table": self.table.snapshot(),
             "pending": {
                 str(t): [[header.model_dump(), sections] for header, sections in g.messages]
                 for t, g in sorted(self._pending.items())
             },
-            "detectors": {d.meta.id: d.snapshot() for d in self._detectors},
         }
+        return {_OWN: Section(_STATE_VERSION, own), **sections_of(self._parts())}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take in what ``snapshot`` gave; detectors that it does not know start cold."""
-        self.cluster = str(state["cluster"])
-        self.senders.restore(state["senders"])
-        self._suspects = {str(ip): int(t) for ip, t in state["suspects"]}
-        self._sources = [(int(tick), columns) for tick, columns in state["sources"]]
-        self.table.restore(state["table"])
-        self._pending = {
-            int(t): _Tick([(RollupHeader.model_validate(header), sections) for header, sections in messages])
-            for t, messages in state["pending"].items()
-        }
-        for detector in self._detectors:
-            if detector.meta.id in state["detectors"]:
-                detector.restore(state["detectors"][detector.meta.id])
+    def restore(self, sections: Mapping[str, Section]) -> list[str]:
+        """Take in what ``snapshot`` gave, before anything is fed; return the sections that start cold.
+
+        Raises:
+            SectionError: a section's content is not what its part keeps.
+        """
+        parts = self._parts()
+        unknown = sorted(set(sections) - set(parts) - {_OWN})
+        # Without the senders' ticks repeats would be counted again in whatever else was kept.
+        sections = usable(sections, {_OWN: _STATE_VERSION})
+        cold = restore_parts(parts, sections)
+        if sections:
+            self._restore_own(sections[_OWN].state)
+        else:
+            cold.append(_OWN)
+        self._cold.begin(cold)
+        return cold + unknown
+
+    def _restore_own(self, state: Mapping[str, Any]) -> None:
+        try:
+            self.cluster = str(state["cluster"])
+            self.senders.restore(state["senders"])
+            self._suspects = {str(ip): int(t) for ip, t in state["suspects"]}
+            self._sources = [(int(tick), columns) for tick, columns in state["sources"]]
+            self._pending = {
+                int(t): _Tick([(RollupHeader.model_validate(header), sections) for header, sections in messages])
+                for t, messages in state["pending"].items()
+            }
+        except Exception as error:
+            raise SectionError(_OWN, error) from error
 
 
 def _columns(name: str, batch: Any) -> Columns:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from detectors.assembly import Assembler, ClosedTick
 from detectors.base import Detector, KeyView, TickView
+from detectors.cold_start import ColdStart
 from detectors.columns import TickBatch
 from detectors.dns_frame import DnsFrame
 from detectors.features import Distinct, Feature
@@ -22,6 +23,7 @@ from detectors.minute import MinuteBook
 from detectors.partials import Partials
 from detectors.plan import FeaturePlan
 from detectors.settings import EngineSettings
+from detectors.snapshot import Part, Section, SectionError, restore_parts, sections_of, usable
 from detectors.spaces import SPACES
 from detectors.table import SpaceTable
 from schemas.event_codec import EventMessage
@@ -33,6 +35,8 @@ from schemas.rollups import RollupMessage
 _FORWARDER_SECONDS = 3600
 _FORWARDERS = 4096
 _NEVER = -(1 << 40)
+_STATE_VERSION = 1
+_OWN = "engine"  # the section of what no part of the engine keeps
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class DetectEngine:
         self._partials = Partials(partition, settings, identities, _source_bucket(detectors))
         self._minutes = MinuteBook(settings.workloads_per_minute, identities, settings.seed)
         self._forwarders: dict[int, int] = {}
+        self._cold = ColdStart()
         self.rows = 0
 
     def feed(self, messages: Sequence[EventMessage]) -> DetectOutput:
@@ -113,6 +118,7 @@ class DetectEngine:
 
     def _round(self, closed: Sequence[ClosedTick]) -> list[NodeTick]:
         names = [n.name for n in self.assembler.nodes]
+        closed = [replace(c, quality=self._cold.mark(c.quality, c.tick)) for c in closed]
         for item in closed:
             self._partials.note(item.joins, item.quality, item.capabilities)
             rows = self._minutes.close(item.node, item.tick)
@@ -217,33 +223,50 @@ class DetectEngine:
         """Return how many keys and elements full tables refused so far."""
         return sum(t.shed for t in self.tables.values())
 
-    def snapshot(self) -> dict[str, Any]:
-        """Return the state by section: arrays and JSON values."""
+    def _parts(self) -> dict[str, Part]:
         return {
-            "assembler": self.assembler.snapshot(),
-            "forwarders": list(self._forwarders.items()),
-            "rows": self.rows,
-            "said": sorted(self._said.items()),
-            "minutes": self._minutes.snapshot(),
-            "tables": {n: t.snapshot() for n, t in self.tables.items()},
-            "partials": self._partials.snapshot(),
-            "detectors": {d.meta.id: d.snapshot() for d in self._detectors},
+            "assembler": self.assembler,
+            "minutes": self._minutes,
+            "partials": self._partials,
+            "cold_start": self._cold,
+            **{f"table.{name}": table for name, table in self.tables.items()},
+            **{f"detector.{d.meta.id}": d for d in self._detectors},
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take in what ``snapshot`` gave; tables and detectors that it does not know start cold."""
-        self.assembler.restore(state["assembler"])
-        self._partials.restore(state["partials"])
-        self._forwarders = {int(h): int(t) for h, t in state["forwarders"]}
-        self.rows = int(state["rows"])
-        self._said = {int(n): int(c) for n, c in state["said"]}
-        self._minutes.restore(state["minutes"])
-        for name, table in self.tables.items():
-            if name in state["tables"]:
-                table.restore(state["tables"][name])
-        for detector in self._detectors:
-            if detector.meta.id in state["detectors"]:
-                detector.restore(state["detectors"][detector.meta.id])
+    def snapshot(self) -> dict[str, Section]:
+        """Return the state by section; arrays may be live views."""
+        own = {
+            "forwarders": list(self._forwarders.items()),  # in order of forgetting
+            "rows": self.rows,
+            "said": sorted(self._said.items()),
+        }
+        return {_OWN: Section(_STATE_VERSION, own), **sections_of(self._parts())}
+
+    def restore(self, sections: Mapping[str, Section]) -> list[str]:
+        """Take in what ``snapshot`` gave, before anything is fed; return the sections that start cold.
+
+        Raises:
+            SectionError: a section's content is not what its part keeps.
+        """
+        parts = self._parts()
+        unknown = sorted(set(sections) - set(parts) - {_OWN})
+        # Everything else refers to the assembler's numbers of nodes.
+        sections = usable(sections, {_OWN: _STATE_VERSION, "assembler": self.assembler.state_version})
+        cold = restore_parts(parts, sections)
+        if sections:
+            self._restore_own(sections[_OWN].state)
+        else:
+            cold.append(_OWN)
+        self._cold.begin(cold)
+        return cold + unknown
+
+    def _restore_own(self, state: Mapping[str, Any]) -> None:
+        try:
+            self._forwarders = {int(h): int(t) for h, t in state["forwarders"]}
+            self.rows = int(state["rows"])
+            self._said = {int(n): int(c) for n, c in state["said"]}
+        except Exception as error:
+            raise SectionError(_OWN, error) from error
 
 
 def update_table(table: SpaceTable, features: Sequence[Feature], given: SpaceInput, names: Sequence[str]) -> KeyView:

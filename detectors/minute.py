@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -79,6 +79,8 @@ class _Seen:
 
 class MinuteBook:
     """Gathers ticks and gives a node's rows when its clock passes the minute."""
+
+    state_version: ClassVar[int] = 2
 
     def __init__(self, most: int, identities: IdentityTable, seed: int) -> None:
         self._most = most

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +53,8 @@ class _Tick:
 
 class Partials:
     """Gathers by tick; gives the messages of ticks that are complete."""
+
+    state_version: ClassVar[int] = 2
 
     def __init__(self, partition: int, settings: EngineSettings, identities: IdentityTable, bucket: int) -> None:
         """Start empty.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,8 @@ class SpaceTable:
     (``deferred`` counts those turned away); where none is left it is refused and counted in ``shed``. Slots of keys
     whose windows are over are given back when the table is crowded. All of it depends on the order of keys alone.
     """
+
+    state_version: ClassVar[int] = 2
 
     def __init__(self, space: KeySpace, features: Sequence[Feature], nodes: int = 1) -> None:
         self.space = space
@@ -199,8 +201,8 @@ class SpaceTable:
             "pairs": {_label(f): pairs.snapshot() for f, pairs in self._pairs.items()},
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take in what ``snapshot`` gave; a feature that it does not hold starts cold.
+    def restore(self, state: Mapping[str, Any]) -> list[str]:
+        """Take in what ``snapshot`` gave; return the features that it does not hold, which start cold.
 
         Raises:
             ValueError: it does not fit this table.
@@ -222,6 +224,8 @@ class SpaceTable:
             known = state["pairs"].get(_label(feature))
             if known is not None:
                 pairs.restore(known, np.ascontiguousarray(known["rows"]))
+        was = {(name, window, aggregate) for name, window, aggregate, *_ in state["layout"]}
+        return [f"{f.name}.{f.window}" for f in self._places if (f.name, f.window, str(f.aggregate)) not in was]
 
     def _rows(self, old: I64, layout: Sequence[Sequence[Any]]) -> I64:
         """Return rows of this table's width from rows of another layout."""

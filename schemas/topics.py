@@ -74,7 +74,8 @@ DEADLETTER = TopicSpec(
     config=_kept(7 * _DAY_MS, **{"max.message.bytes": str(4 << 20)}),
 )  # fmt: skip
 STATE = TopicSpec(
-    "state.v1", "agent/partition/next offset/chunk", "snapshot chunks of at most 512 KiB, then a manifest", 4,
+    "state.v1", "agent/partition/epoch/next offset/chunk",
+    "pages of state in chunks of at most 512 KiB, then a manifest", 4,
     config={"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime"},
 )  # fmt: skip
 

@@ -19,6 +19,7 @@ from sluicegate.commands import (
     replay,
     respond,
     rules,
+    state,
     topics,
     version,
     worker,
@@ -73,6 +74,13 @@ _add(_topics, "create", topics.create, "topics create")
 _add(_topics, "check", topics.check, "topics check")
 app.add_typer(_topics, name="topics")
 
+_state = _tree("Look at the snapshots from which agents start, and drop them.")
+_add(_state, "list", state.list_states, "state list")
+_add(_state, "show", state.show, "state show detect 0")
+_add(_state, "drop", state.drop, "state drop detect --yes")
+app.add_typer(_state, name="state")
+
+_rules = _tree("Check rule files and show what the engine computes for them.")
 _rules = _tree("Check rule files, make them from Sigma, and show what the engine computes for them.")
 _add(_rules, "check", rules.check, "rules check examples/rules/mission.yaml")
 _add(_rules, "import", rules.import_rules, "rules import sigma.yml --output rules.yaml")

@@ -15,7 +15,8 @@ from sluicegate.evaluation import CaseGrade, chosen_lines, grade, last_revisions
 from sluicegate.inputs import identities_of, read_any, read_inventory
 from sluicegate.problems import CommandProblem
 from sluicegate.settings import Settings
-from stream.pipeline import Parts, Pipeline
+from stream.pipeline import Pipeline
+from stream.stages import Parts
 
 _NODE = "node1"
 _CLUSTER = "local"

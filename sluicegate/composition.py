@@ -10,7 +10,7 @@ from response.policyfile import DecisionPolicy, load_policy
 from schemas.identity import IdentityTable
 from sluicegate.detector_settings import overrides
 from sluicegate.settings import Settings
-from stream.pipeline import Parts, PipelineSettings
+from stream.stages import Parts, PipelineSettings
 
 
 def pipeline_settings(settings: Settings) -> PipelineSettings:

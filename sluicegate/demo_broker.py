@@ -25,8 +25,8 @@ from sluicegate.inputs import read_inventory
 from sluicegate.publish import publish_inventory
 from sluicegate.settings import Settings
 from stream.connection import client_arguments
-from stream.pipeline import DecideStage
 from stream.settings import KafkaSettings, StreamSettings
+from stream.stages import DecideStage
 from stream.topics_admin import create_topics, wanted_topics
 
 # Without any news for this long after the last message, something is broken.

@@ -14,8 +14,8 @@ from schemas.event_codec import decode
 from schemas.topics import ACTIONS, ALERTS, EVENTS
 from sluicegate.demo_screen import Counted, DemoScreen
 from stream.connection import client_arguments, unreachable
-from stream.pipeline import DecideStage
 from stream.settings import KafkaSettings
+from stream.stages import DecideStage
 
 _POLL_MS = 200
 _LOOK_SECONDS = 0.2

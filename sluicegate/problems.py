@@ -25,6 +25,8 @@ _KNOWN: tuple[tuple[str, str, int], ...] = (
     ("response.networkpolicy", "PolicyError", BAD_INPUT),
     ("stream.connection", "ConnectionProblem", UNREACHABLE),
     ("stream.topics_admin", "TopicMismatch", BAD_INPUT),
+    ("stream.state_admin", "StateInUse", NOT_MET),
+    ("stream.outbox", "SendFailed", UNREACHABLE),
     ("exporter.delivery", "DeliveryError", UNREACHABLE),
     ("sluicegate.local_broker", "BrokerError", UNREACHABLE),
 )

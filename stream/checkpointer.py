@@ -1,13 +1,19 @@
-"""Makes the claim "done up to here": outputs durable, then the snapshot durable, then acknowledged."""
+"""Makes the claim "done up to here": outputs durable, then the snapshot durable, then acknowledged.
+
+The order is what makes a kill at any moment harmless: chunks, outputs, manifest, commit, and only after the
+commit are records cleared that the manifest replaced. An owner whose commit is refused clears nothing.
+"""
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from stream.checkpoint import Snapshot
+from schemas.state import SnapshotManifest
+from stream.checkpoint import Owner, clearable, encode_manifest
 from stream.outbox import Outbox, Pending
+from stream.pages import Chain, image_of
 from stream.roles import AnyRole, Stage
 from stream.settings import WorkerSettings
 from stream.state_store import StateStore
@@ -23,12 +29,12 @@ class Acker(Protocol):
     def ack(self, token: Any) -> None:
         """Mark as done, to be committed."""
 
-    async def commit(self) -> None:
-        """Commit everything acked."""
+    async def commit(self) -> Collection[int]:
+        """Commit everything acked; returns the partitions whose commit the group took."""
 
 
 class CheckpointTooLarge(Exception):
-    """A snapshot exceeds its limit. One line, with the remedy."""
+    """A state exceeds its limit. One line, with the remedy."""
 
 
 @dataclass
@@ -36,27 +42,41 @@ class Held:
     """One partition that is ours.
 
     `tokens` are the messages fed and not yet acknowledged, `sends` what they caused and is not yet durable,
-    `saved_offset` the next offset of the last checkpoint, `state_keys` its records on state.v1.
+    `saved_offset` the next offset of the last checkpoint. `owner`, `chain` and `keys` are of agents with
+    state: who we are on state.v1, what we wrote there, and every record there that is not cleared yet.
+    `snapshot_offset` is where the newest snapshot on state.v1 stands, `waiting_since` when the oldest message
+    that no checkpoint covers yet was fed (monotonic s; the beginning of the last checkpoint at the latest).
     """
 
     stage: Stage
     next_offset: int
     saved_offset: int | None
-    state_keys: set[bytes]
+    owner: Owner | None
+    chain: Chain
+    keys: set[bytes] = field(default_factory=set)
+    snapshot_offset: int | None = None
     tokens: list[Any] = field(default_factory=list)
     sends: Pending = field(default_factory=set)
     saved_at: float = 0.0
     saving_took: float = 0.0
+    waiting_since: float | None = None
 
 
-@dataclass(frozen=True)
-class _Prepared:
+@dataclass
+class _Captured:
     partition: int
     held: Held
-    snapshot: Snapshot | None
+    started: float
     next_offset: int
     tokens: list[Any]
     sends: Pending
+    chunks: Pending = field(default_factory=set)
+    written: set[bytes] = field(default_factory=set)
+    manifest: SnapshotManifest | None = None
+
+
+# Looks up a partition; None once it is no longer ours.
+Lookup = Callable[[int], Held | None]
 
 
 class Checkpointer:
@@ -81,55 +101,110 @@ class Checkpointer:
         self._telemetry = telemetry
         self._publishing = asyncio.Lock()
 
-    def due(self, held: Held, now: float) -> bool:
-        """The interval is over, and not so soon that saving would take more than its share of the time."""
+    def due_at(self, held: Held) -> float:
+        """When the interval is over, and not so soon that saving would take more than its share of the time."""
         interval = self._worker.checkpoint_interval_s if self._role.stateful else self._worker.commit_interval_s
-        return now - held.saved_at >= max(interval, held.saving_took / self._worker.checkpoint_share)
+        return held.saved_at + max(interval, held.saving_took / self._worker.checkpoint_share)
 
-    def prepare(self, held: Mapping[int, Held], partitions: Iterable[int]) -> list[_Prepared]:
-        """Take everything a checkpoint of these partitions needs, at one instant between two messages.
+    def chain(self) -> Chain:
+        """What a new owner of a partition has written: nothing."""
+        return Chain(self._worker.checkpoint_chain)
 
-        Raises:
-            CheckpointTooLarge: a snapshot exceeds its limit.
-        """
-        return [self._prepare(p, held[p]) for p in partitions if held[p].tokens]
-
-    async def publish(self, prepared: list[_Prepared], cause: str) -> None:
-        """Make prepared checkpoints durable and acknowledge their messages, in the order prepared.
+    async def checkpoint(self, lookup: Lookup, partitions: Iterable[int], feeding: asyncio.Lock, cause: str) -> None:
+        """Checkpoint partitions one after another; feeding stops only while the state of one is looked through.
 
         Raises:
+            CheckpointTooLarge: a state exceeds its limit.
             SendFailed: something was not durable; from there on nothing is acknowledged.
         """
         async with self._publishing:
-            for item in prepared:
-                started = time.monotonic()
-                await self._outbox.durable(item.sends)
-                self._telemetry.durable_seconds.labels(self._role.name).observe(time.monotonic() - started)
-                if item.snapshot is not None:
-                    item.held.state_keys = await self._states.save(item.snapshot, item.held.state_keys)
-                for token in item.tokens:
-                    self._acker.ack(token)
-                item.held.saved_offset = item.next_offset
-                item.held.saving_took = time.monotonic() - started
-                self._telemetry.checkpoints.labels(self._role.name, cause).inc()
-            if prepared:
-                await self._acker.commit()
+            published = []
+            for partition in partitions:
+                async with feeding:
+                    held = lookup(partition)
+                    captured = await self._capture(partition, held) if held is not None and held.tokens else None
+                if captured is not None:
+                    await self._publish(captured)
+                    self._telemetry.checkpoints.labels(self._role.name, cause).inc()
+                    published.append(captured)
+            if published:
+                taken = await self._acker.commit()
+                for captured in published:
+                    if captured.partition in taken:
+                        await self._clear(captured)
 
-    def _prepare(self, partition: int, held: Held) -> _Prepared:
+    async def _capture(self, partition: int, held: Held) -> _Captured:
+        """Take everything a checkpoint needs, at one instant between two messages."""
         started = time.monotonic()
-        snapshot = None
-        if self._role.stateful:
-            data = held.stage.snapshot()
-            if len(data) > self._worker.checkpoint_bytes:
-                message = (
-                    f"{self._role.name} partition {partition}: snapshot of {len(data)} bytes exceeds "
-                    f"worker.checkpoint_bytes ({self._worker.checkpoint_bytes}); raise it or lower table capacities"
-                )
-                raise CheckpointTooLarge(message)
-            snapshot = Snapshot(self._role.name, partition, self._partitions, held.next_offset, data)
-            self._telemetry.snapshot_bytes.labels(self._role.name, str(partition)).set(len(data))
+        captured = _Captured(partition, held, started, held.next_offset, held.tokens, held.sends)
+        held.tokens, held.sends, held.saved_at = [], set(), started
+        # Where nothing new was fed the snapshot is there already. A second one at the same offset would let a
+        # former owner, who keeps its chain while nobody has committed past it, find that chain cleared.
+        if held.owner is not None and held.snapshot_offset != held.next_offset:
+            await self._write(captured, held.owner)
             self._telemetry.snapshot_seconds.labels(self._role.name).observe(time.monotonic() - started)
-        tokens, held.tokens = held.tokens, []
-        sends, held.sends = held.sends, set()
-        held.saved_at = started
-        return _Prepared(partition, held, snapshot, held.next_offset, tokens, sends)
+        return captured
+
+    async def _write(self, captured: _Captured, owner: Owner) -> None:
+        held, name = captured.held, self._role.name
+        image = image_of(held.stage.snapshot())
+        if image.size > self._worker.checkpoint_bytes:
+            message = (
+                f"{name} partition {captured.partition}: state of {image.size} bytes exceeds "
+                f"worker.checkpoint_bytes ({self._worker.checkpoint_bytes}); raise it or lower table capacities"
+            )
+            raise CheckpointTooLarge(message)
+        at, chain = captured.next_offset, held.chain
+        index = []
+        for place, chunk in chain.write(image, at):
+            await self._post(captured, owner, owner.chunk_key(place), chunk)
+        for place, chunk in chain.index(image, at):
+            index.append(place)
+            await self._post(captured, owner, owner.chunk_key(place), chunk)
+        captured.manifest = SnapshotManifest(
+            agent=owner.agent, partition=owner.partition, partitions=self._partitions, epoch=owner.epoch,
+            next_offset=at, size=image.size, page=chain.page, sections=image.sections,
+            chunks=tuple(chain.chunks.values()), index=tuple(index),
+        )  # fmt: skip
+        for gauge, value in (
+            (self._telemetry.state_bytes, image.size),
+            (self._telemetry.state_stored_bytes, chain.stored),
+            (self._telemetry.checkpoint_chain, chain.length),
+        ):
+            gauge.labels(name, str(captured.partition)).set(value)
+
+    async def _post(self, captured: _Captured, owner: Owner, key: bytes, value: bytes) -> None:
+        await self._states.post(owner, key, value, captured.chunks)
+        captured.held.keys.add(key)
+        self._telemetry.checkpoint_bytes.labels(self._role.name).inc(len(value))
+
+    async def _publish(self, captured: _Captured) -> None:
+        held, name = captured.held, self._role.name
+        waiting = time.monotonic()
+        await self._outbox.durable(captured.sends)
+        self._telemetry.durable_seconds.labels(name).observe(time.monotonic() - waiting)
+        if captured.manifest is not None and held.owner is not None:
+            # The manifest is the claim that everything before it is durable.
+            await self._outbox.durable(captured.chunks)
+            key = held.owner.manifest_key(captured.next_offset)
+            await self._post(captured, held.owner, key, encode_manifest(captured.manifest))
+            await self._outbox.durable(captured.chunks)
+            held.snapshot_offset = captured.next_offset
+        for token in captured.tokens:
+            self._acker.ack(token)
+        held.saved_offset = captured.next_offset
+        held.waiting_since = captured.started if held.tokens else None
+        held.saving_took = time.monotonic() - captured.started
+        self._telemetry.checkpoint_seconds.labels(name).observe(held.saving_took)
+
+    async def _clear(self, captured: _Captured) -> None:
+        held, owner, manifest = captured.held, captured.held.owner, captured.manifest
+        if owner is None or manifest is None:
+            return
+        needed = {owner.chunk_key(place) for place in (*manifest.chunks, *manifest.index)}
+        needed.add(owner.manifest_key(manifest.next_offset))
+        cleared = clearable(held.keys, owner.epoch, needed)
+        pending: Pending = set()
+        for key in cleared:
+            await self._states.post(owner, key, None, pending)
+        held.keys.difference_update(cleared)

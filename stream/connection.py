@@ -14,6 +14,11 @@ class ConnectionProblem(Exception):
     """The broker cannot be used; the message is one line and names the place and the remedy."""
 
 
+def group_name(prefix: str, agent: str) -> str:
+    """The consumer group of an agent."""
+    return f"{prefix}-{agent}"
+
+
 def tls_context(settings: KafkaSettings) -> ssl.SSLContext | None:
     """TLS context of the settings, or None for a plaintext transport.
 

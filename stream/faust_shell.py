@@ -13,23 +13,18 @@ import faust
 import structlog
 from faust.types import TP
 
-from stream.connection import CLIENT_NAME, password, tls_context
+from stream.connection import CLIENT_NAME, group_name, password, tls_context
 from stream.faust_consumer import StreamApp
 from stream.host import Delivered, PartitionHost, Takeover
+from stream.offset_view import OffsetView
 from stream.records import Incoming
 from stream.settings import KafkaSettings, StreamSettings, WorkerSettings
-from stream.state_store import OffsetView
 
 log = structlog.get_logger("stream.faust_shell")
 
 # We commit at checkpoints ourselves; Faust's own timer would only wake up for nothing.
 _NEVER_S = 3600.0
 _FaustMessage = Any
-
-
-def group_name(prefix: str, agent: str) -> str:
-    """The consumer group of an agent."""
-    return f"{prefix}-{agent}"
 
 
 class FaustShell:
@@ -66,9 +61,12 @@ class FaustShell:
         """See `stream.checkpointer.Acker`."""
         self._app.consumer.ack(token)
 
-    async def commit(self) -> None:
+    async def commit(self) -> set[int]:
         """See `stream.checkpointer.Acker`."""
-        await self._app.consumer.force_commit()
+        consumer = self._app.consumer
+        ours = {tp.partition for tp in consumer.assignment() if tp.topic == self.topic}
+        # False where the group has moved on without us: nothing was committed, and nothing is ours any more.
+        return ours if await consumer.force_commit() else set()
 
     # --- life ---
 

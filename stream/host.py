@@ -20,6 +20,7 @@ from typing import Any
 
 import structlog
 
+from detectors.snapshot import Section, SectionError
 from stream.checkpointer import Acker, Checkpointer, Held
 from stream.deadletters import DeadLetterLimit, dead_letter, printable
 from stream.outbox import Outbox
@@ -47,6 +48,11 @@ class Takeover:
     def start(self) -> int:
         """Where reading begins. An offset beyond the end belongs to a topic that was deleted and made again."""
         return self.begin if self.committed is None or self.committed > self.end else self.committed
+
+    @property
+    def least(self) -> int:
+        """The lowest next offset that a snapshot may have to be of use."""
+        return 0 if self.committed is None or self.committed > self.end else self.committed
 
 
 class PartitionHost:
@@ -112,23 +118,29 @@ class PartitionHost:
 
         Raises:
             ConnectionProblem: state.v1 cannot be read.
+            SendFailed: a claim, or what is announced, could not be made durable.
+            StateMismatch: the state was made with another partition count.
         """
         async with self._feeding:
+            started = time.monotonic()
             self._held = {p: held for p, held in self._held.items() if p in taken and _unbroken(held, taken[p])}
-            missing = {p: t.committed for p, t in taken.items() if p not in self._held}
+            missing = {p: (t.least, t.end) for p, t in taken.items() if p not in self._held}
             restored: dict[int, Restored] = {}
             if missing and self._role.stateful:
                 restored = await self._states.load(self._role.name, self._partitions, missing)
             for held in self._held.values():
                 # Faust delivers again from the committed offset; those messages bring their own tokens.
                 held.tokens.clear()
+                held.waiting_since = None
             for partition in missing:
-                held = self._open(partition, taken[partition], restored.get(partition))
+                held = self._open(partition, taken[partition], restored.pop(partition, None))
                 self._held[partition] = held
                 self._skip_to(held, partition, taken[partition].begin)
                 if taken[partition].end <= held.next_offset:
                     await self._outbox.post(self._role.announce(held.stage, quiet=False), held.sends)
                     await self._outbox.durable(held.sends)
+            if missing and self._role.stateful:
+                self._telemetry.restore_seconds.labels(self._role.name).observe(time.monotonic() - started)
             self._telemetry.rebalances.labels(self._role.name).inc()
             self._telemetry.partitions.labels(self._role.name).set(len(self._held))
             self._assigned.set()
@@ -136,8 +148,7 @@ class PartitionHost:
     async def revoked(self) -> None:
         """Everything is about to be taken away: checkpoint while it is ours, feed nothing until reassigned."""
         self._assigned.clear()
-        async with self._feeding:
-            await self._checkpointer.publish(self._checkpointer.prepare(self._held, self._held), "revoked")
+        await self._checkpoint("revoked")
 
     async def close(self) -> None:
         """The last checkpoint; afterwards messages are ignored (and stay unacknowledged).
@@ -147,8 +158,7 @@ class PartitionHost:
         """
         self._closed = True
         self._assigned.set()
-        async with self._feeding:
-            await self._checkpointer.publish(self._checkpointer.prepare(self._held, self._held), "stop")
+        await self._checkpoint("stop")
 
     def abandon(self) -> None:
         """After a failure: feed nothing, claim nothing."""
@@ -177,16 +187,34 @@ class PartitionHost:
         Raises:
             SendFailed: the process must stop.
         """
-        async with self._feeding:
-            now = time.monotonic()
-            due = [p for p, held in self._held.items() if self._checkpointer.due(held, now)]
-            prepared = self._checkpointer.prepare(self._held, due)
-        # Feeding goes on while this one is being written.
-        await self._checkpointer.publish(prepared, "interval")
+        now = time.monotonic()
+        await self._checkpoint("interval", [p for p, h in self._held.items() if self._checkpointer.due_at(h) <= now])
+
+    def overdue(self, now: float) -> dict[int, float]:
+        """How long checkpoints have been overdue, in s, by partition; only those with something to cover.
+
+        Args:
+            now: monotonic s.
+        """
+        waiting = {p: h for p, h in self._held.items() if h.waiting_since is not None}
+        return {p: now - due for p, h in waiting.items() if (due := self._checkpointer.due_at(h)) < now}
+
+    def oldest_uncovered(self, now: float) -> float:
+        """Seconds since the oldest message that no checkpoint covers was fed; 0 where all are covered."""
+        return max((now - h.waiting_since for h in self._held.values() if h.waiting_since is not None), default=0.0)
+
+    async def _checkpoint(self, cause: str, partitions: Sequence[int] | None = None) -> None:
+        chosen = list(self._held) if partitions is None else partitions
+        await self._checkpointer.checkpoint(self._held_now, chosen, self._feeding, cause)
+
+    def _held_now(self, partition: int) -> Held | None:
+        return self._held.get(partition)
 
     async def _take(self, held: Held, delivered: Sequence[Delivered]) -> None:
         name = self._role.name
         fresh = []
+        if held.waiting_since is None:
+            held.waiting_since = time.monotonic()
         for record, token in delivered:
             held.tokens.append(token)
             if record.offset < held.next_offset:
@@ -199,7 +227,7 @@ class PartitionHost:
             return
         with self._telemetry.process_seconds.labels(name).time():
             outgoing = await self._process(held.stage, fresh)
-        await self._outbox.post(outgoing, held.sends)
+        await self._outbox.post(outgoing, held.sends, fresh[0].append_time)
         self._telemetry.messages.labels(name).inc(len(fresh))
         now = time.time()  # noqa: TID251 - a measurement
         for record in fresh:
@@ -243,29 +271,47 @@ class PartitionHost:
         return dead_letter(record, text)
 
     def _open(self, partition: int, taken: Takeover, restored: Restored | None) -> Held:
-        stage = self._role.open(partition)
         name = self._role.name
-        keys = restored.keys if restored else set()
         for line in restored.refused if restored else ():
-            log.warning("snapshot refused", agent=name, partition=partition, reason=line)
-        snapshot = restored.snapshot if restored else None
-        if snapshot is not None and snapshot.next_offset > taken.end:
-            log.warning("snapshot refused", agent=name, partition=partition, reason="it lies beyond the topic's end")
-            snapshot = None
-        if snapshot is not None:
+            log.warning("snapshot refused", agent=name, partition=partition, reason=printable(line))
+        at = restored.next_offset if restored else None
+        lost = at is None and taken.committed is not None and self._role.stateful
+        stage = self._role.open(partition)
+        if lost:
+            stage.restore({})
+        elif restored is not None and at is not None:
+            stage, cold = self._restore(partition, stage, dict(restored.sections))
+            for section in cold:
+                self._telemetry.sections_cold.labels(name, section).inc()
+            if cold:
+                log.warning("sections started cold", agent=name, partition=partition, sections=cold)
+        outcome = "snapshot" if at is not None else "lost" if lost else "cold"
+        self._telemetry.restores.labels(name, outcome).inc()
+        if at is not None:
+            log.info("restored", agent=name, partition=partition, next_offset=at)
+        else:
+            log.log(logging.WARNING if lost else logging.INFO, "started cold", agent=name, partition=partition)
+        chain = self._checkpointer.chain()
+        held = Held(stage, taken.start if at is None else at, taken.committed, None, chain, saved_at=time.monotonic())
+        if restored is not None:
+            held.owner, held.keys, held.snapshot_offset = restored.owner, restored.keys, at
+        return held
+
+    def _restore(self, partition: int, stage: Stage, sections: dict[str, Section]) -> tuple[Stage, list[str]]:
+        """Restore what fits: a section that its part does not take is left out and the rest tried again."""
+        refused: list[str] = []
+        while True:
             try:
-                stage.restore(snapshot.data)
-            except Exception:
-                log.exception("snapshot not understood, starting cold", agent=name, partition=partition)
+                cold = stage.restore(sections)
+            except SectionError as error:
+                if error.section not in sections:
+                    raise
+                log.exception("section not understood", agent=self._role.name, partition=partition)
+                del sections[error.section]
+                refused.append(error.section)
                 stage = self._role.open(partition)
             else:
-                self._telemetry.restores.labels(name, "snapshot").inc()
-                log.info("restored", agent=name, partition=partition, next_offset=snapshot.next_offset)
-                return Held(stage, snapshot.next_offset, taken.committed, keys, saved_at=time.monotonic())
-        lost = taken.committed is not None and self._role.stateful
-        self._telemetry.restores.labels(name, "lost" if lost else "cold").inc()
-        log.log(logging.WARNING if lost else logging.INFO, "started cold", agent=name, partition=partition)
-        return Held(stage, taken.start, taken.committed, keys, saved_at=time.monotonic())
+                return stage, list(dict.fromkeys([*refused, *cold]))
 
 
 def _unbroken(held: Held, taken: Takeover) -> bool:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Self
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from schemas.topics import CONTENT_TYPE_HEADER, JSON
 from stream.connection import ConnectionProblem, client_arguments, unreachable
@@ -70,12 +70,15 @@ class Outbox:
             await self._producer.stop()
             self._producer = None
 
-    async def post(self, records: Iterable[Outgoing], pending: Pending) -> None:
+    async def post(self, records: Iterable[Outgoing], pending: Pending, caused_at: float | None = None) -> None:
         """Hand records to the producer, in order; waits while too many are not yet durable, or one must come after.
+
+        It waits for a broker that is away too, however long.
 
         Args:
             records: what to send.
             pending: collects a future per record, to be given to `durable`.
+            caused_at: append time of the input that caused them, s since the epoch; for the metrics.
 
         Raises:
             SendFailed: the producer refuses a record (too large, or stopped), or one waited for is not durable.
@@ -91,6 +94,8 @@ class Outbox:
                 raise _failed(record.topic, error) from None
             pending.add(future)
             future.add_done_callback(partial(self._done, pending))
+            if caused_at is not None:
+                future.add_done_callback(partial(self._observe, record.topic, caused_at))
             self._telemetry.records_sent.labels(record.topic).inc()
 
     async def durable(self, pending: Pending) -> None:
@@ -114,6 +119,11 @@ class Outbox:
         else:
             pending.discard(future)
 
+    def _observe(self, topic: str, caused_at: float, future: "asyncio.Future[object]") -> None:
+        if not future.cancelled() and future.exception() is None:
+            now = time.time()  # noqa: TID251 - a measurement
+            self._telemetry.tick_delay_seconds.labels(topic).observe(max(0.0, now - caused_at))
+
     async def _send(self, record: Outgoing) -> "asyncio.Future[object]":
         if self._producer is None:
             message = "the outbox is not started"
@@ -123,14 +133,20 @@ class Outbox:
             headers.append((CONTENT_TYPE_HEADER, JSON))
         # Wall-clock emission time is a header and never a field: equal alerts stay equal bytes.
         headers.append((EMITTED_HEADER, str(time.time_ns()).encode()))
-        future: asyncio.Future[object] = await self._producer.send(
-            f"{self._kafka.prefix}.{record.topic}",
-            key=record.key,
-            value=record.value,
-            partition=record.partition,
-            headers=headers,
-        )
-        return future
+        while True:
+            try:
+                future: asyncio.Future[object] = await self._producer.send(
+                    f"{self._kafka.prefix}.{record.topic}",
+                    key=record.key,
+                    value=record.value,
+                    partition=record.partition,
+                    headers=headers,
+                )
+            except KafkaTimeoutError:
+                # The client has no room while the broker is away, and has taken nothing: whoever sends waits for
+                # the broker, and so reading does.
+                continue
+            return future
 
 
 def _failed(what: str, error: BaseException) -> SendFailed:

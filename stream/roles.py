@@ -1,8 +1,9 @@
 """What an agent is, apart from Kafka and Faust: its input topic, its stage, and how a record becomes records."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+from detectors.snapshot import Section
 from stream.records import Incoming, Outgoing
 
 
@@ -13,11 +14,23 @@ class Undecodable(Exception):
 class Stage(Protocol):
     """The state of one input partition."""
 
-    def snapshot(self) -> bytes:
-        """The whole state; `restore` of it gives a stage that behaves the same from then on."""
+    def snapshot(self) -> Mapping[str, Section]:
+        """The whole state by section; `restore` of it gives a stage that behaves the same from then on.
 
-    def restore(self, data: bytes) -> None:
-        """Replace the state. May raise any exception for bytes it does not understand."""
+        Arrays may be views of live memory; they are used before the stage is fed again.
+        """
+
+    def restore(self, sections: Mapping[str, Section]) -> list[str]:
+        """Take over a state, before anything is fed; the arrays are the stage's from then on.
+
+        No sections at all say that there was a state and that it is lost.
+
+        Returns:
+            Names of the sections that start cold: missing, of another version, or unknown here.
+
+        Raises:
+            SectionError: a section's content does not fit; the stage is half restored and of no use.
+        """
 
 
 S = TypeVar("S")
@@ -64,9 +77,10 @@ AnyRole = Role[Any]
 class Stateless:
     """The stage of agents without state."""
 
-    def snapshot(self) -> bytes:
+    def snapshot(self) -> Mapping[str, Section]:
         """Nothing."""
-        return b""
+        return {}
 
-    def restore(self, data: bytes) -> None:
-        """Nothing to replace."""
+    def restore(self, sections: Mapping[str, Section]) -> list[str]:
+        """Nothing to take over."""
+        return []

@@ -17,11 +17,12 @@ from stream.faust_shell import FaustShell
 from stream.health import HealthServer
 from stream.host import PartitionHost
 from stream.identity_feed import IdentityFeed
+from stream.offset_view import OffsetView
 from stream.outbox import Outbox
 from stream.quiet import QuietWatch
 from stream.roles import AnyRole
 from stream.settings import StreamSettings
-from stream.state_store import OffsetView, StateStore
+from stream.state_store import StateStore
 from stream.telemetry import Telemetry
 from stream.topics_admin import TopicMismatch, check_topics, wanted_topics
 from stream.watchdog import LagWatchdog
@@ -109,7 +110,7 @@ class Service:
     async def _start_shells(self, outbox: Outbox, offsets: OffsetView) -> None:
         kafka = self._settings.kafka
         partitions = {t.name: t.partitions for t in wanted_topics(kafka.prefix, self._settings.topics)}
-        states = StateStore(kafka, self._settings.topics.state_partitions, outbox)
+        states = StateStore(kafka, self._settings.topics.state_partitions, outbox, self._settings.worker)
         for role in self._roles:
             topic = f"{kafka.prefix}.{role.topic}"
             shell = FaustShell(role.name, topic, partitions[topic], self._settings, offsets, self._failed)
@@ -137,10 +138,15 @@ class Service:
                 except ConnectionProblem as error:
                     # Without the broker nobody progresses; restarting us would not bring it back.
                     log.warning("lag unknown", error=str(error))
+                    self._watchdog.unreachable(time.monotonic())
                     quiet[shell.name].forget()
                     continue
-                await shell.quiet(quiet[shell.name].observe(positions, ends, time.monotonic()))
-                lags = self._watchdog.observe(shell.name, positions, ends, time.monotonic())
+                now = time.monotonic()
+                await shell.quiet(quiet[shell.name].observe(positions, ends, now))
+                lags = self._watchdog.observe(shell.name, positions, ends, now)
+                if shell.host is not None:
+                    self._watchdog.observe_checkpoints(shell.name, shell.host.overdue(now), now)
+                    self._telemetry.checkpoint_age_seconds.labels(shell.name).set(shell.host.oldest_uncovered(now))
                 for partition, lag in lags.items():
                     self._telemetry.lag.labels(shell.name, str(partition)).set(lag)
             stalled = self._watchdog.stalled(time.monotonic())

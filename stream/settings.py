@@ -123,7 +123,14 @@ class WorkerSettings(_Frozen):
         0.1, gt=0, le=1, description="largest share of time spent on snapshots; a large state is saved less often"
     )
     checkpoint_bytes: int = Field(
-        512 << 20, ge=1 << 20, description="bytes; a larger snapshot stops the worker, its tables are misconfigured"
+        512 << 20, ge=1 << 20, description="bytes; a larger state stops the worker, its tables are misconfigured"
+    )
+    checkpoint_chain: int = Field(
+        64,
+        ge=1,
+        le=1000,
+        description="checkpoints that a snapshot may be spread over, each holding what changed; then everything is "
+        "written anew, as it is when more than twice the state is stored; bounds what a restore reads",
     )
     commit_interval_s: Seconds = Field(1.0, description="s between commits of agents that keep no state")
     pending_sends: int = Field(10_000, ge=1, description="records sent and not yet durable; at the limit reading waits")

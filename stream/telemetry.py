@@ -41,9 +41,44 @@ SPECS: tuple[MetricSpec, ...] = (
     MetricSpec("send_failures", "counter", "Records the broker did not take; the worker stops unacknowledged."),
     MetricSpec("process_seconds", "histogram", "Time to decode and feed one message, without sending.", ("agent",)),
     MetricSpec("durable_seconds", "histogram", "Time a checkpoint waited for its records to be durable.", ("agent",)),
-    MetricSpec("snapshot_seconds", "histogram", "Time to take one partition's snapshot, engine paused.", ("agent",)),
-    MetricSpec("snapshot_bytes", "gauge", "Size of the last snapshot.", ("agent", "partition")),
+    MetricSpec(
+        "snapshot_seconds",
+        "histogram",
+        "Time to find and hand over what changed in one partition's state, its engine paused.",
+        ("agent",),
+    ),
+    MetricSpec(
+        "checkpoint_seconds",
+        "histogram",
+        "Time to checkpoint: from the beginning of one partition's snapshot until it was durable.",
+        ("agent",),
+    ),
+    MetricSpec("state_bytes", "gauge", "Size of the state at the last checkpoint.", ("agent", "partition")),
+    MetricSpec(
+        "state_stored_bytes", "gauge", "Bytes on state.v1 that a restore would read.", ("agent", "partition")
+    ),
+    MetricSpec(
+        "checkpoint_chain", "gauge", "Checkpoints that the last snapshot is spread over.", ("agent", "partition")
+    ),
+    MetricSpec(
+        "checkpoint_bytes",
+        "counter",
+        "Bytes written to state.v1: what changed, its index and its manifest.",
+        ("agent",),
+    ),
     MetricSpec("checkpoints", "counter", "Snapshots made durable and committed.", ("agent", "cause")),
+    MetricSpec(
+        "restore_seconds",
+        "histogram",
+        "Time to claim, read and restore the partitions of one assignment.",
+        ("agent",),
+    ),
+    MetricSpec(
+        "sections_cold",
+        "counter",
+        "Sections of a restored state that started empty: missing, of another version, or unknown to this version.",
+        ("agent", "section"),
+    ),
     MetricSpec(
         "restores",
         "counter",
@@ -53,7 +88,18 @@ SPECS: tuple[MetricSpec, ...] = (
     MetricSpec("rebalances", "counter", "Assignments received.", ("agent",)),
     MetricSpec("partitions", "gauge", "Input partitions this process holds.", ("agent",)),
     MetricSpec("lag", "gauge", "Input messages on the broker and not yet fed.", ("agent", "partition")),
-    MetricSpec("stalled", "gauge", "1 while there is lag and no progress for longer than health.stall_s.", ("agent",)),
+    MetricSpec(
+        "stalled",
+        "gauge",
+        "1 while there is lag and nothing is fed, or a checkpoint is overdue, for longer than health.stall_s.",
+        ("agent",),
+    ),
+    MetricSpec(
+        "checkpoint_age_seconds",
+        "gauge",
+        "Time since the oldest input not yet covered by a checkpoint was fed.",
+        ("agent",),
+    ),
     MetricSpec("watermark", "gauge", "Last tick announced on alerts.v1, s since epoch.", ("agent", "partition")),
     MetricSpec(
         "log_events",
@@ -74,6 +120,13 @@ SPECS: tuple[MetricSpec, ...] = (
         "From the broker's append time of an input message until its engine was fed; clocks of two machines.",
         ("agent",),
     ),
+    MetricSpec(
+        "tick_delay_seconds",
+        "histogram",
+        "From the broker's append time of the oldest message that was fed together with the one that closed a tick "
+        "until what that tick led to was durable, by topic (alerts.v1: alerts and watermarks); clocks of two machines.",
+        ("topic",),
+    ),
 )  # fmt: skip
 
 
@@ -92,19 +145,27 @@ class Telemetry:
     process_seconds: Histogram
     durable_seconds: Histogram
     snapshot_seconds: Histogram
-    snapshot_bytes: Gauge
+    checkpoint_seconds: Histogram
+    state_bytes: Gauge
+    state_stored_bytes: Gauge
+    checkpoint_chain: Gauge
+    checkpoint_bytes: Counter
     checkpoints: Counter
+    restore_seconds: Histogram
+    sections_cold: Counter
     restores: Counter
     rebalances: Counter
     partitions: Gauge
     lag: Gauge
     stalled: Gauge
+    checkpoint_age_seconds: Gauge
     watermark: Gauge
     log_events: Gauge
     nodes: Gauge
     alerts: Counter
     excepted: Counter
     append_to_fed_seconds: Histogram
+    tick_delay_seconds: Histogram
 
     def note_log(self, agent: str, partition: int, counts: Mapping[str, int]) -> None:
         """Set `log_events` and, from counts called `nodes_<state>`, `nodes`."""

@@ -108,7 +108,8 @@ def mismatches(
         if found != topic.partitions:
             lines.append(
                 f"{topic.name} has {found} partitions, settings say {topic.partitions}: set topics.* to {found}, or "
-                "stop everything, delete the topic and create it again"
+                "stop everything, delete the topic and create it again, and drop what was kept of it "
+                "(`sluicegate state drop AGENT`)"
             )
         lines += [
             f"{topic.name} has {key}={configs[topic.name].get(key)}, must be {value}: "

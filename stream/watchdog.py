@@ -1,4 +1,8 @@
-"""Tells a stalled agent from an idle one: lag without progress for too long. Pure; time is an argument."""
+"""Tells a stalled agent from an idle one. Pure; time is an argument.
+
+Stalled is: input waits and none is fed for too long, or what was fed is not made durable for too long. Neither
+counts while the broker does not answer, for a restart would not bring it back.
+"""
 
 from dataclasses import dataclass
 
@@ -11,15 +15,17 @@ class _Seen:
 
 
 class LagWatchdog:
-    """Remembers, per agent and input partition, when it last moved.
+    """Remembers, per agent and input partition, when it last moved and since when its checkpoint is overdue.
 
     Args:
-        stall_s: seconds with lag and without progress that make an agent stalled.
+        stall_s: seconds without progress that make an agent stalled.
     """
 
     def __init__(self, stall_s: float) -> None:
         self._stall_s = stall_s
         self._seen: dict[tuple[str, int], _Seen] = {}
+        self._due_at: dict[tuple[str, int], float] = {}
+        self._answered_at = float("-inf")
 
     def observe(self, agent: str, positions: dict[int, int], ends: dict[int, int], now: float) -> dict[int, int]:
         """Take in where an agent is; returns the lag in messages per partition. Partitions not named are forgotten.
@@ -44,13 +50,26 @@ class LagWatchdog:
             lags[partition] = lag
         return lags
 
+    def observe_checkpoints(self, agent: str, overdue: dict[int, float], now: float) -> None:
+        """Take in for how many s checkpoints have been overdue, by partition; those not named are not."""
+        self._due_at = {key: at for key, at in self._due_at.items() if key[0] != agent}
+        self._due_at |= {(agent, partition): now - late for partition, late in overdue.items()}
+
+    def unreachable(self, now: float) -> None:
+        """The broker does not answer: nobody can progress, so nobody's time runs."""
+        self._answered_at = now
+
     def stalled(self, now: float) -> dict[str, str]:
         """Stalled agents, each with one line that says where."""
         lines: dict[str, str] = {}
         for (agent, partition), seen in sorted(self._seen.items()):
-            idle = now - seen.moved_at
+            idle = now - max(seen.moved_at, self._answered_at)
             if seen.lag > 0 and idle > self._stall_s:
                 lines.setdefault(
                     agent, f"{agent} partition {partition}: {seen.lag} messages behind, none fed for {idle:.0f} s"
                 )
+        for (agent, partition), due_at in sorted(self._due_at.items()):
+            late = now - max(due_at, self._answered_at)
+            if late > self._stall_s:
+                lines.setdefault(agent, f"{agent} partition {partition}: checkpoint overdue for {late:.0f} s")
         return lines

@@ -73,12 +73,13 @@ class WorkerProcesses:
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(
-        self, *, checkpoint_s: float = 3600, agents: str = "detect", quiet_s: float = 3600
+        self, *, checkpoint_s: float = 3600, agents: str = "detect", quiet_s: float = 3600, dies_at: int | None = None
     ) -> subprocess.Popen[bytes]:
         log = (self.folder / f"worker{len(self.started)}.log").open("wb")
+        death = [] if dies_at is None else [str(dies_at)]
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.integration.stream.counting_worker",
-             self.bootstrap, self.prefix, str(checkpoint_s), agents, str(quiet_s)],
+             self.bootstrap, self.prefix, str(checkpoint_s), agents, str(quiet_s), *death],
             stderr=log, stdout=log, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
         log.close()

@@ -7,6 +7,7 @@ import pytest
 from aiokafka.structs import ConsumerRecord
 
 from schemas.alert import Alert, decode_alert_record
+from stream.checkpoint import SnapshotIndex, claim_key
 from stream.topics_admin import create_topics
 from tests.integration.stream.counting import chain, event_value, make_settings
 from tests.integration.stream.harness import Topics, WorkerProcesses
@@ -52,6 +53,24 @@ async def assert_exactly(topics: Topics, messages: int) -> None:
         assert explanations == chain(node, range(messages)), node
 
 
+def one_snapshot_each(records: list[ConsumerRecord]) -> bool:
+    """What every partition's checkpoints replaced, also the killed worker's, was cleared."""
+    seen = 0
+    for partition in range(4):
+        index = SnapshotIndex("detect", partition, 4)
+        for record in records:
+            index.add(record.key, record.value, record.offset)
+        whole = index.complete()
+        seen += len(whole)
+        needed = {
+            key for found in whole for key in (*found.offsets, found.owner.manifest_key(found.manifest.next_offset))
+        }
+        # A partition where no node's messages are has a claim and no snapshot.
+        if len(whole) > 1 or set(index.keys) != {*needed, claim_key("detect", partition)}:
+            return False
+    return seen > 0
+
+
 async def ended(process: subprocess.Popen[bytes], within: float = 40) -> int:
     return await asyncio.to_thread(process.wait, within)
 
@@ -78,6 +97,42 @@ async def test_sigkill_repeats_only_equal_alerts(topics: Topics, workers: Worker
     first.kill()
     await send_events(topics, range(20, 40))
     workers.start(checkpoint_s=0.5)
+    await assert_exactly(topics, 40)
+    assert one_snapshot_each(await topics.read("state.v1", one_snapshot_each))
+
+
+@pytest.mark.parametrize("dies_at", [1, 6])
+async def test_sigkill_between_a_checkpoint_s_chunks_and_its_manifest(
+    topics: Topics, workers: WorkerProcesses, dies_at: int
+) -> None:
+    first = workers.start(checkpoint_s=0.2, dies_at=dies_at)
+    sent = 0
+    while first.poll() is None and sent < 200:
+        await send_events(topics, range(sent, sent + 10))
+        sent += 10
+        await asyncio.sleep(0.2)
+    assert await ended(first) == -signal.SIGKILL, workers.log(0)
+    workers.start(checkpoint_s=0.5)
+    await send_events(topics, range(sent, sent + 10))
+    await assert_exactly(topics, sent + 10)
+
+
+async def test_a_worker_paused_beyond_its_session_loses_its_partitions_and_harms_nothing(
+    topics: Topics, workers: WorkerProcesses
+) -> None:
+    paused = workers.start(checkpoint_s=0.5)
+    await send_events(topics, range(10))
+    await topics.read("alerts.v1", lambda records: complete(records, 10))
+    paused.send_signal(signal.SIGSTOP)
+    workers.start(checkpoint_s=0.5)
+    await workers.until_logged(1, '"partitions": [0, 1, 2, 3]')
+    await send_events(topics, range(10, 20))
+    await topics.read("alerts.v1", lambda records: complete(records, 20))
+    paused.send_signal(signal.SIGCONT)
+    await send_events(topics, range(20, 30))
+    await assert_exactly(topics, 30)
+    workers.started[1].kill()
+    await send_events(topics, range(30, 40))
     await assert_exactly(topics, 40)
 
 

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from rich.console import Console
 
-from benchmarks import engine, run, worker
+from benchmarks import checkpoint, engine, run, worker
 from benchmarks.machine import machine_facts
 from benchmarks.stopwatch import Taken
 from benchmarks.table import Line, figures_table, lines
@@ -36,7 +36,7 @@ def test_short_form_measures_all_but_kafka(tmp_path: Path, capsys: pytest.Captur
     written = orjson.loads(output.read_bytes())
     assert {"cores", "cpu", "kernel", "python", "packages", "load_average"} <= set(written["machine"])
     found = written["benchmarks"]
-    assert set(found) == {"decode", "engine", "exporter"}
+    assert set(found) == {"decode", "engine", "exporter", "checkpoint"}
     assert set(found["engine"]["sets"]) == {
         "none",
         *detector_classes(),
@@ -48,13 +48,24 @@ def test_short_form_measures_all_but_kafka(tmp_path: Path, capsys: pytest.Captur
     assert min(rates) > 0
     printed = capsys.readouterr().out
     assert "engine: all" in printed
+    assert "checkpoint of 10,000 keys, all" in printed
+    one = found["checkpoint"]["10000"]["pages"]["4096"]
+    assert one["untouched"]["bytes"] < one["touched"]["bytes"] < one["full"]["bytes"] < 1.1 * one["state_bytes"]
     assert "skipped" in found["exporter"] or "exporter: capture to messages" in printed
 
 
 def test_short_form_leaves_kafka_out() -> None:
     chosen = run.steps(short=True, kafka=False, seed=1, say=lambda _: None)
-    assert list(chosen) == ["decode", "engine", "exporter"]
+    assert list(chosen) == ["decode", "engine", "exporter", "checkpoint"]
     assert "worker" in run.steps(short=False, kafka=True, seed=1, say=lambda _: None)
+
+
+def test_checkpoints_through_kafka_stand_beside_those_in_memory() -> None:
+    found = checkpoint.run((100,), kafka=False)
+    found["100"]["kafka"] = {"full_seconds": 1.5, "touched_seconds": 0.02, "restore_seconds": 3.0}
+    notes = [line.note for line in lines(result(checkpoint=found))]
+    ends = ["; 1,500 ms through Kafka", "; 20 ms through Kafka", "; 3,000 ms through Kafka"]
+    assert [note.endswith(end) for note, end in zip(notes, ends, strict=True)] == [True] * 3
 
 
 @pytest.mark.parametrize(

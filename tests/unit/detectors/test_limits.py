@@ -9,7 +9,8 @@ import pytest
 from detectors.rule_file import load_rule_file
 from schemas.alert import Alert
 from schemas.event_codec import EventMessage
-from stream.pipeline import Parts, Pipeline, PipelineSettings
+from stream.pipeline import Pipeline
+from stream.stages import Parts, PipelineSettings
 from tests.event_rows import CONVERSATION, ICMP, UDP, Node, Row, flow
 from tests.mission import MISSION
 

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.settings import EngineSettings
+from detectors.snapshot import encode_state
 from detectors.spaces import SPACES
 from schemas.event_codec import EventMessage
 from schemas.rollups import RollupMessage
-from stream.pipeline import Parts, PipelineSettings
+from stream.stages import Parts, PipelineSettings
 from tests.event_rows import CONVERSATION, REFUSED, Node, Row, flow, query
 
 
@@ -79,7 +80,7 @@ def _correlated(rollups: Sequence[RollupMessage], one_by_one: bool) -> tuple[lis
     alerts = []
     for piece in [[r] for r in rollups] if one_by_one else [list(rollups)]:
         alerts += [a.encode() for a in stage.feed(piece).alerts]
-    return alerts, stage.snapshot()
+    return alerts, b"".join(encode_state(section.state) for section in stage.snapshot().values())
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -17,7 +17,8 @@ from detectors.rule_file import RuleError, load_rule_file
 from schemas.alert import Alert
 from schemas.event_codec import EventMessage, rows_to_batch
 from schemas.events import Capability
-from stream.pipeline import Parts, Pipeline, PipelineSettings
+from stream.pipeline import Pipeline
+from stream.stages import Parts, PipelineSettings
 from tests.event_rows import BEGIN, CLOSED, OPENED, REFUSED, Node, Row, flow, query
 
 FLOWS = [

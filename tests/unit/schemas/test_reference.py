@@ -25,7 +25,7 @@ from schemas.json_schemas import schemas as all_schemas
 from schemas.reference import documents
 from schemas.response import ResponseDecision
 from schemas.rollups import SECTIONS
-from schemas.state import SnapshotManifest
+from schemas.state import ChunkPlace, SnapshotManifest
 from schemas.topics import TOPICS
 from schemas.watch import WatchRow
 from schemas.word import Word
@@ -75,7 +75,10 @@ SAMPLES: dict[str, Word] = {
         message="Would quarantine.", manifests=({"kind": "NetworkPolicy"},), proof={"blocked": True}, decided_tick=1,
         at=NOW, **DECIDED,
     ),
-    "snapshot": SnapshotManifest(agent="detect", partition=0, partitions=4, next_offset=9, chunks=0, size=0, sha256=()),
+    "snapshot": SnapshotManifest(
+        agent="detect", partition=0, partitions=4, epoch=3, next_offset=9, size=0, page=4096, sections=(), chunks=(),
+        index=(ChunkPlace(number=0, next_offset=9, size=1, sha256="0" * 64),),
+    ),
     "finding": Finding(tick=1, started=1, summary="11 ports, limit 10", **FOUND),
 }  # fmt: skip
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from detectors.rule_file import load_rule_file
 from schemas.alert import Alert
 from sluicegate.sigma_import import Imported, import_sigma
-from stream.pipeline import Parts, Pipeline, PipelineSettings
+from stream.pipeline import Pipeline
+from stream.stages import Parts, PipelineSettings
 from tests.event_rows import CLOSED, OPENED, Node, Row, flow, query
 
 CONN, DNS = {"product": "zeek", "service": "conn"}, {"category": "dns"}

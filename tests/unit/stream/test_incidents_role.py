@@ -10,8 +10,8 @@ from schemas.alert import Alert, AlertRecord
 from schemas.incident import Incident
 from schemas.topics import ALERTS, INCIDENTS
 from stream.agents.incidents import IncidentsRole
-from stream.pipeline import Parts, PipelineSettings
 from stream.records import Incoming
+from stream.stages import Parts, PipelineSettings
 from stream.telemetry import make_telemetry
 from tests.unit.alerts.builders import alert, mark
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from alerts.settings import AlertSettings
 from detectors.settings import EngineSettings
+from detectors.snapshot import Section
 from schemas.alert import Alert
 from schemas.event_codec import EventMessage
 from schemas.rollups import RollupMessage
-from stream.pipeline import CorrelateStage, DetectStage, Parts, PipelineSettings
+from stream.stages import CorrelateStage, DetectStage, Parts, PipelineSettings
 from tests.event_rows import BEGIN, LiveNode, Node, flow
+from tests.snapshots import copied
 
 ROW = [flow("10.0.0.1", "10.0.0.2")]
 PARTS = Parts(PipelineSettings(engine=EngineSettings(event_partitions=2, rollup_partitions=1), alerts=AlertSettings()))
@@ -60,7 +62,7 @@ class Cluster:
         if output.watermark is not None:
             self.mark = output.watermark.tick - BEGIN
 
-    def take_over(self, partition: int, snapshot: bytes, since: Sequence[EventMessage]) -> None:
+    def take_over(self, partition: int, snapshot: Mapping[str, Section], since: Sequence[EventMessage]) -> None:
         """Another worker restores a snapshot and does again what came since."""
         self.detect[partition] = PARTS.detect(partition)
         self.detect[partition].restore(snapshot)
@@ -94,7 +96,7 @@ def test_a_takeover_beside_running_workers_is_no_silence_and_counts_nothing_twic
     one, other = LiveNode("one"), LiveNode("other")
     log = [(one.at(at), other.at(at)) for at in range(1, 60)]
     for cluster in (alone, taken):
-        snapshot, since = cluster.detect[1].snapshot(), []
+        snapshot, since = copied(cluster.detect[1].snapshot()), []
         for at, (first, second) in enumerate(log, 1):
             cluster.feed(0, first)
             if cluster is taken and 20 <= at < 40:
@@ -106,7 +108,7 @@ def test_a_takeover_beside_running_workers_is_no_silence_and_counts_nothing_twic
                 continue
             cluster.feed(1, second)
             if at == 15:
-                snapshot = cluster.detect[1].snapshot()
+                snapshot = copied(cluster.detect[1].snapshot())
             if at > 15:
                 since.append(second)
     assert taken.mark == alone.mark == 59

@@ -38,6 +38,7 @@ def test_defaults_are_decisions_and_pinned() -> None:
             "checkpoint_interval_s": 10.0,
             "checkpoint_share": 0.1,
             "checkpoint_bytes": 512 << 20,
+            "checkpoint_chain": 64,
             "commit_interval_s": 1.0,
             "pending_sends": 10_000,
             "quiet_s": 10.0,

@@ -45,3 +45,28 @@ def test_a_partition_that_left_is_forgotten() -> None:
 
 def test_an_end_that_is_unknown_counts_as_reached() -> None:
     assert LagWatchdog(60).observe("detect", {0: 5}, {}, 0.0) == {0: 0}
+
+
+def test_a_checkpoint_overdue_for_too_long_is_a_stall_and_one_that_came_is_not() -> None:
+    watchdog = LagWatchdog(60)
+    watchdog.observe_checkpoints("detect", {2: 10.0}, now=100)
+    assert watchdog.stalled(150) == {}
+    assert watchdog.stalled(151) == {"detect": "detect partition 2: checkpoint overdue for 61 s"}
+    watchdog.observe_checkpoints("correlate", {}, now=151)
+    assert set(watchdog.stalled(151)) == {"detect"}
+    watchdog.observe_checkpoints("detect", {}, now=152)
+    assert watchdog.stalled(500) == {}
+
+
+def test_no_time_runs_while_the_broker_does_not_answer() -> None:
+    watchdog = LagWatchdog(60)
+    for now in (0.0, 50.0):
+        watchdog.observe("detect", {0: 5}, {0: 9}, now)
+    watchdog.observe_checkpoints("detect", {0: 40.0}, now=50)
+    watchdog.unreachable(55)
+    watchdog.unreachable(300)
+    assert watchdog.stalled(301) == {}
+    watchdog.observe("detect", {0: 5}, {0: 9}, 310)
+    watchdog.observe_checkpoints("detect", {0: 300.0}, now=310)
+    assert watchdog.stalled(360) == {}
+    assert "none fed for 61 s" in watchdog.stalled(361)["detect"]
