@@ -44,11 +44,14 @@ def read_dhcp(chunk: PacketChunk, frames: Frames, packets: Packets) -> tuple[Lin
     The lease is the address given, else the one asked for, else the client's own. Messages without a type
     are BOOTP and claim nothing.
     """
-    source, target = packets.src_port, packets.dst_port
-    served = ((source == _CLIENT) & (target == _SERVER)) | (source == _SERVER) & (
-        (target == _CLIENT) | (target == _SERVER)
-    )
-    chosen = np.flatnonzero(served & (packets.net.proto == UDP) & ~packets.net.later)
+    chosen = np.flatnonzero(packets.net.proto == UDP)
+    source, target = packets.src_port[chosen], packets.dst_port[chosen]
+    asks = (source == _CLIENT) & (target == _SERVER)
+    # Relays speak to servers, and servers to relays, from port to port of the same number.
+    answers = (source == _SERVER) & ((target == _CLIENT) | (target == _SERVER))
+    chosen = chosen[(asks | answers) & ~packets.net.later[chosen]]
+    if not len(chosen):
+        return frame_columns(chunk, frames, chosen), chosen
     size, captured = packets.payload[chosen], packets.payload_captured[chosen]
     whole = np.flatnonzero(captured >= _BOOTP.itemsize)
     heads = structs_at(packets.buffer, packets.payload_at[chosen[whole]], _BOOTP)

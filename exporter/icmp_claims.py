@@ -35,11 +35,15 @@ _U32 = np.dtype(">u4")
 
 def read_icmp(chunk: PacketChunk, frames: Frames, packets: Packets) -> tuple[LinkBlock, I64]:
     """Return link columns of ICMP claims, and the chunk positions of messages too short to say what they are."""
-    proto, kind, net = packets.net.proto, packets.icmp_type, packets.net
-    four = (proto == ICMP) & (kind == _REDIRECT4)
-    six = (proto == ICMP6) & (kind >= _ADVERTISED_ROUTER) & (kind <= _REDIRECT6) & (net.ttl == 255)
-    six &= packets.icmp_code == 0
-    chosen = np.flatnonzero((four | six) & ~net.later)
+    net = packets.net
+    proto, kind = net.proto, packets.icmp_type
+    typed = np.flatnonzero(kind >= _REDIRECT4)
+    mine, said = proto[typed], kind[typed]
+    six = (mine == ICMP6) & (said >= _ADVERTISED_ROUTER) & (said <= _REDIRECT6) & (net.ttl[typed] == 255)
+    six &= packets.icmp_code[typed] == 0
+    chosen = typed[((mine == ICMP) & (said == _REDIRECT4) | six) & ~net.later[typed]]
+    if not len(chosen):
+        return frame_columns(chunk, frames, chosen), chosen
     size, captured = packets.payload[chosen], packets.payload_captured[chosen]
     # A redirect quotes the packet's IP header.
     needed = np.where(proto[chosen] == ICMP, 20, 0)
