@@ -218,8 +218,10 @@ class FlowHeads:
         """End a second; returns its rows by kind, in the order of the schema's columns."""
         self._finished = set()
         now = cut * _SECOND
+        due = []
         while self._due and self._due[0][0] <= cut:
-            noted, flow = heapq.heappop(self._due)
+            due.append(heapq.heappop(self._due))
+        for noted, flow in due:
             if self._noted.get(flow) == noted:
                 del self._noted[flow]
             exchange = self._exchanges.get(flow)

@@ -75,7 +75,7 @@ class HttpExchange:
         times = [asked.due for asked in self._asked if not asked.told][:1]
         if self._partial:
             times.append(self._begun + self._head_wait)
-        if self._streams[self._client].waiting:
+        if self._stuck:
             times.append(self._heard + self._head_wait)
         return min(times, default=_NEVER)
 
@@ -87,6 +87,11 @@ class HttpExchange:
     @property
     def _partial(self) -> bool:
         return bool(self._request) and not self._given_up and not self._form
+
+    @property
+    def _stuck(self) -> bool:
+        """The client's next bytes wait behind a gap."""
+        return self._streams[self._client].waiting and not self._given_up
 
     def wants(self, side: int, sequence: int, size: int) -> bool:
         """Tell whether a packet is worth looking at; one that begins a head always is."""
@@ -255,7 +260,7 @@ class HttpExchange:
 
     def expire(self, now: int) -> None:
         """Report what is over at ``now`` (ns); a late answer is still given to its own request."""
-        stuck = self._streams[self._client].waiting and self._heard + self._head_wait <= now
+        stuck = self._stuck and self._heard + self._head_wait <= now
         if stuck or (self._partial and self._begun + self._head_wait <= now):
             self._incomplete()
         for asked in self._asked:

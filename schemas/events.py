@@ -216,8 +216,9 @@ LINK: tuple[Column, ...] = (
     Column("mac", pa.uint64(), "48 bits", "Ethernet source of the frame", "0", _C.ARP),
     Column("destination_mac", pa.uint64(), "48 bits", "Ethernet destination of the frame", "0", _C.ARP),
     Column("claimed_mac", pa.uint64(), "48 bits", "hardware address that the claim names", "0", _C.ARP),
-    _address("claimed", "address that the claim is about: ARP sender, offered lease, redirected destination", _C.ARP, "all zero"),
-    _address("target", "address asked for or told: ARP target, DHCP client, redirect's gateway", _C.ARP, "all zero"),
+    _address("claimed", "address that the claim is about: ARP or neighbour sender, DHCP lease given or asked for, advertised router, "
+             "redirected destination", _C.ARP, "all zero"),
+    _address("target", "address asked for or told: ARP or neighbour target, DHCP client's own address, redirect's gateway", _C.ARP, "all zero"),
     _address("speaker", "IP source of the frame, where it has one", _C.DHCP, "all zero"),
     Column("number", pa.uint32(), "", "DHCP transaction, RA lifetime (s), listener port", "0", _C.DHCP),
     Column("text", WORD, "", "DHCP host name or vendor class, socket owner", "empty", _C.DHCP),
