@@ -94,7 +94,8 @@ def group(packets: Packets, keys: U64, backward: Bool, cuts: I64, most_turns: in
     first = order[starts][by_first]
     times = packets.times[order]
     return Segments(
-        of=segment, backward=backward, key=keys[first], cut=cuts[first], turn=turn[by_first], first=first, first_backward=backward[first],
+        of=segment, backward=backward, key=keys[first], cut=cuts[first], turn=turn[by_first], first=first,
+        first_backward=backward[first],
         opens=_PURE_SYN[packets.flags[first]] & (packets.net.proto[first] == TCP),
         start=np.minimum.reduceat(times, starts)[by_first], end=np.maximum.reduceat(times, starts)[by_first],
         **_sums(packets, segment, backward, len(starts)),

@@ -162,7 +162,9 @@ def test_other_protocols_with_such_words_are_not_http(tmp_path: Path, data: byte
 
 
 def test_a_tunnel_is_not_read_as_http(tmp_path: Path) -> None:
-    wire = Wire().up(b"CONNECT out.example:443 HTTP/1.1\r\n\r\n").down(b"HTTP/1.1 200 Yes\r\n\r\n").up(b"\x17\3\3binary")
+    wire = (
+        Wire().up(b"CONNECT out.example:443 HTTP/1.1\r\n\r\n").down(b"HTTP/1.1 200 Yes\r\n\r\n").up(b"\x17\3\3binary")
+    )
     (row,) = wire.rows(tmp_path)
     assert (row["method"], row["host"], row["path_shape"], row["status"]) == ("CONNECT", "out.example:443", "", 200)
 
@@ -172,7 +174,9 @@ def test_a_chunked_answer_and_the_next_request(tmp_path: Path) -> None:
     assert seen(wire.up(GET).down(OK).rows(tmp_path)) == [("/items/0?page=", 200, True)] * 2
 
 
-LOGIN = b"POST /login HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded; charset=x\r\nContent-Length: %d\r\n\r\n"
+LOGIN = (
+    b"POST /login HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded; charset=x\r\nContent-Length: %d\r\n\r\n"
+)
 
 
 @pytest.mark.parametrize("size", [5, 40, 4000])

@@ -85,7 +85,8 @@ def test_only_ethernet_clients_have_a_mac(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "found", "malformed"),
     [
-        (dhcp(None), 0, 0), (dhcp(10), 0, 0), (dhcp(1)[:239], 0, 1), (dhcp(1).replace(b"\x63\x82\x53\x63", b"abcd"), 0, 1),
+        (dhcp(None), 0, 0), (dhcp(10), 0, 0), (dhcp(1)[:239], 0, 1),
+        (dhcp(1).replace(b"\x63\x82\x53\x63", b"abcd"), 0, 1),
         (dhcp(1, hardware=b"\1\xff"), 0, 1), (dhcp(1, tail=b""), 1, 0), (dhcp(1, tail=b"\x0c\xffshort"), 1, 0),
         (dhcp(None, (53, b"\1\1")), 0, 0), (dhcp(None, (53, b"")), 0, 0), (dhcp(1, (53, b"\2")), 1, 0),
         (dhcp(None, tail=b"\0" * 20 + b"\x35\1\1\xff"), 1, 0),
@@ -182,8 +183,9 @@ def claims(seed: int) -> list[Timed]:
     """Every kind of claim, some damaged, in any order."""
     dice = random.Random(seed)
     made = [
-        arp(1, MAC_A, "10.0.0.1", "10.0.0.2"), frame(dhcp(1, (12, b"a"))), frame(dhcp(2, op=2), "10.0.0.1", ALL, (67, 68)),
-        neighbour(135, b"\0" * 20, (1, MAC_B)), ether(ipv4("10.0.0.1", "10.0.0.5", 1, redirect("10.0.0.6", "192.0.2.9"))),
+        arp(1, MAC_A, "10.0.0.1", "10.0.0.2"), frame(dhcp(1, (12, b"a"))),
+        frame(dhcp(2, op=2), "10.0.0.1", ALL, (67, 68)), neighbour(135, b"\0" * 20, (1, MAC_B)),
+        ether(ipv4("10.0.0.1", "10.0.0.5", 1, redirect("10.0.0.6", "192.0.2.9"))),
     ]  # fmt: skip
     out: list[Timed] = []
     for count in range(50):

@@ -64,7 +64,9 @@ def test_a_handshake_of_tls_12_is_one_row(tmp_path: Path) -> None:
 
 def test_tls_13_is_complete_with_the_server_hello(tmp_path: Path) -> None:
     hidden = record(b"encrypted", kind=23)
-    (row,) = found(tmp_path, up(0.2, record(chrome())), down(0.3, record(server_hello(cipher=0x1301, chosen=0x0304)) + hidden))
+    (row,) = found(
+        tmp_path, up(0.2, record(chrome())), down(0.3, record(server_hello(cipher=0x1301, chosen=0x0304)) + hidden)
+    )
     assert (row["server_version"], row["cipher"], row["certificate"], row["cut"]) == (0x0304, 0x1301, "", 1)
 
 
@@ -155,7 +157,8 @@ def test_text_is_bounded_and_escaped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("protocol", "ends"), [(b"", "00"), (b"h2", "h2"), (b"http/1.1", "h1"), (b"x", "xx"), (b"\xab", "ab"), (b"0\xcd", "3d")]
+    ("protocol", "ends"),
+    [(b"", "00"), (b"h2", "h2"), (b"http/1.1", "h1"), (b"x", "xx"), (b"\xab", "ab"), (b"0\xcd", "3d")],
 )
 def test_ja4_names_the_first_protocol_by_its_ends(protocol: bytes, ends: str) -> None:
     assert fingerprint(0x0304, (0x1301,), (16,), (), protocol)[8:10] == ends

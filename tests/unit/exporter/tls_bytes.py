@@ -71,7 +71,9 @@ def name(*common: bytes, tag: int = 0x0C) -> bytes:
     return element(0x30, country, *parts)
 
 
-def der(issuer: bytes, before: bytes = b"231101000000Z", after: bytes = b"20510101000000Z", padding: int = 600) -> bytes:
+def der(
+    issuer: bytes, before: bytes = b"231101000000Z", after: bytes = b"20510101000000Z", padding: int = 600
+) -> bytes:
     """A certificate up to its validity, with filling where the rest would be."""
     validity = element(0x30, element(0x17, before), element(0x18, after))
     start = element(0xA0, b"\2\1\2") + element(0x02, b"\7" * 16) + element(0x30, b"\6\3\x2a\3\4")
