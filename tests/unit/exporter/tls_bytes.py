@@ -46,7 +46,8 @@ def chrome(name: bytes = b"Shop.Example.ORG") -> bytes:
     others = (0x0005, 0x000A, 0x000B, 0x0012, 0x0015, 0x0017, 0x001B, 0x0023, 0x002D, 0x0033, 0x4469, 0xFF01, 0x2A2A)
     return client_hello(
         [
-            server_name(name), *(extension(kind) for kind in others), extension(13, vector(2, numbers(CHROME_ALGORITHMS))),
+            server_name(name), *(extension(kind) for kind in others),
+            extension(13, vector(2, numbers(CHROME_ALGORITHMS))),
             extension(16, vector(2, vector(1, b"h2") + vector(1, b"http/1.1"))),
             extension(43, vector(1, numbers((0x3A3A, 0x0304, 0x0303)))),
         ],
