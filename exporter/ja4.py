@@ -15,6 +15,8 @@ from functools import lru_cache
 SERVER_NAME, ALPN = 0x0000, 0x0010
 _VERSIONS = {0x0304: "13", 0x0303: "12", 0x0302: "11", 0x0301: "10", 0x0300: "s3", 0x0002: "s2"}
 _NOTHING = "0" * 12
+# Longest list of a hello whose fingerprint is remembered, so that made-up hellos cannot fill the memory.
+_REMEMBERED = 128
 
 
 def is_grease(value: int) -> bool:
@@ -22,8 +24,6 @@ def is_grease(value: int) -> bool:
     return value & 0x0F0F == 0x0A0A and value >> 8 == value & 0xFF
 
 
-# Clients are few and send the same hello again and again, apart from the order of extensions in some.
-@lru_cache(maxsize=4096)
 def fingerprint(
     version: int, suites: tuple[int, ...], extensions: tuple[int, ...], algorithms: tuple[int, ...], protocol: bytes
 ) -> str:
@@ -36,6 +36,13 @@ def fingerprint(
         algorithms: signature algorithms in the hello's order.
         protocol: first ALPN protocol; empty without one.
     """
+    usual = max(len(suites), len(extensions), len(algorithms), len(protocol)) <= _REMEMBERED
+    return (_known if usual else _computed)(version, suites, extensions, algorithms, protocol)
+
+
+def _computed(
+    version: int, suites: tuple[int, ...], extensions: tuple[int, ...], algorithms: tuple[int, ...], protocol: bytes
+) -> str:
     suites = tuple(value for value in suites if not is_grease(value))
     extensions = tuple(value for value in extensions if not is_grease(value))
     named = "d" if SERVER_NAME in extensions else "i"
@@ -45,6 +52,10 @@ def fingerprint(
     signed = _listed(value for value in algorithms if not is_grease(value))
     third = _digest(f"{hashed}_{signed}" if signed else hashed) if hashed else _NOTHING
     return f"{head}_{_digest(_listed(sorted(suites))) if suites else _NOTHING}_{third}"
+
+
+# Clients are few and send the same hello again and again, apart from the order of extensions in some.
+_known = lru_cache(maxsize=4096)(_computed)
 
 
 def _ends(protocol: bytes) -> str:

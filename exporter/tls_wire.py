@@ -17,6 +17,7 @@ _RECORD = struct.Struct(">BHH")
 _MAX_RECORD = (1 << 14) + 2048
 _SIGNATURE_ALGORITHMS, _SUPPORTED_VERSIONS = 13, 43
 _U16 = struct.Struct(">H")
+_EXTENSION = struct.Struct(">HH")
 
 
 class MalformedTls(ValueError):
@@ -208,9 +209,15 @@ def _numbers(value: bytes) -> tuple[int, ...]:
 
 
 def _extensions(reader: _Reader) -> list[tuple[int, bytes]]:
-    listed = _Reader(reader.vector(2))
+    data, at = reader.vector(2), 0
     found = []
-    while listed.left:
-        kind = listed.number(2)
-        found.append((kind, listed.vector(2)))
+    # Most of a hello: read without a cursor's calls.
+    while at < len(data):
+        if at + 4 > len(data):
+            raise MalformedTls
+        kind, size = _EXTENSION.unpack_from(data, at)
+        at += 4 + size
+        if at > len(data):
+            raise MalformedTls
+        found.append((kind, data[at - size : at]))
     return found

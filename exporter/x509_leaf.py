@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from exporter.wire_text import text
 
@@ -38,6 +39,8 @@ class Leaf:
     not_after: int
 
 
+# Servers show the same certificate again and again; so few that the largest ones hold 8 MiB.
+@lru_cache(maxsize=256)
 def read_leaf(der: bytes) -> Leaf:
     """Describe a certificate; what cannot be read is absent, the fingerprint is always there."""
     issuer, validity = "", (0, 0)
