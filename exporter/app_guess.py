@@ -7,28 +7,25 @@ import numpy as np
 from exporter.chunks import I64, U8
 from exporter.gather import u64_at
 from exporter.packets import TCP, UDP, Packets
+from exporter.payload_starts import METHOD_STARTS, prefix
 
 APPS = ("", "tls", "http", "ssh", "dns", "quic", "smb", "ftp", "rdp", "smtp")
 _NUMBER = {name: number for number, name in enumerate(APPS)}
 
 
-def _prefix(text: bytes) -> tuple[np.uint64, np.uint64]:
-    mask = (1 << 64) - (1 << 8 * (8 - len(text)))
-    return np.uint64(int.from_bytes(text.ljust(8, b"\0"), "big")), np.uint64(mask)
-
-
 # (application, first bytes); RFC 8446 record type 22 and version 3.x, RFC 9110 methods, RFC 4253 banner.
-_TCP_STARTS = tuple(
-    (_NUMBER[app], *_prefix(start))
-    for app, start in (
-        ("tls", b"\x16\x03"), ("ssh", b"SSH-"), ("http", b"GET "), ("http", b"POST "), ("http", b"HEAD "),
-        ("http", b"PUT "), ("http", b"DELETE "), ("http", b"OPTIONS "), ("http", b"PATCH "), ("http", b"CONNECT "),
-        ("http", b"PRI * HT"), ("http", b"HTTP/"), ("rdp", b"\x03\x00\x00"),
-    )
+_TCP_STARTS = (
+    *((_NUMBER["http"], *start) for start in METHOD_STARTS),
+    *(
+        (_NUMBER[app], *prefix(start))
+        for app, start in (
+            ("tls", b"\x16\x03"), ("ssh", b"SSH-"), ("http", b"PRI * HT"), ("http", b"HTTP/"), ("rdp", b"\x03\x00\x00"),
+        )
+    ),
 )  # fmt: skip
 _SMB_MASK = np.uint64(0xFF000000FFFFFF00)
 _SMB1, _SMB2 = (np.uint64(int.from_bytes(b"\0\0\0\0" + s + b"\0", "big")) for s in (b"\xffSM", b"\xfeSM"))
-_GREETING = _prefix(b"220")
+_GREETING = prefix(b"220")
 _QUIC_LONG = np.uint64(0xC0 << 56)
 
 

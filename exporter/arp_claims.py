@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from exporter.chunks import I64, PacketChunk
 from exporter.gather import structs_at
+from exporter.link_block import MAPPED, LinkBlock, frame_columns
 from exporter.link_layer import Frames
 from exporter.network_layer import Bool
 from schemas.events import LinkClaim
@@ -18,15 +16,12 @@ _ARP = np.dtype([
     ("sender_high", ">u2"), ("sender_low", ">u4"), ("sender", ">u4"), ("target_mac", "V6"), ("target", ">u4"),
 ])  # fmt: skip
 _REQUEST, _REPLY = 1, 2
-_MAPPED = np.uint64(0xFFFF << 32)
-
-LinkBlock = dict[str, npt.NDArray[Any]]
 
 
-def read_claims(chunk: PacketChunk, frames: Frames, positions: I64) -> tuple[LinkBlock, Bool]:
+def read_arp(chunk: PacketChunk, frames: Frames, positions: I64) -> tuple[LinkBlock, Bool]:
     """Return link columns for ARP frames given by chunk position, and which frames are well formed.
 
-    Addresses are the lower halves of mapped IPv4 addresses; the columns hold only well-formed frames.
+    The columns hold only well-formed frames.
     """
     at = frames.network[positions]
     whole = at + _ARP.itemsize <= chunk.offsets[positions] + chunk.captured[positions]
@@ -34,16 +29,10 @@ def read_claims(chunk: PacketChunk, frames: Frames, positions: I64) -> tuple[Lin
     good = whole & (heads["hardware"] == 1) & (heads["protocol"] == 0x0800)
     good &= (heads["hardware_size"] == 6) & (heads["protocol_size"] == 4)
     good &= (heads["operation"] == _REQUEST) | (heads["operation"] == _REPLY)
-    heads, positions = heads[good], positions[good]
-    rows: LinkBlock = {
-        "time": chunk.times[positions],
-        "claim": np.where(heads["operation"] == _REQUEST, LinkClaim.ARP_REQUEST, LinkClaim.ARP_REPLY).astype(np.uint8),
-        "mac": frames.source[positions],
-        "destination_mac": frames.destination[positions],
-        "claimed_mac": heads["sender_high"].astype(np.uint64) << np.uint64(32) | heads["sender_low"].astype(np.uint64),
-        "claimed_low": heads["sender"].astype(np.uint64) | _MAPPED,
-        "target_low": heads["target"].astype(np.uint64) | _MAPPED,
-        "interface": chunk.interfaces[positions].astype(np.int64),
-        "vlan": frames.vlan[positions].astype(np.uint16),
-    }
+    heads = heads[good]
+    rows = frame_columns(chunk, frames, positions[good])
+    rows["claim"][:] = np.where(heads["operation"] == _REQUEST, LinkClaim.ARP_REQUEST, LinkClaim.ARP_REPLY)
+    rows["claimed_mac"][:] = heads["sender_high"].astype(np.uint64) << np.uint64(32) | heads["sender_low"]
+    rows["claimed_low"][:] = heads["sender"].astype(np.uint64) | MAPPED
+    rows["target_low"][:] = heads["target"].astype(np.uint64) | MAPPED
     return rows, good

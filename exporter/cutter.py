@@ -9,13 +9,15 @@ import numpy as np
 import pyarrow as pa
 
 from detectors.hashing import hash_text
-from exporter.arp_claims import LinkBlock, read_claims
-from exporter.chunks import I64, CaptureReport, PacketChunk
+from exporter.chunks import I64, U8, CaptureReport, PacketChunk
 from exporter.dns_pairs import DnsPairs
 from exporter.flow_groups import Segments, group
+from exporter.flow_heads import FlowHeads
 from exporter.flow_keys import packet_keys
 from exporter.flow_table import FlowTable
 from exporter.icmp_errors import Undelivered, undelivered
+from exporter.link_block import LinkBlock
+from exporter.link_claims import read_claims
 from exporter.packets import Decoded, Packets, decode
 from exporter.row_parts import split
 from exporter.settings import ExporterSettings
@@ -49,6 +51,7 @@ class _Work:
     segment_cuts: I64
     dns: I64
     dns_cuts: I64
+    starts: tuple[I64, U8]
     claims: LinkBlock
     claim_cuts: I64
     bad_cuts: I64
@@ -69,6 +72,7 @@ class Cutter:
         seed = settings.flow.seed
         self._flows = FlowTable(settings.flow, hash_text(f"{identity.cluster}/{identity.node}", seed))
         self._dns = DnsPairs(settings.dns)
+        self._heads = FlowHeads(settings.heads)
         self._links: list[LinkBlock] = []
         self._interfaces: list[str] = [""]
         self._open = 0
@@ -103,7 +107,7 @@ class Cutter:
         decoded = decode(chunk)
         packets = decoded.packets
         packet_cuts = cuts[packets.index]
-        claims, good = read_claims(chunk, decoded.frames, decoded.arp)
+        claims, bad = read_claims(chunk, decoded)
         dns = self._dns.select(packets)
         segments = None
         if len(packets.index):
@@ -113,8 +117,8 @@ class Cutter:
             segments = group(packets, keys, backward, packet_cuts, most)
         return _Work(
             decoded, cuts, segments, packet_cuts, segments.cut if segments else packet_cuts, dns, packet_cuts[dns],
-            claims, cuts[decoded.arp[good]], np.sort(cuts[np.concatenate([decoded.bad, decoded.arp[~good]])]),
-            undelivered(packets, self._settings.flow.seed),
+            self._heads.select(packets), claims, cuts[claims["position"]],
+            np.sort(cuts[np.concatenate([decoded.bad, bad])]), undelivered(packets, self._settings.flow.seed),
         )  # fmt: skip
 
     def _count(self, chunk: PacketChunk, work: _Work) -> None:
@@ -133,7 +137,7 @@ class Cutter:
         """Add one second's part of a chunk to what is open."""
         packets: Packets = work.decoded.packets
         if work.segments is not None:
-            self._flows.add(work.segments, _of(work.segment_cuts, cut), packets)
+            self._take_flows(work, work.segments, cut)
             errors = _of(work.packet_cuts[work.refused.positions], cut)
             if len(errors):
                 self._flows.refuse(work.refused.keys[errors], work.refused.backward[errors])
@@ -146,23 +150,34 @@ class Cutter:
         self._malformed += len(_of(work.bad_cuts, cut))
         self._open = cut
 
+    def _take_flows(self, work: _Work, segments: Segments, cut: int) -> None:
+        chosen = _of(work.segment_cuts, cut)
+        packets, (at, kinds) = work.decoded.packets, work.starts
+        placed = self._flows.add(segments, chosen, packets)
+        span = _of(work.packet_cuts, cut)
+        if not len(span):
+            return
+        begins = slice(*np.searchsorted(at, [span[0], span[-1] + 1]))
+        self._heads.add(packets, span, (at[begins], kinds[begins]), segments, int(chosen[0]), placed, self._flows)
+
     def _advance(self, cut: int) -> Iterator[EventMessage]:
         """Close every second before ``cut`` in which something is to be said."""
         while self._open < cut:
             yield from self._close(self._open)
-            due = [when for when in (self._flows.next_due, self._dns.next_due) if when is not None]
+            noted = (self._flows.next_due, self._dns.next_due, self._heads.next_due)
+            due = [when for when in noted if when is not None]
             self._open = max(self._open + 1, min([*due, cut]))
 
     def _close(self, cut: int, final: bool = False) -> Iterator[EventMessage]:
         flows = self._flows.close(cut, final)
-        dns = self._dns.close(cut, final)
+        listed = {"dns": self._dns.close(cut, final), **self._heads.close(cut, final)}
         links, self._links = self._links, []
-        self._malformed += self._dns.malformed
-        self._report.malformed += self._dns.malformed
-        self._dns.malformed = 0
-        self._lost_rows += self._flows.lost
-        self._flows.lost = 0
-        parts, shed = split(flows, dns, links, self._interfaces, self._settings.cut)
+        malformed = self._dns.malformed + self._heads.malformed
+        self._malformed += malformed
+        self._report.malformed += malformed
+        self._lost_rows += self._flows.lost + self._heads.lost
+        self._dns.malformed = self._heads.malformed = self._flows.lost = self._heads.lost = 0
+        parts, shed = split(flows, links, listed, self._interfaces, self._settings.cut)
         self._lost_rows += shed
         if not parts and not final:
             return
@@ -195,6 +210,8 @@ class Cutter:
             return
         if self._dns.cut_short:
             self._report.note(f"{self._dns.cut_short} DNS messages are cut short by the capture's snap length")
+        if self._heads.cut_short:
+            self._report.note(f"{self._heads.cut_short} TLS and HTTP heads are cut short by the capture's snap length")
         end = self._open + drain_seconds
         yield from self._advance(end)
         yield from self._close(end, final=True)

@@ -14,6 +14,7 @@ import dns.exception
 import dns.name
 import dns.wirebase
 
+from exporter.wire_text import NAME, text
 from schemas.events import MAX_TEXT
 
 HEADER_BYTES = 12
@@ -27,9 +28,6 @@ _A, _NS, _CNAME, _SOA, _PTR, _MX, _TXT, _AAAA, _SRV, _DNAME = 1, 2, 5, 6, 12, 15
 _NAME_AT = {_NS: 0, _CNAME: 0, _SOA: 0, _PTR: 0, _MX: 2, _SRV: 6, _DNAME: 0}
 # Records looked through for the EDNS record of a question; real questions have one or two.
 _MAX_SKIPPED = 16
-
-_PLAIN = [chr(b).lower() if 33 <= b <= 126 and b not in b".\\" else f"\\{b:03d}" for b in range(256)]
-_TEXT = [chr(b) if 32 <= b <= 126 and b != 0x5C else f"\\{b:03d}" for b in range(256)]
 
 
 class MalformedDns(ValueError):
@@ -118,18 +116,18 @@ class DnsReader:
             parser.seek(end)
             return known
         name = dns.name.from_wire_parser(parser)
-        text = _name_text(name)
+        shown = _name_text(name)
         # Only names without pointers mean the same in every message.
         if parser.current == end and len(raw) == sum(len(label) + 1 for label in name.labels):
             if len(self._names) >= 4096:
                 self._names.clear()
-            self._names[raw] = text
-        return text
+            self._names[raw] = shown
+        return shown
 
 
 def _name_text(name: dns.name.Name) -> str:
     labels = name.labels[:-1] if name.labels and name.labels[-1] == b"" else name.labels
-    return ".".join("".join([_PLAIN[byte] for byte in label]) for label in labels)[:MAX_TEXT]
+    return ".".join("".join([NAME[byte] for byte in label]) for label in labels)[:MAX_TEXT]
 
 
 def _answers(wire: bytes, parser: dns.wirebase.Parser, count: int) -> tuple[tuple[Record, ...], bool]:
@@ -168,7 +166,7 @@ def _data_text(data: bytes, parser: dns.wirebase.Parser, kind: int) -> str:
             parser.get_remaining()
         return _name_text(name)
     if kind == _TXT:
-        return "".join([_TEXT[byte] for byte in _strings(data)])[:MAX_TEXT]
+        return text(_strings(data))
     # RFC 3597 section 5: the generic form of unknown data.
     return f"\\# {len(data)} {data[: MAX_TEXT // 2].hex()}"[:MAX_TEXT]
 

@@ -12,13 +12,13 @@ import pyarrow as pa
 
 from detectors.hashing import mix
 from exporter.app_guess import APPS
-from exporter.arp_claims import LinkBlock
 from exporter.chunks import I64
-from exporter.dns_pairs import Row
 from exporter.flow_rows import RowBlock
 from exporter.gather import U64
+from exporter.link_block import LinkBlock
+from exporter.tls_exchange import Row
 from schemas.addresses import UNSPECIFIED
-from schemas.events import ADDRESS, DNS, FLOW, LINK, WORD, arrow_schema
+from schemas.events import ADDRESS, FLOW, KINDS, LINK, WORD, arrow_schema
 
 # Asked once: pyarrow looks for pandas each time it is asked.
 _NUMPY = {
@@ -46,13 +46,10 @@ def flow_batch(rows: RowBlock, interfaces: Sequence[str]) -> pa.RecordBatch:
 
 
 def link_batch(rows: LinkBlock, interfaces: Sequence[str]) -> pa.RecordBatch:
-    """Return a link batch of ARP claims."""
+    """Return a link batch; ``interfaces`` names the numbers in its interface column."""
     count = len(rows["time"])
-    none = np.zeros(count, np.uint64)
-    given = {
-        "claimed": addresses(none, rows["claimed_low"]), "target": addresses(none, rows["target_low"]),
-        "interface": _words(rows["interface"], interfaces),
-    }  # fmt: skip
+    given = {name: addresses(rows[f"{name}_high"], rows[f"{name}_low"]) for name in ("claimed", "target", "speaker")}
+    given |= {"interface": _words(rows["interface"], interfaces), "text": _dictionary(rows["text"].tolist(), WORD)}
     arrays = []
     for column in LINK:
         if column.name in given:
@@ -64,15 +61,15 @@ def link_batch(rows: LinkBlock, interfaces: Sequence[str]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema("link"))
 
 
-def dns_batch(rows: Sequence[Row]) -> pa.RecordBatch:
-    """Return a DNS batch; values in the order of the schema's columns, addresses as 16 bytes."""
+def row_batch(kind: str, rows: Sequence[Row]) -> pa.RecordBatch:
+    """Return a batch of a kind; values in the order of the schema's columns, addresses as 16 bytes."""
     arrays = []
-    for column, values in zip(DNS, zip(*rows, strict=True), strict=True):
+    for column, values in zip(KINDS[kind], zip(*rows, strict=True), strict=True):
         if pa.types.is_dictionary(column.dtype):
             arrays.append(_dictionary(values, column.dtype))
         else:
             arrays.append(pa.array(values, type=column.dtype))
-    return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema("dns"))
+    return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(kind))
 
 
 def _dictionary(values: Iterable[Any], dtype: pa.DataType) -> pa.DictionaryArray:

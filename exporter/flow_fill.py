@@ -36,7 +36,7 @@ _FROM_SRC = ((SRC_PACKETS, PACKETS), (SRC_BYTES, BYTES), (SRC_PAYLOAD, PAYLOAD),
              (SRC_RST, RSTS))  # fmt: skip
 _FROM_DST = ((DST_PACKETS, PACKETS), (DST_BYTES, BYTES), (DST_PAYLOAD, PAYLOAD), (DST_SYNACK, SYN_ACKS),
              (DST_FIN, FINS), (DST_RST, RSTS))  # fmt: skip
-_RESET = ("done", "life_src", "life_dst", "row_cut", "first_payload", "app", "close_cut", "timer")
+_RESET = ("done", "life_src", "life_dst", "row_cut", "first_payload", "app", "close_cut", "timer", "heads")
 
 
 def begin_flows(

@@ -39,6 +39,8 @@ class Segments:
     """Shape (s,), ordered by first packet. Direction 0 travels from the smaller endpoint.
 
     Attributes:
+        of: int64 (n,), the segment of each packet.
+        backward: bool (n,), the direction of each packet.
         key: uint64, flow.
         cut: int64, the second's end.
         turn: int64, how many segments of this flow and second come before it.
@@ -52,6 +54,8 @@ class Segments:
         payload_first: int64, position of the first packet with payload; -1 without one.
     """
 
+    of: I64
+    backward: Bool
     key: U64
     cut: I64
     turn: I64
@@ -90,7 +94,8 @@ def group(packets: Packets, keys: U64, backward: Bool, cuts: I64, most_turns: in
     first = order[starts][by_first]
     times = packets.times[order]
     return Segments(
-        key=keys[first], cut=cuts[first], turn=turn[by_first], first=first, first_backward=backward[first],
+        of=segment, backward=backward, key=keys[first], cut=cuts[first], turn=turn[by_first], first=first,
+        first_backward=backward[first],
         opens=_PURE_SYN[packets.flags[first]] & (packets.net.proto[first] == TCP),
         start=np.minimum.reduceat(times, starts)[by_first], end=np.maximum.reduceat(times, starts)[by_first],
         **_sums(packets, segment, backward, len(starts)),

@@ -25,7 +25,7 @@ _COLUMNS: tuple[tuple[str, str], ...] = (
     ("last", "i8"), ("flip", "u1"), ("bits", "u1"), ("done", "u1"), ("reopens", "u1"), ("reopen_cut", "i8"),
     ("life_src", "u2"), ("life_dst", "u2"), ("row_src", "u1"), ("row_dst", "u1"), ("row_start", "i8"),
     ("row_end", "i8"), ("row_cut", "i8"), ("ttl_min", "u1"), ("ttl_max", "u1"), ("first_payload", "u1"),
-    ("app", "u1"), ("close_cut", "i8"), ("timer", "i8"),
+    ("app", "u1"), ("close_cut", "i8"), ("timer", "i8"), ("heads", "u1"),
 )  # fmt: skip
 NAMES = tuple(name for name, _ in _COLUMNS)
 
@@ -44,6 +44,7 @@ class FlowState:
         row_cut: cut of the last row; 0 before the first.
         close_cut: cut at which the flow closed; 0 while open.
         timer: cut at which time-outs are looked at next; 0: none noted.
+        heads: what ``FlowHeads`` does with the flow's payload.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -86,3 +87,4 @@ class FlowState:
     app: np.ndarray[tuple[int], np.dtype[np.uint8]]
     close_cut: np.ndarray[tuple[int], np.dtype[np.int64]]
     timer: np.ndarray[tuple[int], np.dtype[np.int64]]
+    heads: np.ndarray[tuple[int], np.dtype[np.uint8]]

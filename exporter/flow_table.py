@@ -7,10 +7,12 @@ by scanning the table.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from detectors.index import KeyIndex
-from exporter.chunks import I64
+from exporter.chunks import I64, U8
 from exporter.due_cuts import DueCuts
 from exporter.flow_fill import add_segments, begin_flows, clear_row
 from exporter.flow_groups import Segments
@@ -29,6 +31,21 @@ from exporter.gather import U64
 from exporter.network_layer import Bool
 from exporter.packets import FIN, RST, Packets
 from exporter.settings import FlowSettings
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where segments went, shape (s,), in their order.
+
+    Attributes:
+        slots: int64, slot of each segment's flow; -1 where there was no room.
+        flow_ids: uint64, id of the flow.
+        heads: uint8, its ``heads`` before the segment.
+    """
+
+    slots: I64
+    flow_ids: U64
+    heads: U8
 
 
 class FlowTable:
@@ -59,14 +76,25 @@ class FlowTable:
         """The next cut at which a flow may time out; None without flows."""
         return self._due.next
 
-    def add(self, segments: Segments, chosen: I64, packets: Packets) -> None:
+    def add(self, segments: Segments, chosen: I64, packets: Packets) -> Placed:
         """Add segments of one second, given by position, ascending."""
         turns = segments.turn[chosen]
+        slots = np.full(len(chosen), -1, np.int64)
+        flow_ids, heads = np.zeros(len(chosen), np.uint64), np.zeros(len(chosen), np.uint8)
         for turn in range(int(turns.max(initial=-1)) + 1):
-            self._add_turn(segments, chosen[turns == turn], packets)
+            of = turns == turn
+            slots[of] = found = self._add_turn(segments, chosen[of], packets)
+            # Before the next turn, which may begin another flow in the slot.
+            flow_ids[of], heads[of] = self._state.flow_id[found], self._state.heads[found]
+        return Placed(slots, flow_ids, heads)
 
-    def _add_turn(self, segments: Segments, chosen: I64, packets: Packets) -> None:
-        """Add segments of flows that all differ."""
+    def mark_heads(self, slots: I64, flow_ids: U64, value: int) -> None:
+        """Set ``heads`` of flows that are still in their slots; the next segments' ``Placed`` have it."""
+        still = self._state.flow_id[slots] == flow_ids
+        self._state.heads[slots[still]] = value
+
+    def _add_turn(self, segments: Segments, chosen: I64, packets: Packets) -> I64:
+        """Add segments of flows that all differ; returns their slots."""
         keys = segments.key[chosen]
         slots = self._index.lookup(keys)
         fresh = slots < 0
@@ -82,6 +110,7 @@ class FlowTable:
         placed = slots >= 0
         add_segments(self._state, segments, chosen[placed], slots[placed], packets)
         self._touched.append(slots[placed])
+        return slots
 
     def _reopening(self, segments: Segments, chosen: I64, slots: I64) -> Bool:
         """Tell which segments begin another connection on known endpoints."""

@@ -2,42 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
-from exporter.arp_claims import LinkBlock
-from exporter.dns_pairs import Row
-from exporter.event_batches import dns_batch, flow_batch, link_batch
+from exporter.event_batches import flow_batch, link_batch, row_batch
 from exporter.flow_rows import RowBlock
+from exporter.link_block import LinkBlock
 from exporter.settings import CutSettings
+from exporter.tls_exchange import Row
 
 Batches = dict[str, pa.RecordBatch]
 
 
 def split(
-    flows: RowBlock, dns: list[Row], links: Sequence[LinkBlock], interfaces: Sequence[str], settings: CutSettings
-) -> tuple[list[Batches], int]:
+    flows: RowBlock, links: Sequence[LinkBlock], listed: Mapping[str, Sequence[Row]], interfaces: Sequence[str],
+    settings: CutSettings,
+) -> tuple[list[Batches], int]:  # fmt: skip
     """Return the batches of each part, and how many rows were shed above the limit of a second.
 
     A second without rows has no part.
+
+    Args:
+        flows: flow rows.
+        links: blocks of link rows.
+        listed: rows of other kinds, values in the order of the schema's columns.
+        interfaces: names of the numbers in interface columns.
+        settings: sizes.
     """
     size, most = settings.part_rows, settings.second_rows
     claims = {name: np.concatenate([block[name] for block in links]) for name in links[0]} if links else {}
-    counts = [len(flows["marks"]) if flows else 0, len(dns), len(claims["time"]) if claims else 0]
-    shed = sum(max(0, count - most) for count in counts)
-    counts = [min(count, most) for count in counts]
+    found = {"flow": len(flows["marks"]) if flows else 0, "link": len(claims["time"]) if claims else 0}
+    found |= {kind: len(rows) for kind, rows in listed.items()}
+    counts = {kind: min(count, most) for kind, count in found.items()}
     parts = []
-    for start in range(0, max(counts), size):
+    for start in range(0, max(counts.values()), size):
         batches = {}
-        if start < counts[0]:
-            span = slice(start, min(start + size, counts[0]))
-            batches["flow"] = flow_batch({name: values[span] for name, values in flows.items()}, interfaces)
-        if start < counts[1]:
-            batches["dns"] = dns_batch(dns[start : min(start + size, counts[1])])
-        if start < counts[2]:
-            span = slice(start, min(start + size, counts[2]))
-            batches["link"] = link_batch({name: values[span] for name, values in claims.items()}, interfaces)
+        for kind, count in counts.items():
+            if start >= count:
+                continue
+            span = slice(start, min(start + size, count))
+            if kind == "flow":
+                batches[kind] = flow_batch({name: values[span] for name, values in flows.items()}, interfaces)
+            elif kind == "link":
+                batches[kind] = link_batch({name: values[span] for name, values in claims.items()}, interfaces)
+            else:
+                batches[kind] = row_batch(kind, listed[kind][span])
         parts.append(batches)
-    return parts, shed
+    return parts, sum(found.values()) - sum(counts.values())

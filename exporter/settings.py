@@ -93,6 +93,38 @@ class DnsSettings(BaseModel):
     )
 
 
+class HeadSettings(BaseModel):
+    """Reading of TLS handshakes and HTTP heads."""
+
+    model_config = _FROZEN
+
+    flows: Annotated[int, Field(ge=16, le=1 << 20)] = Field(
+        8192, description="flows followed at once; the one that was quiet longest is let go, counted as a lost row"
+    )
+    held_bytes: Annotated[int, Field(ge=1 << 16, le=1 << 30)] = Field(
+        32 << 20, description="bytes of unfinished heads kept at once, all flows together; let go likewise"
+    )
+    packets_per_second: Annotated[int, Field(ge=16, le=1 << 20)] = Field(
+        10_000, description="packets of handshakes and heads read in one second of packet time; a hello costs up to "
+        "85 µs of CPU; what a flood of them has above that is counted as lost rows"
+    )  # fmt: skip
+    tls_bytes: Annotated[int, Field(ge=1 << 10, le=1 << 18)] = Field(
+        32_768, description="bytes of one direction in which hello and leaf certificate must stand; "
+        "hellos with post-quantum keys have 2 KiB, leaves with many names 10"
+    )  # fmt: skip
+    http_bytes: Annotated[int, Field(ge=1 << 10, le=1 << 18)] = Field(
+        16_384, description="bytes in which a head must end; servers refuse longer ones (usually at 8 KiB)"
+    )
+    hello_seconds: Seconds = Field(10, description="s after a client hello until its row leaves without an answer")
+    head_seconds: Seconds = Field(
+        10, description="s until a request head that does not end is reported as incomplete; servers wait 20 to 60 s, "
+        "so the row comes while the connection still holds a worker"
+    )  # fmt: skip
+    answer_seconds: Seconds = Field(
+        30, description="s until a request's row leaves without a status; slow answers are known by the flow rows"
+    )
+
+
 class CutSettings(BaseModel):
     """How rows become messages."""
 
@@ -114,4 +146,5 @@ class ExporterSettings(BaseModel):
     reading: ReadingSettings = ReadingSettings()
     flow: FlowSettings = FlowSettings()
     dns: DnsSettings = DnsSettings()
+    heads: HeadSettings = HeadSettings()
     cut: CutSettings = CutSettings()

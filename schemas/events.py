@@ -50,7 +50,8 @@ class Capability(IntFlag):
 CAPTURE_CAPABILITIES = (
     Capability.PACKETS | Capability.REVERSE | Capability.TCP_FLAGS | Capability.PAYLOAD | Capability.ATTEMPTS
     | Capability.PORTS | Capability.ICMP | Capability.TTL | Capability.BURSTS | Capability.DNS
-    | Capability.DNS_ANSWERS | Capability.DNS_LATENCY | Capability.ARP | Capability.EXACT_TIME
+    | Capability.DNS_ANSWERS | Capability.DNS_LATENCY | Capability.ARP | Capability.DHCP | Capability.ICMP_CLAIMS
+    | Capability.TLS | Capability.HTTP | Capability.EXACT_TIME
 )  # fmt: skip
 
 
@@ -216,8 +217,9 @@ LINK: tuple[Column, ...] = (
     Column("mac", pa.uint64(), "48 bits", "Ethernet source of the frame", "0", _C.ARP),
     Column("destination_mac", pa.uint64(), "48 bits", "Ethernet destination of the frame", "0", _C.ARP),
     Column("claimed_mac", pa.uint64(), "48 bits", "hardware address that the claim names", "0", _C.ARP),
-    _address("claimed", "address that the claim is about: ARP sender, offered lease, redirected destination", _C.ARP, "all zero"),
-    _address("target", "address asked for or told: ARP target, DHCP client, redirect's gateway", _C.ARP, "all zero"),
+    _address("claimed", "address that the claim is about: ARP or neighbour sender, DHCP lease given or asked for, advertised router, "
+             "redirected destination", _C.ARP, "all zero"),
+    _address("target", "address asked for or told: ARP or neighbour target, DHCP client's own address, redirect's gateway", _C.ARP, "all zero"),
     _address("speaker", "IP source of the frame, where it has one", _C.DHCP, "all zero"),
     Column("number", pa.uint32(), "", "DHCP transaction, RA lifetime (s), listener port", "0", _C.DHCP),
     Column("text", WORD, "", "DHCP host name or vendor class, socket owner", "empty", _C.DHCP),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import struct
 from dataclasses import dataclass
 
 IPV4, IPV6 = 0x0800, 0x86DD
 TCP, UDP = 6, 17
-DNS_PORT = 53
+WHOLE_PORTS = frozenset({53, 67, 68})  # DNS, DHCP
+TLS_HANDSHAKE = b"\x16\x03"
+HTTP_LINE = re.compile(rb"(?:[A-Z]{3,9} [^ \r\n]+ HTTP/1\.|HTTP/1\.[0-9] )")
+TLS_BYTES, HTTP_BYTES = 8192, 4096  # of a direction: hello and certificate; a request with its form
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +43,45 @@ def ends(frame: bytes) -> Ends | None:
     return Ends(str(ipaddress.ip_address(src)), str(ipaddress.ip_address(dst)), proto, sport, dport, flags)
 
 
-def kept_bytes(frame: bytes, limit: int) -> int:
-    """How much of a frame a recording keeps: DNS messages whole, everything else up to `limit` bytes."""
-    found = ends(frame)
-    if found is not None and DNS_PORT in (found.sport, found.dport):
-        return len(frame)
-    return min(len(frame), limit)
+class SnapLength:
+    """How much of each frame a recording keeps; ask for every frame once, in order.
+
+    Whole: DNS and DHCP messages, the first bytes of TLS connections, HTTP requests, heads of answers.
+    Everything else: `limit` bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._left: dict[tuple[str, str, int, int], int] = {}  # bytes still kept whole, per direction
+
+    def kept(self, frame: bytes) -> int:
+        """Bytes of this frame to keep."""
+        least, found = min(len(frame), self._limit), ends(frame)
+        if found is None or found.proto not in (TCP, UDP):
+            return least
+        if WHOLE_PORTS & {found.sport, found.dport}:
+            return len(frame)
+        return max(least, self._head(frame, found)) if found.proto == TCP else least
+
+    def _head(self, frame: bytes, found: Ends) -> int:
+        at = _payload_at(frame)
+        body, side = frame[at:], (found.src, found.dst, found.sport, found.dport)
+        if body.startswith(TLS_HANDSHAKE):
+            self._left.setdefault(side, TLS_BYTES)
+        elif HTTP_LINE.match(body):
+            self._left[side] = HTTP_BYTES
+        left = self._left.get(side, 0)
+        if not left or not body:
+            return 0
+        end = body.find(b"\r\n\r\n")
+        if body.startswith(b"HTTP/") and end >= 0:
+            self._left[side] = 0  # the head of an answer ends here; requests keep their forms
+            return at + end + 4
+        self._left[side] = max(0, left - len(body))
+        return at + min(len(body), left)
+
+
+def _payload_at(frame: bytes) -> int:
+    """Where the TCP payload begins, in a frame that `ends` can read."""
+    at = 54 if struct.unpack_from("!H", frame, 12)[0] == IPV6 else 14 + (frame[14] & 15) * 4
+    return at + (frame[at + 12] >> 4) * 4

@@ -82,7 +82,7 @@ def _option(code: int, value: bytes) -> bytes:
 def write(path: Path, packets: Sequence[Packet], interfaces: Sequence[str], cut: Callable[[bytes], int]) -> None:
     """Write a gzipped pcapng: interfaces in the given order, packets sorted by time (ties keep their order).
 
-    `cut` says how many bytes of a frame to keep. Same packets in, same bytes out.
+    `cut` says how many bytes of a frame to keep; it is asked once per frame, in order. Same packets in, same bytes out.
     """
     blocks = [_block(SECTION, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))]
     for name in interfaces:

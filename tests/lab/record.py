@@ -27,7 +27,7 @@ from typing import Any
 
 from tests.lab import inventory, pods, scenarios
 from tests.lab.capture import Capture, PacketsLostError
-from tests.lab.frames import Ends, ends, kept_bytes
+from tests.lab.frames import Ends, SnapLength, ends
 from tests.lab.lab import ROOT, Lab, missing
 from tests.lab.pcapng import Packet, write
 from tests.lab.stage import Case, Expectation, Stage
@@ -125,7 +125,7 @@ def record(case: Case, into: Path) -> str:
             time.sleep(TAIL_SECONDS)
         packets = capture.packets()
     target = folder / CAPTURE_NAME
-    write(target, packets, capture.interfaces, lambda frame: kept_bytes(frame, case.keep))
+    write(target, packets, capture.interfaces, SnapLength(case.keep).kept)
     content = target.read_bytes()
     if len(content) > MAX_CAPTURE_BYTES:
         raise RuntimeError(f"lab: {target} has {len(content)} bytes, more than {MAX_CAPTURE_BYTES}")
