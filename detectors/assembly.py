@@ -130,14 +130,16 @@ class Assembler:
         for header in headers[1:]:
             capabilities &= header.capabilities
         missing = headers[0].parts - len(pending.parts)
-        notes = (f"{missing} of {headers[0].parts} parts of a second are missing",) if missing > 0 else ()
+        notes = tuple(dict.fromkeys(note for header in headers for note in header.notes))
+        if missing > 0:
+            notes = (f"{missing} of {headers[0].parts} parts of a second are missing", *notes)
         quality = DataQuality(
             sampling=max(h.sampling for h in headers),
             lost_packets=sum(h.lost_packets for h in headers),
             lost_rows=sum(h.lost_rows for h in headers),
             malformed=sum(h.malformed for h in headers),
             late=sum(h.cut < cut for h in headers),
-            notes=(*notes, f"{lost} messages are missing") if lost else notes,
+            notes=(f"{lost} messages are missing", *notes) if lost else notes,
         )
         return ClosedTick(number, cut, capabilities, batches, quality)
 

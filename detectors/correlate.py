@@ -287,4 +287,5 @@ def _quality(tick: int, headers: Sequence[RollupHeader]) -> DataQuality:
         lost_rows=sum(h.lost_rows for h in headers),
         malformed=sum(h.malformed for h in headers),
         late=late,
+        notes=tuple(sorted({note for h in headers for note in h.notes})),
     )

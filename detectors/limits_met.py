@@ -25,7 +25,7 @@ def blind_finding(detectors: Sequence[Detector], tick: ClosedTick, node: str) ->
         tick=tick.tick, started=tick.tick, node=node, subject=node,
         evidence=(Evidence(name="blind_detectors", value=len(names), unit="detectors"),),
         summary=f"the source of node {node} leaves {', '.join(names)} blind", spoofable=False,
-        data_quality=tick.quality.model_copy(update={"notes": tuple(sorted({d.meta.blind for d in blind}))}),
+        data_quality=tick.quality.model_copy(update={"notes": (*tick.quality.notes, *sorted({d.meta.blind for d in blind}))}),
         response=None, quiet=60,
     )  # fmt: skip
     return [finding]

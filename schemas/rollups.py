@@ -14,7 +14,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.events import Capability as _C
-from schemas.events import Column, Count
+from schemas.events import MAX_NOTES, Column, Count, Note
 from schemas.framing import DecodeError, pack_frame, unpack_frame
 
 MAGIC = b"SGR1"
@@ -103,6 +103,9 @@ class RollupHeader(BaseModel):
     lost_rows: Count = Field(0, description="rows shed by exporters in this tick")
     malformed: Count = Field(0, description="packets or messages that could not be parsed in this tick")
     late: Count = Field(0, description="rows of late nodes that were added to this tick")
+    notes: Annotated[tuple[Note, ...], Field(max_length=MAX_NOTES)] = Field(
+        (), description="what sources of this tick cannot know, in words"
+    )
     suspects: Annotated[tuple[str, ...], Field(max_length=256)] = Field(
         (), description="addresses that stage-1 findings of this tick name; models do not learn from them"
     )

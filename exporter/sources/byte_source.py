@@ -42,9 +42,21 @@ class ByteSource:
         self.compressed = self._ahead == _GZIP
         self._unzip = zlib.decompressobj(wbits=31) if self.compressed else None
         self._ended = False
+        self._peeked = b""
+
+    def peek(self, most: int) -> bytes:
+        """Return up to ``most`` bytes from here on without taking them; fewer only where the data ends."""
+        ahead = bytearray(most)
+        self._peeked = bytes(ahead[: self.fill(memoryview(ahead))])
+        return self._peeked
 
     def read_into(self, target: memoryview) -> int:
         """Fill some of ``target`` as soon as there is anything; returns how much, 0 at the end."""
+        if self._peeked:
+            piece = self._peeked[: len(target)]
+            self._peeked = self._peeked[len(piece) :]
+            target[: len(piece)] = piece
+            return len(piece)
         if self._unzip is None and not self._ahead:
             return self._raw.readinto(target) or 0
         piece = self._ahead[: len(target)] if self._unzip is None else self._read_unzipped(len(target))
