@@ -46,9 +46,10 @@ class ByteSource:
 
     def peek(self, most: int) -> bytes:
         """Return up to ``most`` bytes from here on without taking them; fewer only where the data ends."""
-        ahead = bytearray(most)
-        self._peeked = bytes(ahead[: self.fill(memoryview(ahead))])
-        return self._peeked
+        known, self._peeked = self._peeked, b""
+        more = bytearray(max(0, most - len(known)))
+        self._peeked = known + bytes(more[: self.fill(memoryview(more))])
+        return self._peeked[:most]
 
     def read_into(self, target: memoryview) -> int:
         """Fill some of ``target`` as soon as there is anything; returns how much, 0 at the end."""
