@@ -126,10 +126,6 @@ class CaptureReport:
     identities: list[InventoryObject] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
-    def amount(self) -> str:
-        """Return how much was read, in words."""
-        return f"{self.records:,} records" if self.records else f"{self.packets:,} packets"
-
     def note(self, problem: str) -> None:
         """Remember a problem once, at most 100 different ones."""
         if problem not in self.problems and len(self.problems) < 100:

@@ -6,7 +6,7 @@ import asyncio
 import io
 import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from schemas.event_codec import FILE_MAGIC, EventMessage, encode, encode_json
+from schemas.inventory import InventoryObject
 from schemas.topics import CONTENT_TYPE_HEADER, EVENTS_ARROW
 
 STANDARD_OUTPUT = "-"
@@ -38,6 +39,9 @@ class Delivery(Protocol):
     async def send(self, message: EventMessage) -> None:
         """Take one message; may wait until there is room."""
 
+    async def identify(self, objects: Sequence[InventoryObject]) -> None:
+        """Take what a source told about who has which address, before the rows that it concerns."""
+
     async def close(self, complete: bool) -> None:
         """Make everything durable and let go; not ``complete``: an error ended it early."""
 
@@ -48,15 +52,17 @@ class KafkaDelivery:
     Args:
         client: keyword arguments of the Kafka client: servers, security, client id.
         topic: full name of the topic.
+        inventory: full name of the topic for identities; empty: they are not sent.
         in_flight: messages sent and not yet acknowledged; ``send`` waits above it.
     """
 
     # What the topic itself is created to take.
     MAX_REQUEST = 4 << 20
 
-    def __init__(self, client: Mapping[str, Any], topic: str, in_flight: int = 64) -> None:
+    def __init__(self, client: Mapping[str, Any], topic: str, in_flight: int = 64, inventory: str = "") -> None:
         self._client = dict(client)
         self._topic = topic
+        self._inventory = inventory
         self._in_flight = in_flight
         self._producer: AIOKafkaProducer | None = None
         self._waiting: list[asyncio.Future[Any]] = []
@@ -97,6 +103,18 @@ class KafkaDelivery:
         self._waiting.append(sent)
         if len(self._waiting) >= self._in_flight:
             await self._settle()
+
+    async def identify(self, objects: Sequence[InventoryObject]) -> None:
+        """Send identities, keyed by uid, and wait until they are kept."""
+        if self._producer is None or not self._inventory:
+            return
+        try:
+            for item in objects:
+                key = item.uid.encode()
+                self._waiting.append(await self._producer.send(self._inventory, item.encode(), key=key))
+        except (KafkaError, OSError) as error:
+            raise self._problem(error) from None
+        await self._settle()
 
     async def _settle(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -164,6 +182,9 @@ class FileDelivery:
                 self._target.write(_LENGTH.pack(len(value)) + value)
         except OSError as error:
             raise self._problem(error) from None
+
+    async def identify(self, objects: Sequence[InventoryObject]) -> None:
+        """Files of messages have no place for identities: ``replay`` takes them from the log itself."""
 
     async def close(self, complete: bool) -> None:
         """Finish the file; a complete one gets its name."""

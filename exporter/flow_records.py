@@ -17,6 +17,7 @@ from detectors.hashing import combine, hash_addresses, hash_text, mix
 from exporter.chunks import I64
 from exporter.flow_marks import CLOSED, ESTABLISHED, EXCHANGED, OPENED, REFUSED, UNANSWERED
 from exporter.gather import U64
+from exporter.network_layer import Bool
 from exporter.record_rows import Rows, Values, to_rows
 
 _SECOND = 1_000_000_000
@@ -33,7 +34,8 @@ class FlowRecords:
         start: int64, ns since epoch.
         end: int64, ns since epoch.
         marks: int64, all FlowMark bits of the record.
-        columns: the other columns of flow rows; must hold ``src``, ``dst`` and ``proto``.
+        columns: the other columns of flow rows; must hold ``src``, ``dst`` and ``proto``, and ``conn_start`` where
+            a record is not about a whole flow.
     """
 
     start: I64
@@ -52,7 +54,7 @@ def flow_ids(start: I64, columns: Mapping[str, Values], node: int) -> U64:
     count = len(start)
     out = mix(start.astype(np.uint64) ^ np.uint64(node))
     for side in ("src", "dst"):
-        column = columns[side]
+        column: pa.DictionaryArray = columns[side]
         flat = np.frombuffer(b"".join(column.dictionary.to_pylist()), np.uint8).reshape(-1, 16)
         out = combine(out, hash_addresses(flat)[column.indices.to_numpy()])
         out = combine(out, np.broadcast_to(columns.get(f"{side}_port", np.uint64(0)), count).astype(np.uint64))
@@ -91,9 +93,10 @@ def life_rows(records: FlowRecords, node: int, unanswered_seconds: int) -> list[
 
 
 def _shared(records: FlowRecords, node: int) -> dict[str, Values]:
+    began = np.minimum(np.asarray(records.columns.get("conn_start", records.start)), records.start)
     return dict(records.columns) | {
-        "flow_id": flow_ids(records.start, records.columns, node), "conn_start": records.start,
-        "start": records.start, "end": np.maximum(records.start, records.end),
+        "flow_id": flow_ids(np.asarray(records.columns.get("conn_start", began)), records.columns, node),
+        "conn_start": began, "start": records.start, "end": np.maximum(records.start, records.end),
     }  # fmt: skip
 
 
@@ -113,7 +116,8 @@ def _opening(columns: Mapping[str, Values], marks: I64) -> dict[str, Values]:
     return out
 
 
-def refused_or_unanswered(attempt: I64, refused: I64, silent: I64) -> I64:
-    """Return marks of attempts (bool arrays): what was not answered is not refused."""
+def attempt_marks(attempt: Bool, refused: Bool, silent: Bool, established: Bool, exchanged: Bool) -> I64:
+    """Return the marks of records about whole flows; refused, silent and established matter of attempts only."""
     marks: I64 = attempt * OPENED + (attempt & refused) * REFUSED + (attempt & silent & ~refused) * UNANSWERED
+    marks += (attempt & established) * ESTABLISHED + exchanged * EXCHANGED
     return marks

@@ -26,12 +26,14 @@ class RecordBlock:
         rows: rows of any kinds, in any order.
         records: records that became rows.
         malformed: records that could not be read.
+        lost: packets or events that the source says it lost.
         sampling: one packet in so many was seen, at the coarsest record.
     """
 
     rows: list[Rows] = field(default_factory=list)
     records: int = 0
     malformed: int = 0
+    lost: int = 0
     sampling: int = 1
 
 
@@ -52,6 +54,7 @@ class RecordCutter:
         self._sequence = 0
         self._malformed = 0
         self._lost_rows = 0
+        self._lost_packets = 0
         self._sampling = 1
 
     def feed(self, block: RecordBlock) -> Iterator[EventMessage]:
@@ -59,6 +62,7 @@ class RecordCutter:
         self._report.records += block.records
         self._report.malformed += block.malformed
         self._malformed += block.malformed
+        self._lost_packets += block.lost
         self._sampling = max(self._sampling, block.sampling)
         for rows in block.rows:
             if len(rows.when):
@@ -130,12 +134,12 @@ class RecordCutter:
         header = EventHeader(
             cluster=me.cluster, node=me.node, exporter=me.exporter, boot=me.boot, sequence=self._sequence, cut=cut,
             part=part, parts=parts, source=me.source, capabilities=me.capabilities, clock="capture",
-            sampling=self._sampling, lost_rows=self._lost_rows, malformed=self._malformed, final=final,
-            notes=self._notes,
+            sampling=self._sampling, lost_packets=self._lost_packets, lost_rows=self._lost_rows,
+            malformed=self._malformed, final=final, notes=self._notes,
         )  # fmt: skip
         self._report.lost_rows += self._lost_rows
         self._sequence += 1
-        self._malformed = self._lost_rows = 0
+        self._malformed = self._lost_rows = self._lost_packets = 0
         return EventMessage(header, batches)
 
 

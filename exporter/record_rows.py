@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from exporter.chunks import I64
 from schemas.addresses import UNSPECIFIED
 from schemas.events import ADDRESS, KINDS, Column, arrow_schema
 
-Values = npt.NDArray[Any] | pa.Array
+Values: TypeAlias = "npt.NDArray[Any] | pa.Array"
 
 
 @dataclass(frozen=True)

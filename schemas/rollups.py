@@ -13,8 +13,8 @@ from typing import Annotated, Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from schemas.events import Capability as _C
 from schemas.events import MAX_NOTES, Column, Count, Note
+from schemas.events import Capability as _C
 from schemas.framing import DecodeError, pack_frame, unpack_frame
 
 MAGIC = b"SGR1"

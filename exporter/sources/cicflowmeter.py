@@ -13,14 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from exporter.chunks import I64
-from exporter.flow_marks import ESTABLISHED, EXCHANGED
-from exporter.flow_records import FlowRecords, life_rows, refused_or_unanswered
+from exporter.flow_records import FlowRecords, attempt_marks, life_rows
 from exporter.record_cutter import RecordBlock
 from exporter.sources.byte_source import ByteSource, CaptureError
 from exporter.sources.lines import LineBlock, read_lines
 from exporter.sources.log_reader import Head, LogReader, Reading
 from exporter.sources.selection import select
-from exporter.sources.text_columns import TextColumns, iso_times
+from exporter.sources.text_columns import Bool, TextColumns, iso_times
 from schemas.events import Capability
 
 # Our name, and what releases call it (compared in lower case).
@@ -34,7 +33,8 @@ _SPELLINGS = {
     "dst_payload": ("total length of bwd packet", "total length of bwd packets", "totlen bwd pkts", "totlen_bwd_pkts"),
     "src_header": ("fwd header length", "fwd header len", "fwd_header_len"),
     "dst_header": ("bwd header length", "bwd header len", "bwd_header_len"),
-    "syn": ("syn flag count", "syn flag cnt", "syn_flag_cnt"), "rst": ("rst flag count", "rst flag cnt", "rst_flag_cnt"),
+    "syn": ("syn flag count", "syn flag cnt", "syn_flag_cnt"),
+    "rst": ("rst flag count", "rst flag cnt", "rst_flag_cnt"),
     "ack": ("ack flag count", "ack flag cnt", "ack_flag_cnt"),
     "src_rst": ("fwd rst flags",), "dst_rst": ("bwd rst flags",),
     "icmp_type": ("icmp type",), "icmp_code": ("icmp code",),
@@ -189,10 +189,10 @@ def _whole(table: TextColumns, name: str) -> I64:
     return np.where(table.bad, 0, values).astype(np.int64)
 
 
-def _attempts(table: TextColumns, proto: I64, packets: list[I64]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _attempts(table: TextColumns, proto: I64, packets: list[I64]) -> Bool:
     """Tell which flows begin with an attempt: TCP with a SYN that the first side must have sent."""
     syn = table.count("syn")
-    attempt: np.ndarray[tuple[int], np.dtype[np.bool_]] = (proto == _TCP) & (syn > 0) & (packets[0] > 0)
+    attempt: Bool = (proto == _TCP) & (syn > 0) & (packets[0] > 0)
     return attempt
 
 
@@ -209,9 +209,8 @@ def _marks(table: TextColumns, proto: I64, packets: list[I64], payload: list[I64
     half_open = (packets[0] == 2) & (rst > 0) & ~said
     handshake = answered & ((syn >= 2) | said) & (packets[0] >= 2) & ~half_open
     refused = tcp & answered & (back > 0) & (syn < 2) & ~said
-    established = attempt & np.where(tcp, handshake & ~refused, answered)
-    marks = refused_or_unanswered(attempt, refused, ~answered) + established * ESTABLISHED
-    return marks | ((payload[0] > 0) & (payload[1] > 0)) * EXCHANGED
+    established = np.where(tcp, handshake & ~refused, answered)
+    return attempt_marks(attempt, refused, ~answered, established, (payload[0] > 0) & (payload[1] > 0))
 
 
 def _times(table: TextColumns, coarse: bool) -> I64:

@@ -47,7 +47,8 @@ class DnsLookup:
     ttls: Sequence[int] = field(default_factory=tuple)
 
 
-def lookup_rows(lookups: Sequence[DnsLookup], answer_seconds: int, most_answers: int, *, answers: bool = True) -> Rows:
+def lookup_rows(lookups: Sequence[DnsLookup], answer_seconds: int, most_answers: int, *, answers: bool = True,
+                latency: bool = False) -> Rows:  # fmt: skip
     """Return rows: one per answer record, one where there is none.
 
     Args:
@@ -55,6 +56,7 @@ def lookup_rows(lookups: Sequence[DnsLookup], answer_seconds: int, most_answers:
         answer_seconds: after so many s an unanswered one is told, as in captures.
         most_answers: answer records reported of one question; more are counted in ``records`` only.
         answers: the log tells of answers; if not, rows are of questions alone and told at once.
+        latency: such a log tells how long answers took all the same.
     """
     out: dict[str, list[int]] = {name: [] for name in _NUMBERS}
     texts: dict[str, list[str]] = {"qname": [], "record_data": []}
@@ -78,7 +80,7 @@ def lookup_rows(lookups: Sequence[DnsLookup], answer_seconds: int, most_answers:
                 number + 1 if answered else 0, kind, lookup.ttls[number] if number < len(lookup.ttls) else 0,
                 len(records), 0 if number else size,
                 size + sum(r[2] for r in records) if answered and not number else 0,
-                lookup.latency if answered else -1,
+                lookup.latency if answered or latency else -1,
             )  # fmt: skip
             for name, value in zip(_NUMBERS, values, strict=True):
                 out[name].append(value)

@@ -26,7 +26,7 @@ def records_in(head: bytes, whole: bool) -> list[Record]:
         head: its first bytes.
         whole: the file ends with them.
     """
-    if not head.lstrip()[:1] in (b"{", b"["):
+    if head.lstrip()[:1] not in (b"{", b"["):
         return _objects_of_lines(head, whole)
     found = _objects_of_lines(head, whole)
     return found or list(_documents(head.decode("utf-8", "replace"), DamagedDocuments()))

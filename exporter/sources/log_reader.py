@@ -118,9 +118,10 @@ def log_readers() -> tuple[type[LogReader], ...]:
     for info in pkgutil.iter_modules(package.__path__):
         module = importlib.import_module(f"{package.__name__}.{info.name}")
         for _, member in inspect.getmembers(module, inspect.isclass):
-            if issubclass(member, LogReader) and member.__module__ == module.__name__:
-                if not inspect.isabstract(member):
-                    found[member.id] = member
+            if not issubclass(member, LogReader) or member.__module__ != module.__name__:
+                continue
+            if not inspect.isabstract(member):
+                found[member.id] = member
     return tuple(found[name] for name in sorted(found))
 
 

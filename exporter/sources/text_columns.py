@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,11 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from exporter.chunks import I64
+from exporter.network_layer import Bool
 from exporter.record_rows import words
 from schemas.addresses import UNSPECIFIED, pack
 from schemas.events import ADDRESS, MAX_TEXT, WORD
 
-Bool = npt.NDArray[np.bool_]
+__all__ = ["Bool", "TextColumns", "iso_times", "mac_number"]
+
 _NUMBER = r"^[+-]?[0-9]{1,15}(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,2})?$"
 _MOST = 1 << 48  # as the header's counts: sums over many messages fit 64 bits
 # 2286-11-20: later times are nonsense, and ns in int64 end in 2262.
@@ -30,7 +32,7 @@ class TextColumns:
         reason: which column the first such row has it in.
     """
 
-    def __init__(self, numbers: Sequence[int], columns: dict[str, Sequence[str | None]]) -> None:
+    def __init__(self, numbers: Sequence[int], columns: Mapping[str, Sequence[str | None]]) -> None:
         self.numbers = np.array(numbers, np.int64)
         self._columns = columns
         self.bad: Bool = np.zeros(len(numbers), np.bool_)
@@ -96,7 +98,8 @@ class TextColumns:
         good = np.array([p is not None for p in packed] + [False])
         indices = pc.fill_null(coded.indices, len(packed)).to_numpy(zero_copy_only=False).astype(np.int64)
         self.mark(name, ~good[indices])
-        return words([(packed + [None])[i] or UNSPECIFIED for i in indices.tolist()], ADDRESS)
+        known = [*(value or UNSPECIFIED for value in packed), UNSPECIFIED]
+        return words([known[i] for i in indices.tolist()], ADDRESS)
 
     def words(self, name: str) -> pa.DictionaryArray:
         """Return a column of words, empty where unset, cut at the longest that rows may hold."""

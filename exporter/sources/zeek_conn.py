@@ -11,14 +11,14 @@ import numpy as np
 
 from exporter.app_guess import APPS
 from exporter.chunks import I64
-from exporter.flow_marks import ESTABLISHED, EXCHANGED
-from exporter.flow_records import FlowRecords, life_rows, refused_or_unanswered
+from exporter.flow_marks import EXCHANGED
+from exporter.flow_records import FlowRecords, attempt_marks, life_rows
 from exporter.record_cutter import RecordBlock
 from exporter.record_rows import words
 from exporter.sources.byte_source import ByteSource
 from exporter.sources.log_reader import Head, LogReader, Reading
 from exporter.sources.selection import select
-from exporter.sources.text_columns import TextColumns
+from exporter.sources.text_columns import Bool, TextColumns
 from exporter.sources.zeek_log import zeek_columns, zeek_fields
 from schemas.events import WORD, Capability, PayloadSide
 
@@ -106,10 +106,10 @@ def _records(table: TextColumns, able: Capability) -> FlowRecords:
                     "app": words([_SERVICES.get(s.lower(), "") for s in table.strings("service")], WORD)}  # fmt: skip
     if Capability.TCP_FLAGS in able:
         columns |= _flags(history, state, proto == _TCP, packets[0])
-    marks = _marks(history, state, proto, ports[0], packets[1])
-    if Capability.ATTEMPTS not in able:
-        marks = np.zeros(len(table), np.int64)
-    marks = marks | ((payload[0] > 0) & (payload[1] > 0)) * EXCHANGED
+    exchanged = (payload[0] > 0) & (payload[1] > 0)
+    marks = exchanged * np.int64(EXCHANGED)
+    if Capability.ATTEMPTS in able:
+        marks = _marks(history, state, proto, ports[0], packets[1], exchanged)
     return FlowRecords(start, start + duration, marks, columns)
 
 
@@ -125,11 +125,11 @@ def _protocols(table: TextColumns) -> I64:
     return out
 
 
-def _question(proto: I64, kind: I64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _question(proto: I64, kind: I64) -> Bool:
     return np.array([pair in _QUESTIONS for pair in zip(proto.tolist(), kind.tolist(), strict=True)], np.bool_)
 
 
-def _marks(history: list[str], state: list[str], proto: I64, kind: I64, answers: I64) -> I64:
+def _marks(history: list[str], state: list[str], proto: I64, kind: I64, answers: I64, exchanged: Bool) -> I64:
     """Return the marks of each connection, from its state; its history says whether a handshake completed."""
     tcp, icmp = proto == _TCP, (proto == _ICMP) | (proto == _ICMP6)
     attempt = np.array([s in _ATTEMPTS for s in state], np.bool_)
@@ -139,8 +139,7 @@ def _marks(history: list[str], state: list[str], proto: I64, kind: I64, answers:
     answered = np.array([s == "SF" for s in state], np.bool_) | (answers > 0)
     refused = tcp & np.array([s == "REJ" for s in state], np.bool_)
     silent = np.where(tcp, np.array([s == "S0" for s in state], np.bool_), ~answered)
-    established = attempt & np.where(tcp, handshake, answered)
-    return refused_or_unanswered(attempt, refused, silent) + established * ESTABLISHED
+    return attempt_marks(attempt, refused, silent, np.where(tcp, handshake, answered), exchanged)
 
 
 def _first_payload(history: list[str]) -> I64:

@@ -14,7 +14,7 @@ from exporter.sources.byte_source import ByteSource
 from exporter.sources.dns_records import DnsLookup, lookup_rows
 from exporter.sources.dns_text import name_text
 from exporter.sources.log_reader import Head, LogReader, Reading
-from exporter.sources.text_columns import TextColumns
+from exporter.sources.text_columns import Bool, TextColumns
 from exporter.sources.zeek_log import SET_SEPARATOR, zeek_columns, zeek_fields
 from schemas.events import Capability
 
@@ -88,7 +88,7 @@ def _lookups(table: TextColumns, able: Capability) -> list[DnsLookup]:
     return out
 
 
-def _set(table: TextColumns, name: str) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _set(table: TextColumns, name: str) -> Bool:
     return np.array([bool(value) for value in table.strings(name)], np.bool_)
 
 

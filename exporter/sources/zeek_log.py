@@ -68,9 +68,9 @@ def zeek_columns(source: ByteSource, reading: Reading, wanted: Sequence[str]) ->
     Members of sets and vectors are joined by ``SET_SEPARATOR``; what is unset is null.
     """
     if source.peek(1) != b"#":
-        for numbers, records, lost in read_records(source, reading.settings.reading, reading.damaged, reading.path):
+        for places, records, lost in read_records(source, reading.settings.reading, reading.damaged, reading.path):
             flat = [_flat(record) for record in records]
-            yield TextColumns(numbers, {name: [_text(r.get(name)) for r in flat] for name in wanted}), lost
+            yield TextColumns(places, {name: [_text(r.get(name)) for r in flat] for name in wanted}), lost
         return
     header = _Header()
     for block in read_lines(source, reading.settings.reading.line_bytes):
