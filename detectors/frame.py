@@ -19,7 +19,7 @@ import pyarrow as pa
 from detectors.hashing import U64, combine, hash_addresses
 from detectors.index import I64, positions
 from detectors.names import hash_strings
-from schemas.events import FlowMark
+from schemas.events import Capability, FlowMark
 
 TCP, UDP, ICMP, SCTP, ICMPV6 = 6, 17, 1, 132, 58
 Array = npt.NDArray[Any]
@@ -155,9 +155,14 @@ class FlowFrame:
 
     @cached_property
     def odd_probes(self) -> I64:
-        """TCP flows first seen without a SYN: FIN, NULL, Xmas and ACK probes, or flows joined midway."""
+        """TCP flows first seen without a SYN: FIN, NULL, Xmas and ACK probes, or flows joined midway.
+
+        0 where the source does not tell flags.
+        """
+        told = self.capabilities & int(Capability.TCP_FLAGS) != 0
         odd = (self._row_proto == TCP) & (self._column("src_flags") & 2 == 0) & (self._column("src_packets") > 0)
-        return self._total(self._opened & odd)
+        odd_probes: I64 = np.where(told, self._total(self._opened & odd), 0)
+        return odd_probes
 
     @cached_property
     def conversed(self) -> I64:

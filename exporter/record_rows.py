@@ -80,12 +80,13 @@ def words(values: Iterable[Any], dtype: pa.DataType) -> pa.DictionaryArray:
 
 
 def compact(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the same rows with dictionaries that hold only what these rows use."""
+    """Return the same rows with nothing from outside a slice: neither words nor bytes."""
     return pa.RecordBatch.from_arrays([_compact(column) for column in batch.columns], schema=batch.schema)
 
 
 def _compact(column: pa.Array) -> pa.Array:
     if not pa.types.is_dictionary(column.type):
-        return column
+        # Arrow pads a slice with what stands behind it, and bytes on the wire would depend on that.
+        return pa.array(column.to_numpy(zero_copy_only=False))
     used, indices = np.unique(column.indices.to_numpy(), return_inverse=True)
     return pa.DictionaryArray.from_arrays(pa.array(indices.astype(np.int32)), column.dictionary.take(pa.array(used)))

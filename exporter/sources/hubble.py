@@ -145,7 +145,7 @@ class _State:
             except ValueError as error:
                 lost += self._reading.damaged.add([number], str(error)[:100])
         out = [event_rows(flow_records(rows, _COLUMNS), self._reading.salt)] if rows else []
-        return RecordBlock(out + self._dns_rows(lookups), taken, lost, dropped)
+        return RecordBlock(out + self._dns_rows(lookups), taken, lost, lost=dropped)
 
     def rest(self) -> RecordBlock:
         """Return the questions that were never answered."""

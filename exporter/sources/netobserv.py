@@ -127,7 +127,7 @@ class _State:
         out = [event_rows(flow_records(rows, self._columns), self._reading.salt)] if rows else []
         if lookups:
             out.append(lookup_rows(lookups, 0, 1, answers=False, latency=True))
-        return RecordBlock(out, taken, lost, sampling)
+        return RecordBlock(out, taken, lost, sampling=sampling)
 
     def _take(self, record: Record) -> tuple[dict[str, Any] | None, DnsLookup | None]:
         """Return what a record says; nothing where it only repeats what another said."""
