@@ -38,8 +38,10 @@ class LearnedNames:
         """
         if not name or kind not in ("Pod", "Service", "Node"):
             return
-        ip = unpack(pack(ip))
         who = (kind, namespace, name)
+        if self._known.get(ip) == who:
+            return
+        ip = unpack(pack(ip))
         before = self._known.get(ip)
         if before == who or self._told >= _STATEMENTS:
             return

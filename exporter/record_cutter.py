@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from exporter.chunks import I64, CaptureReport
 from exporter.cutter import Identity
-from exporter.record_rows import Rows, compact
+from exporter.record_rows import Rows, Slices
 from exporter.settings import ExporterSettings
 from schemas.event_codec import EventMessage
 from schemas.events import EventHeader
@@ -106,25 +106,25 @@ class RecordCutter:
             self._open = first
         late = {kind: np.maximum(cuts, self._open) for kind, (_, cuts) in due.items()}
         self._report.late += sum(int((cuts < self._open).sum()) for _, cuts in due.values())
+        slices = {kind: Slices(batch) for kind, (batch, _) in due.items()}
         for cut in np.unique(np.concatenate(list(late.values()))).tolist():
-            batches = {}
-            for kind, (batch, _) in due.items():
-                start, stop = (int(np.searchsorted(late[kind], cut, side)) for side in ("left", "right"))
-                if start < stop:
-                    batches[kind] = batch.slice(start, stop - start)
-            yield from self._second(cut, batches)
+            spans = {kind: (int(np.searchsorted(cuts, cut)), int(np.searchsorted(cuts, cut + 1)))
+                     for kind, cuts in late.items()}  # fmt: skip
+            yield from self._second(cut, slices, {kind: span for kind, span in spans.items() if span[0] < span[1]})
 
-    def _second(self, cut: int, batches: dict[str, pa.RecordBatch]) -> Iterator[EventMessage]:
+    def _second(
+        self, cut: int, slices: dict[str, Slices], spans: dict[str, tuple[int, int]]
+    ) -> Iterator[EventMessage]:  # fmt: skip
         self._open = cut
         size, most = self._settings.cut.part_rows, self._settings.cut.second_rows
-        counts = {kind: min(batch.num_rows, most) for kind, batch in batches.items()}
-        self._lost_rows += sum(batch.num_rows - counts[kind] for kind, batch in batches.items())
-        parts = -(-max(counts.values()) // size)
+        ends = {kind: min(stop, start + most) for kind, (start, stop) in spans.items()}
+        self._lost_rows += sum(stop - ends[kind] for kind, (_, stop) in spans.items())
+        parts = max(-(-(ends[kind] - start) // size) for kind, (start, _) in spans.items())
         for number in range(parts):
-            start = number * size
+            begins = {kind: start + number * size for kind, (start, _) in spans.items()}
             yield self._message(cut, {
-                kind: compact(batch.slice(start, min(size, counts[kind] - start)))
-                for kind, batch in batches.items() if start < counts[kind]
+                kind: slices[kind].part(begin, min(begin + size, ends[kind]))
+                for kind, begin in begins.items() if begin < ends[kind]
             }, number, parts)  # fmt: skip
 
     def _message(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -79,14 +79,40 @@ def words(values: Iterable[Any], dtype: pa.DataType) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), pa.array(list(numbers), dtype.value_type))
 
 
-def compact(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the same rows with nothing from outside a slice: neither words nor bytes."""
-    return pa.RecordBatch.from_arrays([_compact(column) for column in batch.columns], schema=batch.schema)
+class Slices:
+    """Parts of a batch as batches of their own: nothing of the rest is in them, neither words nor bytes.
+
+    Arrow pads a slice with what stands behind it, so what it wrote would depend on the neighbours.
+    """
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self._schema = batch.schema
+        self._columns = [_opened(column) for column in batch.columns]
+
+    def part(self, start: int, stop: int) -> pa.RecordBatch:
+        """Return rows ``start`` to ``stop``."""
+        return pa.RecordBatch.from_arrays([column(start, stop) for column in self._columns], schema=self._schema)
 
 
-def _compact(column: pa.Array) -> pa.Array:
+def _opened(column: pa.Array) -> Callable[[int, int], pa.Array]:
+    """Return what cuts parts out of a column."""
+    if pa.types.is_boolean(column.type):
+        bits = column.to_numpy(zero_copy_only=False)
+        return lambda start, stop: pa.array(bits[start:stop])
     if not pa.types.is_dictionary(column.type):
-        # Arrow pads a slice with what stands behind it, and bytes on the wire would depend on that.
-        return pa.array(column.to_numpy(zero_copy_only=False))
-    used, indices = np.unique(column.indices.to_numpy(), return_inverse=True)
-    return pa.DictionaryArray.from_arrays(pa.array(indices.astype(np.int32)), column.dictionary.take(pa.array(used)))
+        return partial(_plain, column.to_numpy(), column.type)
+    return partial(_coded, column.indices.to_numpy(), column.dictionary)
+
+
+def _plain(values: npt.NDArray[Any], dtype: pa.DataType, start: int, stop: int) -> pa.Array:
+    return pa.Array.from_buffers(dtype, stop - start, [None, pa.py_buffer(values[start:stop])])
+
+
+def _coded(indices: npt.NDArray[np.int32], dictionary: pa.Array, start: int, stop: int) -> pa.Array:
+    if len(dictionary) == 1:
+        numbers = np.zeros(stop - start, np.int32)
+    else:
+        used, numbers = np.unique(indices[start:stop], return_inverse=True)
+        dictionary = dictionary.take(pa.array(used))
+    coded = pa.Array.from_buffers(pa.int32(), stop - start, [None, pa.py_buffer(numbers.astype(np.int32))])
+    return pa.DictionaryArray.from_arrays(coded, dictionary)

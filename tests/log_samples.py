@@ -14,8 +14,14 @@ BEGIN = 1_700_000_100
 ZEEK_HEADER = (
     "#separator \\x09\n#set_separator\t,\n#empty_field\t(empty)\n#unset_field\t-\n#path\t{path}\n#fields\t{fields}\n"
 )
-CONN_FIELDS = ["ts", "uid", "id.orig_h", "id.orig_p", "id.resp_h", "id.resp_p", "proto", "service", "duration", "orig_bytes", "resp_bytes", "conn_state", "history", "orig_pkts", "orig_ip_bytes", "resp_pkts", "resp_ip_bytes"]
-DNS_FIELDS = ["ts", "uid", "id.orig_h", "id.orig_p", "id.resp_h", "id.resp_p", "proto", "trans_id", "rtt", "query", "qtype", "rcode", "AA", "TC", "RD", "RA", "answers", "TTLs"]
+CONN_FIELDS = [
+    "ts", "uid", "id.orig_h", "id.orig_p", "id.resp_h", "id.resp_p", "proto", "service", "duration", "orig_bytes",
+    "resp_bytes", "conn_state", "history", "orig_pkts", "orig_ip_bytes", "resp_pkts", "resp_ip_bytes",
+]  # fmt: skip
+DNS_FIELDS = [
+    "ts", "uid", "id.orig_h", "id.orig_p", "id.resp_h", "id.resp_p", "proto", "trans_id", "rtt", "query", "qtype",
+    "rcode", "AA", "TC", "RD", "RA", "answers", "TTLs",
+]  # fmt: skip
 CIC_HEADER = (
     "Flow ID,Src IP,Src Port,Dst IP,Dst Port,Protocol,Timestamp,Flow Duration,Total Fwd Packet,Total Bwd packets,"
     "Total Length of Fwd Packet,Total Length of Bwd Packet,Fwd Header Length,Bwd Header Length,SYN Flag Count,"
@@ -103,7 +109,8 @@ def hubble(number: int = 0, *, reply: bool = False, flags: tuple[str, ...] = ("S
     flow: Values = {
         "time": f"2023-11-14T22:{15 + number // 60:02d}:{number % 60:02d}.250000001Z", "verdict": "FORWARDED",
         "IP": {"source": ends[one], "destination": ends[other], "ipVersion": "IPv4"},
-        "l4": {"TCP": {"source_port": ports[one], "destination_port": ports[other], "flags": dict.fromkeys(flags, True)}},
+        "l4": {"TCP": {"source_port": ports[one], "destination_port": ports[other],
+                       "flags": dict.fromkeys(flags, True)}},
         "source": pods[one], "destination": pods[other], "Type": "L3_L4", "node_name": "node-a", "is_reply": reply,
         "traffic_direction": "EGRESS", "trace_observation_point": "TO_OVERLAY",
         "interface": {"index": 4, "name": "lxc1"}, "ethernet": {"source": "0a:58:0a:80:00:01"},

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -96,13 +97,16 @@ class PointsOfView:
         return False
 
 
+_packed = lru_cache(maxsize=65_536)(pack)  # the same few addresses come again in every record
+
+
 def endpoint(address: Any, port: Any) -> Endpoint:
     """Return an endpoint from text and number.
 
     Raises:
         ValueError: no address, or no port.
     """
-    return pack(address if isinstance(address, str) else ""), whole(port, 65_535)
+    return _packed(address if isinstance(address, str) else ""), whole(port, 65_535)
 
 
 def whole(value: Any, most: int = 1 << 48) -> int:

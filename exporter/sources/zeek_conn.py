@@ -147,22 +147,35 @@ def _first_payload(history: list[str]) -> I64:
     return np.array([next((sides[c] for c in h if c in sides), PayloadSide.NONE) for h in history], np.int64)
 
 
-def _flags(history: list[str], state: list[str], tcp: I64, packets: I64) -> dict[str, I64]:
+_COUNTED = (
+    ("src_syn", "S"),
+    ("dst_synack", "h"),
+    ("src_fin", "F"),
+    ("dst_fin", "f"),
+    ("src_rst", "R"),
+    ("dst_rst", "r"),
+)
+
+
+def _flags(history: list[str], state: list[str], tcp: Bool, packets: I64) -> dict[str, I64]:
     """Return flag columns; a side that only repeated its SYN sent as many as it sent packets."""
-    count = len(history)
-    out = {n: np.zeros(count, np.int64) for n in ("src_syn", "dst_synack", "src_fin", "dst_fin", "src_rst", "dst_rst",
-                                                  "src_flags", "dst_flags")}  # fmt: skip
-    for row, letters in enumerate(history):
-        if not tcp[row]:
-            continue
-        for letter in set(letters):
-            bits = _LETTERS.get(letter.upper(), 0)
-            out["src_flags" if letter.isupper() else "dst_flags"][row] |= bits
-        has = letters.__contains__
-        for name, letter in (("src_fin", "F"), ("dst_fin", "f"), ("src_rst", "R"), ("dst_rst", "r"),
-                             ("dst_synack", "h"), ("src_syn", "S")):  # fmt: skip
-            out[name][row] = has(letter)
-    only_syn = np.array([s in ("S0", "REJ") and set(h) & set("SHADFR") == {"S"}
-                         for s, h in zip(state, history, strict=True)], np.bool_)  # fmt: skip
-    out["src_syn"] = np.where(only_syn & (packets > 0) & (out["src_syn"] > 0), packets, out["src_syn"])
+    # There are few different histories, however long the log.
+    known = {letters: number for number, letters in enumerate(sorted(set(history)))}
+    number = np.array([known[letters] for letters in history], np.int64)
+    out = {name: np.array([letter in letters for letters in known], np.int64)[number] for name, letter in _COUNTED}
+    out |= {
+        name: np.array(values, np.int64)[number] for name, values in zip(("src_flags", "dst_flags"), bits, strict=True)
+    }
+    out = {name: np.where(tcp, values, 0) for name, values in out.items()}
+    alone = np.array([set(letters) & set("SHADFR") == {"S"} for letters in known], np.bool_)[number]
+    alone &= np.array([s in ("S0", "REJ") for s in state], np.bool_)
+    out["src_syn"] = np.where(alone & (packets > 0) & (out["src_syn"] > 0), packets, out["src_syn"])
     return out
+
+
+def _bits(letters: str, upper: bool) -> int:
+    """Return the flags that one side's letters of a history show."""
+    found = 0
+    for letter in letters:
+        found |= _LETTERS.get(letter.upper(), 0) if letter.isupper() == upper else 0
+    return found

@@ -16,6 +16,7 @@ from exporter.sources.log_reader import Head, Reading
 from exporter.sources.text_columns import TextColumns
 
 SET_SEPARATOR = "\x1f"
+_SETS = {"answers", "TTLs"}
 _ENDPOINTS = {"id.orig_h", "id.resp_h", "ts"}
 
 
@@ -28,6 +29,7 @@ class _Header:
     empty: str = "(empty)"
     unset: str = "-"
     fields: list[str] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)  # of the wanted fields; -1: not there
 
     def take(self, line: str) -> None:
         """Take in one line that begins with ``#``."""
@@ -82,6 +84,7 @@ def zeek_columns(source: ByteSource, reading: Reading, wanted: Sequence[str]) ->
             line = raw.decode("utf-8", "replace")
             if line.startswith("#"):
                 lost += 0 if _taken(header, line) else reading.damaged.add([number], "no header line of Zeek")
+                header.places = [header.fields.index(n) if n in header.fields else -1 for n in wanted]
                 continue
             values = line.split(header.separator)
             if len(values) != len(header.fields):
@@ -89,9 +92,16 @@ def zeek_columns(source: ByteSource, reading: Reading, wanted: Sequence[str]) ->
                 continue
             numbers.append(number)
             # Picked now, because a later header line may name other fields.
-            rows.append(_picked(header, values, wanted))
+            rows.append([
+                None if place < 0 or (value := values[place]) == header.unset or value == header.empty else value
+                for place in header.places
+            ])  # fmt: skip
         lost += reading.damaged.add(wrong, "another number of fields than the header line names")
-        columns = {name: [row[i] for row in rows] for i, name in enumerate(wanted)}
+        columns: dict[str, Sequence[str | None]] = (
+            dict(zip(wanted, zip(*rows, strict=True), strict=True)) if rows else {}
+        )
+        for name in columns.keys() & _SETS:
+            columns[name] = [v and v.replace(header.set_separator, SET_SEPARATOR) for v in columns[name]]
         yield TextColumns(numbers, columns), lost
 
 
@@ -101,20 +111,6 @@ def _taken(header: _Header, line: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _picked(header: _Header, values: list[str], wanted: Sequence[str]) -> list[str | None]:
-    given = dict(zip(header.fields, values, strict=True))
-    out: list[str | None] = []
-    for name in wanted:
-        value = given.get(name, header.unset)
-        if value == header.unset or value == header.empty:
-            out.append(None)
-        elif name in ("answers", "TTLs"):
-            out.append(value.replace(header.set_separator, SET_SEPARATOR))
-        else:
-            out.append(value)
-    return out
 
 
 def _flat(record: Record) -> Record:

@@ -17,7 +17,7 @@ from exporter.settings import ExporterSettings, ReadingSettings
 from exporter.sources import lines
 from exporter.sources.any_source import read_source
 from exporter.sources.byte_source import CaptureError
-from exporter.sources.log_reader import Head, log_readers
+from exporter.sources.log_reader import Head, LogReader, log_readers
 from schemas.event_codec import EventMessage, decode, encode
 from schemas.events import KINDS, MAX_TEXT, Capability
 from tests.log_samples import SAMPLES, Sample
@@ -75,7 +75,7 @@ def test_is_recognised_by_one_reader_alone(source: str, sample: Sample) -> None:
     [b"", b"\n\n", b"{}", b"[]", b"{", b"null\n", b"a,b,c\n1,2,3\n", b"10.0.0.1\n10.0.0.2\n", b"\xff" * 100,
      b'{"header": {}, "rows": {}}\n', b"#fields\tts\n", b'{"flow": 5}\n', b'{"IP": [], "verdict": 1}\n'],
 )  # fmt: skip
-def test_does_not_recognise_what_is_something_else(reader: type, content: bytes) -> None:
+def test_does_not_recognise_what_is_something_else(reader: type[LogReader], content: bytes) -> None:
     assert not reader.recognises(Head(content, True))
 
 

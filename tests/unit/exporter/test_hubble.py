@@ -38,11 +38,15 @@ def test_bytes_and_packets_are_not_made_up(tmp_path: Path) -> None:
 
 
 def test_both_nodes_tell_of_one_packet(tmp_path: Path) -> None:
-    there = {"node_name": "node-b", "traffic_direction": "INGRESS", "trace_observation_point": "TO_ENDPOINT"}
+    there: dict[str, Any] = {
+        "node_name": "node-b",
+        "traffic_direction": "INGRESS",
+        "trace_observation_point": "TO_ENDPOINT",
+    }
     report = CaptureReport()
     assert len(rows(read_json(tmp_path, [hubble(), hubble(**there)], report))) == 1
     assert report.repeated == 1
-    dropped = {**there, "verdict": "DROPPED", "drop_reason_desc": "POLICY_DENIED"}
+    dropped: dict[str, Any] = {**there, "verdict": "DROPPED", "drop_reason_desc": "POLICY_DENIED"}
     found = rows(read_json(tmp_path, [hubble(), hubble(**dropped)]))
     assert [row["verdict"] for row in found] == [Verdict.ALLOWED, Verdict.DENIED]
 
@@ -68,7 +72,10 @@ def test_verdicts(tmp_path: Path, more: dict[str, Any], verdict: int, policy: st
 
 def test_identities(tmp_path: Path) -> None:
     report = CaptureReport()
-    host = {"IP": {"source": "10.0.0.9", "destination": "10.0.0.2"}, "source": {"labels": ["reserved:host"]}}
+    host: dict[str, Any] = {
+        "IP": {"source": "10.0.0.9", "destination": "10.0.0.2"},
+        "source": {"labels": ["reserved:host"]},
+    }
     read_json(tmp_path, [hubble(), hubble(1, **host)], report)
     client, server, node = report.identities
     assert (client.kind, client.name, client.namespace, client.workload, client.node, client.labels) == (
@@ -80,8 +87,9 @@ def test_identities(tmp_path: Path) -> None:
 
 def dns(number: int, kind: str, **more: Any) -> dict[str, Any]:
     ports = (53, 5000) if kind == "RESPONSE" else (5000, 53)
+    layer = {"UDP": {"source_port": ports[0], "destination_port": ports[1]}}
     return hubble(
-        number, reply=kind == "RESPONSE", Type="L7", l4={"UDP": {"source_port": ports[0], "destination_port": ports[1]}},
+        number, reply=kind == "RESPONSE", Type="L7", l4=layer,
         l7={"type": kind, "dns": {"query": "www.example.com.", "qtypes": ["A"], **more}, "latency_ns": "2000000"},
     )  # fmt: skip
 
@@ -123,8 +131,8 @@ def test_bare_flows_without_an_envelope(tmp_path: Path) -> None:
 
 
 def test_udp_and_icmp(tmp_path: Path) -> None:
-    datagram = {"l4": {"UDP": {"source_port": 5000, "destination_port": 4000}}}
-    back = {"l4": {"UDP": {"source_port": 4000, "destination_port": 5000}}}
+    datagram: dict[str, Any] = {"l4": {"UDP": {"source_port": 5000, "destination_port": 4000}}}
+    back: dict[str, Any] = {"l4": {"UDP": {"source_port": 4000, "destination_port": 5000}}}
     found = rows(read_json(tmp_path, [hubble(**datagram), hubble(reply=True, **back), hubble(1, **datagram)]))
     assert [row["marks"] for row in found] == ["o", "e", ""]
     (ping,) = rows(read_json(tmp_path, [hubble(l4={"ICMPv4": {"type": 8}})]))

@@ -174,3 +174,11 @@ def test_escaped_bytes_of_names(tmp_path: Path) -> None:
 def test_fields_that_nobody_knows_are_passed_over(tmp_path: Path) -> None:
     strange = json_line(conn() | {"new.field": {"a": [1]}, "other": "x"}) + "\n"
     assert rows(read(tmp_path, strange)) == rows(read_json(tmp_path, [conn()]))
+
+
+def test_a_log_without_rows_is_empty_and_not_wrong(tmp_path: Path) -> None:
+    report = CaptureReport()
+    assert (
+        read(tmp_path, ZEEK_HEADER.format(path="conn", fields="\t".join(CONN_FIELDS)) + "#close\tnow\n", report) == []
+    )
+    assert not report.problems
