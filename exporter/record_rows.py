@@ -109,10 +109,10 @@ def _plain(values: npt.NDArray[Any], dtype: pa.DataType, start: int, stop: int) 
 
 
 def _coded(indices: npt.NDArray[np.int32], dictionary: pa.Array, start: int, stop: int) -> pa.Array:
-    if len(dictionary) == 1:
-        numbers = np.zeros(stop - start, np.int32)
-    else:
-        used, numbers = np.unique(indices[start:stop], return_inverse=True)
+    numbers = np.zeros(stop - start, np.int32)
+    if len(dictionary) > 1:
+        used, inverse = np.unique(indices[start:stop], return_inverse=True)
+        numbers = inverse.astype(np.int32)
         dictionary = dictionary.take(pa.array(used))
-    coded = pa.Array.from_buffers(pa.int32(), stop - start, [None, pa.py_buffer(numbers.astype(np.int32))])
+    coded = pa.Array.from_buffers(pa.int32(), stop - start, [None, pa.py_buffer(numbers)])
     return pa.DictionaryArray.from_arrays(coded, dictionary)

@@ -148,13 +148,8 @@ def _first_payload(history: list[str]) -> I64:
 
 
 _COUNTED = (
-    ("src_syn", "S"),
-    ("dst_synack", "h"),
-    ("src_fin", "F"),
-    ("dst_fin", "f"),
-    ("src_rst", "R"),
-    ("dst_rst", "r"),
-)
+    ("src_syn", "S"), ("dst_synack", "h"), ("src_fin", "F"), ("dst_fin", "f"), ("src_rst", "R"), ("dst_rst", "r"),
+)  # fmt: skip
 
 
 def _flags(history: list[str], state: list[str], tcp: Bool, packets: I64) -> dict[str, I64]:
@@ -163,9 +158,8 @@ def _flags(history: list[str], state: list[str], tcp: Bool, packets: I64) -> dic
     known = {letters: number for number, letters in enumerate(sorted(set(history)))}
     number = np.array([known[letters] for letters in history], np.int64)
     out = {name: np.array([letter in letters for letters in known], np.int64)[number] for name, letter in _COUNTED}
-    out |= {
-        name: np.array(values, np.int64)[number] for name, values in zip(("src_flags", "dst_flags"), bits, strict=True)
-    }
+    for name, upper in (("src_flags", True), ("dst_flags", False)):
+        out[name] = np.array([_bits(letters, upper) for letters in known], np.int64)[number]
     out = {name: np.where(tcp, values, 0) for name, values in out.items()}
     alone = np.array([set(letters) & set("SHADFR") == {"S"} for letters in known], np.bool_)[number]
     alone &= np.array([s in ("S0", "REJ") for s in state], np.bool_)

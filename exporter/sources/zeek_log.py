@@ -97,9 +97,9 @@ def zeek_columns(source: ByteSource, reading: Reading, wanted: Sequence[str]) ->
                 for place in header.places
             ])  # fmt: skip
         lost += reading.damaged.add(wrong, "another number of fields than the header line names")
-        columns: dict[str, Sequence[str | None]] = (
-            dict(zip(wanted, zip(*rows, strict=True), strict=True)) if rows else {}
-        )
+        columns: dict[str, Sequence[str | None]] = {}
+        if rows:
+            columns = dict(zip(wanted, zip(*rows, strict=True), strict=True))
         for name in columns.keys() & _SETS:
             columns[name] = [v and v.replace(header.set_separator, SET_SEPARATOR) for v in columns[name]]
         yield TextColumns(numbers, columns), lost
