@@ -239,6 +239,7 @@ class Assembler:
             notes.append(f"{missing} of {sum(second.wanted.values())} parts of a second are missing")
         if node.silent:
             notes.append(f"node {node.name} fell silent")
+        notes += dict.fromkeys(note for message, _, _ in second.messages for note in message.header.notes)
         if sampling == 1 and not (packets or rows or malformed or late or moved or lost or notes):
             return _GOOD
         self.counts["lost"] += lost

@@ -294,6 +294,7 @@ def _quality(tick: int, headers: Sequence[RollupHeader], silent: Sequence[Rollup
     notes = [f"event partition {h.sender} is silent and left out" for h in silent]
     if any(h.silent_nodes for h in said):
         notes.append("nodes are silent and left out")
+    notes += sorted({note for h in said for note in h.notes})
     return DataQuality(
         sampling=max((h.sampling for h in said), default=1),
         lost_packets=sum(h.lost_packets for h in said),

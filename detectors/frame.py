@@ -18,7 +18,7 @@ from detectors.filtered_measure import passing, split_measure
 from detectors.hashing import U64, combine
 from detectors.index import I64
 from detectors.kernels.grouping import count_marked, number_rows, sum_by
-from schemas.events import FlowMark
+from schemas.events import Capability, FlowMark
 
 TCP, UDP, ICMP, SCTP, ICMPV6 = 6, 17, 1, 132, 58
 Array = npt.NDArray[Any]
@@ -147,9 +147,14 @@ class FlowFrame:
 
     @cached_property
     def odd_probes(self) -> I64:
-        """TCP flows first seen without a SYN: FIN, NULL, Xmas and ACK probes, or flows joined midway."""
+        """TCP flows first seen without a SYN: FIN, NULL, Xmas and ACK probes, or flows joined midway.
+
+        0 where the source does not tell flags.
+        """
+        told = self.capabilities & int(Capability.TCP_FLAGS) != 0
         odd = (self._row_proto == TCP) & (self._column("src_flags") & 2 == 0) & (self._column("src_packets") > 0)
-        return self._total(self._opened & odd)
+        odd_probes: I64 = np.where(told, self._total(self._opened & odd), 0)
+        return odd_probes
 
     @cached_property
     def conversed(self) -> I64:

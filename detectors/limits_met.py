@@ -22,12 +22,13 @@ def blind_finding(detectors: Sequence[Detector], tick: ClosedTick, node: str) ->
     if not blind:
         return []
     names = sorted({d.meta.id for d in blind})
+    notes = (*tick.quality.notes, *sorted({d.meta.blind for d in blind}))
     finding = Finding(
         detector=BLIND, kind=BLIND, title="Source cannot show all attacks", severity="info", confidence=1.0,
         tick=tick.tick, started=tick.tick, node=node, subject=node,
         evidence=(Evidence(name="blind_detectors", value=len(names), unit="detectors"),),
         summary=f"the source of node {node} leaves {', '.join(names)} blind", spoofable=False,
-        data_quality=tick.quality.model_copy(update={"notes": tuple(sorted({d.meta.blind for d in blind}))}),
+        data_quality=tick.quality.model_copy(update={"notes": notes}),
         response=None, quiet=60,
     )  # fmt: skip
     return [finding]

@@ -25,6 +25,7 @@ from detectors.minute import SUMS, MinuteRows
 from detectors.settings import EngineSettings
 from detectors.slots import Slots
 from schemas.addresses import unpack
+from schemas.events import MAX_NOTE, MAX_NOTES
 from schemas.finding import DataQuality, Finding
 from schemas.identity import IdentityTable
 from schemas.rollups import SCHEMAS, SECTIONS, RollupHeader, RollupMessage
@@ -188,6 +189,7 @@ class Partials:
             sampling=max((q.sampling for q in quality), default=1),
             lost_packets=sum(q.lost_packets for q in quality), lost_rows=sum(q.lost_rows + q.shed for q in quality),
             malformed=sum(q.malformed for q in quality), suspects=tuple(sorted(gathered.suspects)[:_SUSPECTS]),
+            notes=tuple(sorted({n[:MAX_NOTE] for q in quality for n in q.notes})[:MAX_NOTES]),
         )  # fmt: skip
 
     def _split(self, tick: int, gathered: _Tick) -> list[dict[str, pa.RecordBatch]]:

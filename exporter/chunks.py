@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from schemas.inventory import InventoryObject
+
 # Header gathers read this far past a packet's start without asking; buffers end with that many spare bytes.
 PADDING = 128
 
@@ -104,6 +106,9 @@ class CaptureReport:
         malformed: packets or DNS messages that could not be parsed.
         other: packets that are neither IP nor ARP.
         lost_rows: rows and flows shed at a limit.
+        records: lines or records of a flow log that became rows.
+        repeated: records left out because another node or interface told the same.
+        identities: who had which address by what was read; whoever uses them empties the list.
         problems: one line each: truncated tail, unsupported link type, disorder.
     """
 
@@ -116,6 +121,9 @@ class CaptureReport:
     malformed: int = 0
     other: int = 0
     lost_rows: int = 0
+    records: int = 0
+    repeated: int = 0
+    identities: list[InventoryObject] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def note(self, problem: str) -> None:

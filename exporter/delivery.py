@@ -7,7 +7,7 @@ import io
 import struct
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from schemas.event_codec import FILE_MAGIC, EventMessage, encode, encode_json
+from schemas.inventory import InventoryObject
 from schemas.topics import CONTENT_TYPE_HEADER, EVENTS_ARROW
 
 STANDARD_OUTPUT = "-"
@@ -50,6 +51,9 @@ class Delivery(Protocol):
     async def send(self, message: EventMessage) -> None:
         """Take one message; may wait until there is room."""
 
+    async def identify(self, objects: Sequence[InventoryObject]) -> None:
+        """Take what a source told about who has which address, before the rows that it concerns."""
+
     async def close(self, complete: bool) -> None:
         """Make everything durable and let go; not ``complete``: an error ended it early."""
 
@@ -60,6 +64,7 @@ class KafkaDelivery:
     Args:
         client: keyword arguments of the Kafka client: servers, security, client id.
         topic: full name of the topic.
+        inventory: full name of the topic for identities; empty: they are not sent.
         in_flight: messages sent and not yet acknowledged; ``send`` waits above it.
         clock: returns ns since epoch: the clock that live cuts are made by.
     """
@@ -68,10 +73,12 @@ class KafkaDelivery:
     MAX_REQUEST = 4 << 20
 
     def __init__(
-        self, client: Mapping[str, Any], topic: str, in_flight: int = 64, clock: Callable[[], int] = time.time_ns
-    ) -> None:
+        self, client: Mapping[str, Any], topic: str, in_flight: int = 64, inventory: str = "",
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:  # fmt: skip
         self._client = dict(client)
         self._topic = topic
+        self._inventory = inventory
         self._in_flight = in_flight
         self._clock = clock
         self._producer: AIOKafkaProducer | None = None
@@ -114,6 +121,18 @@ class KafkaDelivery:
         self._waiting.append(sent)
         if len(self._waiting) >= self._in_flight:
             await self._settle()
+
+    async def identify(self, objects: Sequence[InventoryObject]) -> None:
+        """Send identities, keyed by uid, and wait until they are kept."""
+        if self._producer is None or not self._inventory:
+            return
+        try:
+            for item in objects:
+                key = item.uid.encode()
+                self._waiting.append(await self._producer.send(self._inventory, item.encode(), key=key))
+        except (KafkaError, OSError) as error:
+            raise self._problem(error) from None
+        await self._settle()
 
     async def _settle(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -181,6 +200,9 @@ class FileDelivery:
                 self._target.write(_LENGTH.pack(len(value)) + value)
         except OSError as error:
             raise self._problem(error) from None
+
+    async def identify(self, objects: Sequence[InventoryObject]) -> None:
+        """Files of messages have no place for identities: ``replay`` takes them from the log itself."""
 
     async def close(self, complete: bool) -> None:
         """Finish the file; a complete one gets its name."""

@@ -13,14 +13,15 @@ from pathlib import Path
 from exporter.chunks import CaptureReport
 from exporter.delivery import Delivery
 from exporter.settings import ExporterSettings
-from exporter.sources.capture import read_messages
+from exporter.sources.any_source import read_source
 from schemas.event_codec import EventMessage
+from schemas.inventory import InventoryObject
 from schemas.time_shift import shifted
 
 
 @dataclass(frozen=True)
 class Capture:
-    """A capture file and the node that its rows are said to come from."""
+    """A capture file or flow log and the node that its rows are said to come from."""
 
     path: str | Path
     node: str
@@ -73,7 +74,7 @@ def node_messages(
     for capture in captures:
         report = CaptureReport()
         reports.append(report)
-        readers.append(read_messages(capture.path, capture.node, cluster, settings, report, boot))
+        readers.append(read_source(capture.path, capture.node, cluster, settings, report, boot))
     hellos = [message for reader in readers if (message := next(reader, None)) is not None]
     yield from hellos
     yield from heapq.merge(*readers, key=lambda message: message.header.cut)
@@ -137,19 +138,30 @@ async def _send_all(
     clock = pace.clock or asyncio.get_running_loop().time
     begin = clock()
     for message in hellos:
-        await _send(shifted(message, shift), delivery, summary, progress)
+        await _send(shifted(message, shift), delivery, summary, progress, shift)
     for message in messages:
         if pace.speed is not None:
             wait = begin + (message.header.cut - earliest) / pace.speed - clock()
             if wait > 0:
                 await pace.sleep(wait)
-        await _send(shifted(message, shift), delivery, summary, progress)
+        await _send(shifted(message, shift), delivery, summary, progress, shift)
 
 
-async def _send(message: EventMessage, delivery: Delivery, summary: ExportSummary, progress: Progress | None) -> None:
+async def _send(
+    message: EventMessage, delivery: Delivery, summary: ExportSummary, progress: Progress | None, shift: int
+) -> None:
+    for report in summary.reports:
+        if report.identities:
+            learned, report.identities = report.identities, []
+            await delivery.identify([_moved(item, shift) for item in learned])
     await delivery.send(message)
     summary.messages += 1
     summary.rows += sum(message.rows(kind) for kind in message.batches)
     summary.cut = max(summary.cut, message.header.cut)
     if progress is not None:
         progress(summary)
+
+
+def _moved(item: InventoryObject, shift: int) -> InventoryObject:
+    """Return an identity moved in time like the rows; one that holds since ever stays."""
+    return item.model_copy(update={"valid_from": item.valid_from + shift}) if item.valid_from else item

@@ -30,6 +30,16 @@ class ReadingSettings(BaseModel):
     max_packet_bytes: Annotated[int, Field(ge=1 << 16, le=1 << 26)] = Field(
         1 << 20, description="a record longer than this (bytes) means a damaged file; tcpdump's own limit is 262,144"
     )
+    sort_records: Annotated[int, Field(ge=1, le=1 << 20)] = Field(
+        65_536, description="rows of a flow log kept back (about 500 bytes each) to bring later lines into their place "
+        "in time; a log of up to twice as many rows is sorted whole"
+    )  # fmt: skip
+    line_bytes: Annotated[int, Field(ge=1 << 10, le=1 << 24)] = Field(
+        1 << 20, description="a longer line of a flow log is left out and counted as malformed"
+    )
+    document_bytes: Annotated[int, Field(ge=1 << 16, le=1 << 28)] = Field(
+        64 << 20, description="a flow log that is one JSON document, not lines, is read whole up to this many bytes"
+    )
     drain_seconds: Annotated[int, Field(ge=0, le=86_400)] = Field(
         60, description="s the clock runs on after the last packet, so that time-outs fire at their proper cuts"
     )

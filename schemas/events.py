@@ -278,6 +278,9 @@ _SCHEMAS = {
 }
 
 Name = Annotated[str, Field(min_length=1, max_length=253)]
+MAX_NOTE = 200
+Note = Annotated[str, Field(min_length=1, max_length=MAX_NOTE)]
+MAX_NOTES = 6
 # So bounded that sums over many messages fit 64 bits.
 Count = Annotated[int, Field(ge=0, le=1 << 48)]
 
@@ -314,3 +317,6 @@ class EventHeader(BaseModel):
     lost_rows: Count = Field(0, description="rows shed by the exporter since the last message")
     malformed: Count = Field(0, description="packets or messages that could not be parsed")
     final: bool = Field(False, description="the exporter ends here on purpose")
+    notes: Annotated[tuple[Note, ...], Field(max_length=MAX_NOTES)] = Field(
+        (), description="what the source cannot know, in words; alerts repeat it in their data quality"
+    )

@@ -13,8 +13,8 @@ from typing import Annotated, Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from schemas.events import MAX_NOTES, Column, Count, Name, Note
 from schemas.events import Capability as _C
-from schemas.events import Column, Count, Name
 from schemas.framing import DecodeError, pack_frame, unpack_frame
 
 MAGIC = b"SGR1"
@@ -119,6 +119,9 @@ class RollupHeader(BaseModel):
     )
     silent: Annotated[tuple[Name, ...], Field(max_length=16)] = Field(
         (), description="idle: names of such nodes, the first in order"
+    )
+    notes: Annotated[tuple[Note, ...], Field(max_length=MAX_NOTES)] = Field(
+        (), description="what sources of this tick cannot know, in words"
     )
     suspects: Annotated[tuple[str, ...], Field(max_length=256)] = Field(
         (), description="addresses that stage-1 findings of this tick name; models do not learn from them"

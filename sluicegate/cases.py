@@ -12,7 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sluicegate.problems import CommandProblem
 
-READABLE_FORMATS = ("pcap", "pcapng", "events")
+# Files are recognised by their content; the word in the case is for people.
+READABLE_FORMATS = (
+    "pcap", "pcapng", "events", "zeek_conn_json", "zeek_conn_tsv", "zeek_dns_json", "zeek_dns_tsv", "cicflowmeter_csv",
+    "netobserv_json", "hubble_json", "domain_list",
+)  # fmt: skip
 CASE_FILE = "case.json"
 INVENTORY_FILE = "inventory.jsonl"
 # A case file is a page of text; the limit keeps a mistaken path from being read into memory.

@@ -13,8 +13,8 @@ from pathlib import Path
 from exporter.chunks import CaptureReport
 from exporter.delivery import Delivery, DeliveryError, FileDelivery, KafkaDelivery
 from exporter.run import Capture, ExportSummary, Pace, export
-from schemas.topics import EVENTS
-from sluicegate.inputs import STANDARD_INPUT, read_inventory
+from schemas.topics import EVENTS, INVENTORY
+from sluicegate.inputs import STANDARD_INPUT, read_amounts, read_inventory
 from sluicegate.node_names import node_names
 from sluicegate.problems import CommandProblem
 from sluicegate.publish import publish_inventory
@@ -84,7 +84,8 @@ def _delivery(settings: Settings, plan: ExportPlan) -> Delivery:
     if plan.to != "kafka":
         return FileDelivery(plan.output, json_lines=plan.to == "jsonl")
     kafka = settings.stream.kafka
-    return KafkaDelivery(client_arguments(kafka, "exporter"), EVENTS.name(kafka.prefix))
+    return KafkaDelivery(client_arguments(kafka, "exporter"), EVENTS.name(kafka.prefix),
+                         inventory=INVENTORY.name(kafka.prefix))  # fmt: skip
 
 
 def read_speed(text: str) -> float | None:
@@ -117,9 +118,9 @@ def _tell(summary: ExportSummary, seconds: float) -> None:
     for report in summary.reports:
         for problem in report.problems:
             note(f"warning: {report.name}: {problem}")
-    packets = sum(report.packets for report in summary.reports)
-    rate = f", {packets / seconds:,.0f} packets/s" if seconds > 0 else ""
-    note(f"{packets:,} packets, {summary.rows:,} rows, {summary.messages:,} messages in {seconds:.1f} s{rate}")
+    read = read_amounts(summary.reports)
+    rate = f", {summary.rows / seconds:,.0f} rows/s" if seconds > 0 else ""
+    note(f"{read}, {summary.rows:,} rows, {summary.messages:,} messages in {seconds:.1f} s{rate}")
     _tell_losses(summary.reports)
 
 

@@ -1,15 +1,16 @@
-"""Files that commands read: captures, event files, inventories."""
+"""Files that commands read: captures, flow logs, event files, inventories."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter.chunks import CaptureReport
+from exporter.learned_names import LEARNED
 from exporter.settings import ExporterSettings
-from exporter.sources.capture import read_messages
+from exporter.sources.any_source import log_format, read_source
 from schemas.event_codec import FILE_MAGIC, EventDecodeError, EventMessage, read_file
 from schemas.inventory import InventoryObject
 from schemas.word import WordError
@@ -25,7 +26,7 @@ _MAX_OBJECTS = 1_000_000
 
 
 def is_event_file(path: str) -> bool:
-    """Tell whether a file begins like a file of event messages; standard input is taken for a capture."""
+    """Tell whether a file begins like a file of event messages; standard input is taken for none."""
     if path == STANDARD_INPUT:
         return False
     try:
@@ -34,23 +35,39 @@ def is_event_file(path: str) -> bool:
     except OSError as error:
         message = f"{path}: cannot be read: {error.strerror}"
         raise CommandProblem(message) from None
-    return start == FILE_MAGIC or start[:1] == b"{"
+    return start == FILE_MAGIC or (start[:1] == b"{" and not log_format(path))
+
+
+def has_packets(path: str) -> bool:
+    """Tell whether a file is a capture, whose packets' own clock can be read in a pass of its own."""
+    return path != STANDARD_INPUT and not is_event_file(path) and not log_format(path)
+
+
+def read_amounts(reports: Iterable[CaptureReport]) -> str:
+    """Return how much was read, in words."""
+    known = list(reports)
+    packets, records = sum(r.packets for r in known), sum(r.records for r in known)
+    if not records:
+        return f"{packets:,} packets"
+    return f"{packets:,} packets and {records:,} records" if packets else f"{records:,} records"
 
 
 def read_any(
     path: str, node: str, cluster: str, settings: ExporterSettings, report: CaptureReport
 ) -> Iterator[EventMessage]:
-    """Read a capture, or a file of event messages, which keeps its own node names.
+    """Read a capture or flow log, or a file of event messages, which keeps its own node names.
+
+    Identities that a flow log carries are left in ``report.identities`` before the message that needs them.
 
     A damaged end is noted in the report; what came before it has been given.
 
     Raises:
-        CaptureError: it is neither.
+        CaptureError: it is none of them.
         CommandProblem: it cannot be read, or no message of an event file is whole.
     """
     if is_event_file(path):
         return _read_events(path, report)
-    return read_messages(path, node, cluster, settings, report)
+    return read_source(path, node, cluster, settings, report)
 
 
 def _read_events(path: str, report: CaptureReport) -> Iterator[EventMessage]:
@@ -129,3 +146,26 @@ def identities_of(path: Path | None, objects: Sequence[InventoryObject]) -> Iden
             message = f"{path or 'inventory'}: {item.kind} {item.name}: {error}"
             raise CommandProblem(message) from None
     return table
+
+
+def learning(
+    messages: Iterator[EventMessage], report: CaptureReport, table: IdentityTable, objects: list[InventoryObject]
+) -> Iterator[EventMessage]:
+    """Give messages on, after taking in the identities that their source told.
+
+    What an inventory says of an address stands above what a log says.
+
+    Args:
+        messages: of one source.
+        report: of the same source.
+        table: takes the identities.
+        objects: gets those that were taken.
+    """
+    for message in messages:
+        told, report.identities = report.identities, []
+        for item in told:
+            known = table.find(item.ips[0], item.valid_from)
+            if known is None or known.uid.startswith(LEARNED):
+                table.add(item)
+                objects.append(item)
+        yield message

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from exporter.run import ExportSummary
 from exporter.settings import ReadingSettings
 from sluicegate.clock_summary import read_clock
+from sluicegate.inputs import has_packets
 from sluicegate.terminal import console
 
 _Item = TypeVar("_Item")
@@ -20,8 +21,8 @@ _Item = TypeVar("_Item")
 class CaptureProgress:
     """A context manager that gives a function to be told the state after each message.
 
-    The captures' length is read beforehand, by a pass over packet times alone; without files the bar
-    only moves. Where standard error is no terminal nothing is read and nothing shown.
+    The captures' length is read beforehand, by a pass over packet times alone; without files, and for flow logs,
+    the bar only moves. Where standard error is no terminal nothing is read and nothing shown.
     """
 
     def __init__(self, files: Sequence[str], settings: ReadingSettings) -> None:
@@ -48,6 +49,8 @@ class CaptureProgress:
             self._bar.stop()
 
     def _seconds(self) -> float | None:
+        if not all(has_packets(file) for file in self._files):
+            return None
         clocks = [read_clock(file, self._settings) for file in self._files]
         spans = [clock["span_s"] for clock in clocks]
         return max(spans) + self._settings.drain_seconds if spans else None

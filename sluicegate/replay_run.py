@@ -13,7 +13,7 @@ from exporter.chunks import CaptureReport
 from schemas.event_codec import EventMessage
 from schemas.response import ResponseDecision
 from sluicegate.composition import parts
-from sluicegate.inputs import identities_of, in_cut_order, read_any, read_inventory
+from sluicegate.inputs import identities_of, in_cut_order, learning, read_amounts, read_any, read_inventory
 from sluicegate.node_names import node_names
 from sluicegate.proposals import Proposals, print_proposals
 from sluicegate.replay_results import ReplayResults
@@ -31,8 +31,8 @@ class Replay:
         self._settings = settings
         self._cluster = cluster
         self._objects = read_inventory(inventory) if inventory is not None else []
-        identities = identities_of(inventory, self._objects)
-        self._pipeline = Pipeline(parts(settings, identities, rules, policy))
+        self._identities = identities_of(inventory, self._objects)
+        self._pipeline = Pipeline(parts(settings, self._identities, rules, policy))
         self._decisions: dict[str, ResponseDecision] = {}
 
     def run(
@@ -65,7 +65,7 @@ class Replay:
         names = node_names(files, nodes)
         exporter = self._settings.exporter
         sources = [
-            read_any(file, name, self._cluster, exporter, report)
+            learning(read_any(file, name, self._cluster, exporter, report), report, self._identities, self._objects)
             for file, name, report in zip(files, names, reports, strict=True)
         ]
         return in_cut_order(sources)
@@ -85,12 +85,13 @@ class Replay:
             proposals = Proposals(self._settings.response, self._cluster, self._objects)
             for decision in self._decisions.values():
                 print_proposals(out, decision, proposals.about(decision))
-        packets = sum(report.packets for report in reports)
         malformed = sum(report.malformed for report in reports)
         lost = sum(report.lost_rows for report in reports)
         rows = self._pipeline.rows
         rate = f"{rows / seconds:,.0f} rows/s" if seconds > 0 else ""
-        out.print(cell(f"{packets:,} packets, {rows:,} rows in {seconds:.1f} s ({rate}): {results.summary()}"))
-        quality = [f"{malformed:,} malformed packets"] * bool(malformed) + [f"{lost:,} rows shed"] * bool(lost)
+        out.print(cell(f"{read_amounts(reports)}, {rows:,} rows in {seconds:.1f} s ({rate}): {results.summary()}"))
+        quality = [f"{malformed:,} malformed packets or records"] * bool(malformed) + [f"{lost:,} rows shed"] * bool(
+            lost
+        )
         quality += [f"{report.name}: {problem}" for report in reports for problem in report.problems]
         out.print(cell(f"Data quality: {'; '.join(quality) or 'nothing lost, nothing malformed'}"))

@@ -42,9 +42,22 @@ class ByteSource:
         self.compressed = self._ahead == _GZIP
         self._unzip = zlib.decompressobj(wbits=31) if self.compressed else None
         self._ended = False
+        self._peeked = b""
+
+    def peek(self, most: int) -> bytes:
+        """Return up to ``most`` bytes from here on without taking them; fewer only where the data ends."""
+        known, self._peeked = self._peeked, b""
+        more = bytearray(max(0, most - len(known)))
+        self._peeked = known + bytes(more[: self.fill(memoryview(more))])
+        return self._peeked[:most]
 
     def read_into(self, target: memoryview) -> int:
         """Fill some of ``target`` as soon as there is anything; returns how much, 0 at the end."""
+        if self._peeked:
+            piece = self._peeked[: len(target)]
+            self._peeked = self._peeked[len(piece) :]
+            target[: len(piece)] = piece
+            return len(piece)
         if self._unzip is None and not self._ahead:
             return self._raw.readinto(target) or 0
         piece = self._ahead[: len(target)] if self._unzip is None else self._read_unzipped(len(target))

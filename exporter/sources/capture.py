@@ -16,10 +16,13 @@ from exporter.sources.pcapng import PcapngParser, is_pcapng
 from schemas.event_codec import EventMessage
 from schemas.events import CAPTURE_CAPABILITIES
 
-__all__ = ["CaptureError", "read_chunks", "read_messages"]
+__all__ = ["CaptureError", "messages_of", "read_chunks", "read_messages"]
 
 EXPORTER_NAME = "capture"
-_REMEDY = "give a pcap or pcapng file (also .gz); other formats: convert with 'editcap -F pcap IN OUT'"
+_REMEDY = (
+    "give a pcap or pcapng file or a flow log that docs/exporter.md lists (also .gz); other captures: "
+    "convert with 'editcap -F pcap IN OUT'"
+)
 
 
 def read_chunks(
@@ -37,12 +40,18 @@ def read_chunks(
     report = report if report is not None else CaptureReport()
     report.name = str(path)
     with open_source(path) as source:
-        head = bytearray(HEADER_BYTES)
-        start = bytes(head[: source.fill(memoryview(head))])
-        parser, ahead = _parser(str(path), start, settings)
-        for chunk in _walk(source, parser, ahead, settings, report):
-            for begin in range(0, len(chunk), settings.chunk_packets):
-                yield chunk.part(begin, begin + settings.chunk_packets)
+        yield from _chunks(source, str(path), settings, report)
+
+
+def _chunks(
+    source: ByteSource, path: str, settings: ReadingSettings, report: CaptureReport
+) -> Iterator[PacketChunk]:  # fmt: skip
+    head = bytearray(HEADER_BYTES)
+    start = bytes(head[: source.fill(memoryview(head))])
+    parser, ahead = _parser(path, start, settings)
+    for chunk in _walk(source, parser, ahead, settings, report):
+        for begin in range(0, len(chunk), settings.chunk_packets):
+            yield chunk.part(begin, begin + settings.chunk_packets)
 
 
 def _parser(path: str, start: bytes, settings: ReadingSettings) -> tuple[PcapParser | PcapngParser, bytes]:
@@ -112,11 +121,19 @@ def read_messages(
     Raises:
         CaptureError: the file cannot be opened, or is no capture. Nothing was given before.
     """
-    settings = settings or ExporterSettings()
     report = report if report is not None else CaptureReport()
+    with open_source(path) as source:
+        yield from messages_of(source, str(path), node, cluster, settings or ExporterSettings(), report, boot)
+
+
+def messages_of(
+    source: ByteSource, path: str, node: str, cluster: str, settings: ExporterSettings, report: CaptureReport, boot: str
+) -> Iterator[EventMessage]:
+    """Read an open capture; otherwise as ``read_messages``."""
+    report.name = path
     identity = Identity(cluster, node, EXPORTER_NAME, boot, "capture", int(CAPTURE_CAPABILITIES), "capture")
     cutter = Cutter(identity, settings, report)
-    for chunk in read_chunks(path, settings.reading, report):
+    for chunk in _chunks(source, path, settings.reading, report):
         yield from cutter.feed(chunk)
     if report.late:
         report.note(

@@ -14,6 +14,9 @@ def evaluate(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with case folders, at any depth.")],
     kinds: Annotated[str, typer.Option(metavar="KIND,...", help="Grade only lines about these kinds.")] = "",
+    inventory: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Who had which address, beside what cases say (JSON lines).")
+    ] = None,
     rules: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Rules (YAML); may be repeated.")] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 on a miss, a false alert or a failure.")
@@ -36,7 +39,7 @@ def evaluate(
 
     folders = find_cases(folder)
     wanted = frozenset(name.strip() for name in kinds.split(",") if name.strip())
-    running = run_cases(folders, invocation(context).settings, rules or [], wanted)
+    running = run_cases(folders, invocation(context).settings, rules or [], wanted, inventory)
     results = list(counted(running, "cases", len(folders)))
     if as_json:
         typer.echo(orjson.dumps(as_words(results), option=orjson.OPT_INDENT_2).decode())

@@ -21,7 +21,7 @@ class Target(StrEnum):
 
 def export(
     context: typer.Context,
-    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Captures, one node each; - for a pipe.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Captures or logs, one node each; - for a pipe.")],
     to: Annotated[Target, typer.Option(help="kafka: topic events.v1; file: replay reads it; jsonl: to look at.")],
     output: Annotated[str, typer.Option(metavar="FILE", help="For file and jsonl; - is standard output.")] = "-",
     speed: Annotated[str, typer.Option(metavar="real|N|max", help="Seconds of capture sent per second.")] = "max",
@@ -32,7 +32,7 @@ def export(
         Path | None, typer.Option(metavar="FILE", help="With --to kafka: send this inventory first (JSON lines).")
     ] = None,
 ) -> None:
-    """Turn captures into event messages and deliver them.
+    """Turn captures and flow logs into event messages and deliver them.
 
     Several captures are several nodes' and are sent side by side, in the order of their seconds. Topics
     must exist (sluicegate topics create).

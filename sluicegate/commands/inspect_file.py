@@ -1,4 +1,4 @@
-"""``sluicegate inspect``: what a capture or event file holds."""
+"""``sluicegate inspect``: what a capture, flow log or event file holds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sluicegate.invocation import invocation
 
 def inspect(
     context: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Capture or event file; - reads a capture from a pipe.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Capture, flow log or event file; - for a pipe.")],
     top: Annotated[int, typer.Option(min=1, max=1000, help="Entries of each list.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
@@ -23,7 +23,7 @@ def inspect(
 
     from exporter.chunks import CaptureReport
     from sluicegate.clock_summary import read_clock
-    from sluicegate.inputs import STANDARD_INPUT, is_event_file, read_any
+    from sluicegate.inputs import has_packets, read_any
     from sluicegate.terminal import console
     from sluicegate.traffic_report import print_summary
     from sluicegate.traffic_summary import TrafficSummary
@@ -32,14 +32,14 @@ def inspect(
     summary, report = TrafficSummary(), CaptureReport()
     for message in read_any(file, "inspected", "inspected", settings, report):
         summary.add(message)
-    # A pipe can be read only once, and event messages carry cuts instead of packet times.
-    timed = file != STANDARD_INPUT and not is_event_file(file)
     result = {
         "file": file,
-        "clock": read_clock(file, settings.reading) if timed else None,
+        # A pipe can be read only once; event messages and flow logs have no packets.
+        "clock": read_clock(file, settings.reading) if has_packets(file) else None,
         "problems": report.problems,
         "malformed": report.malformed,
         "other_packets": report.other,
+        "repeated_records": report.repeated,
         **summary.result(top),
     }
     if as_json:

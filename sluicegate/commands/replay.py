@@ -12,7 +12,7 @@ from sluicegate.invocation import invocation
 
 def replay(
     context: typer.Context,
-    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Captures or event files; - for a pipe.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Captures, flow logs, event files; - for a pipe.")],
     inventory: Annotated[Path | None, typer.Option(metavar="FILE", help="Who had which address (JSON lines).")] = None,
     rules: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Rules (YAML); may be repeated.")] = None,
     policy: Annotated[Path | None, typer.Option(metavar="FILE", help="Decision policy (YAML).")] = None,
@@ -24,7 +24,7 @@ def replay(
     respond: Annotated[bool, typer.Option("--respond", help="Show what would contain each alert, with proof.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print alert revisions as JSON lines, no table.")] = False,
 ) -> None:
-    """Run captures or event files through the engines and print the alerts and incidents.
+    """Run captures, flow logs or event files through the engines and print the alerts and incidents.
 
     The same files and settings give the same alerts, byte for byte, as the agents on a broker. What a
     damaged capture held before its end is analysed, and a warning says where it ended.

@@ -132,7 +132,7 @@ def test_evaluate_strict_fails_on_a_miss_and_lists_what_is_not_read(
     command: Command, scan: Path, tmp_path: Path
 ) -> None:
     case = {"input": scan.name, "format": "pcapng", "expect": [{"expect": "alert", "kind": "dga", "src": "10.0.0.1"}]}
-    for name, more in {"missed": {}, "foreign": {"format": "zeek_conn_tsv"}, "changed": {"sha256": "0"}}.items():
+    for name, more in {"missed": {}, "foreign": {"format": "suricata_eve"}, "changed": {"sha256": "0"}}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / scan.name).write_bytes(scan.read_bytes())
         (tmp_path / name / "case.json").write_bytes(orjson.dumps({"id": name, **case, **more}))

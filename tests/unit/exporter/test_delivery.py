@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import orjson
@@ -12,6 +13,7 @@ from exporter.delivery import DeliveryError, FileDelivery, KafkaDelivery, stampe
 from exporter.run import Capture, ExportSummary, Pace, export
 from exporter.sources.capture import CaptureError, read_messages
 from schemas.event_codec import EventMessage, decode, encode, read_file
+from schemas.inventory import InventoryObject
 from schemas.time_shift import shifted
 from tests.unit.exporter.crafting import BASE, SYN, messages, pcap, rows, tcp4
 
@@ -22,6 +24,7 @@ class Kept:
     def __init__(self, fail_at: int = -1) -> None:
         self.messages: list[EventMessage] = []
         self.closed: list[bool] = []
+        self.identities: list[tuple[int, InventoryObject]] = []
         self._fail_at = fail_at
 
     async def open(self) -> None:
@@ -32,6 +35,9 @@ class Kept:
             problem = "full"
             raise DeliveryError(problem)
         self.messages.append(message)
+
+    async def identify(self, objects: Sequence[InventoryObject]) -> None:
+        self.identities += [(len(self.messages), item) for item in objects]
 
     async def close(self, complete: bool) -> None:
         self.closed.append(complete)
