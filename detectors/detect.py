@@ -20,6 +20,7 @@ from detectors.limits_met import blind_finding, shed_finding
 from detectors.minute import MinuteBook
 from detectors.partials import Partials
 from detectors.plan import FeaturePlan
+from detectors.round_frames import RoundFrames
 from detectors.settings import EngineSettings
 from detectors.spaces import SPACES
 from detectors.table import SpaceTable
@@ -61,6 +62,7 @@ class DetectEngine:
         self._settings = settings
         self._all = list(detectors)
         self._detectors = [d for d in detectors if d.meta.stage == 1]
+        self._observers = [d for d in self._detectors if type(d).observe is not Detector.observe]
         self._said: dict[int, int] = {}  # capabilities last spoken of, by node
         self._shed = 0
         self._identities = identities
@@ -106,6 +108,9 @@ class DetectEngine:
         if dns is not None:
             for name, given in dns_inputs(dns, self.plan.spaces()).items():
                 self._update(name, given, names, views)
+        frames = RoundFrames(closed, names)
+        for detector in self._observers:
+            detector.observe(frames)
         quality = {names[c.node]: c.quality for c in closed}
         findings = self._evaluate(TickView(views, self._identities, quality)) + self._limits_met(closed, names)
         by_node: dict[str, list[Finding]] = {}
@@ -169,7 +174,7 @@ class DetectEngine:
 
     def shed(self) -> int:
         """Return how many keys and elements full tables refused so far."""
-        return sum(t.shed for t in self.tables.values())
+        return sum(t.shed for t in self.tables.values()) + sum(d.shed for d in self._detectors)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state by section: arrays and JSON values."""
