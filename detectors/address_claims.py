@@ -7,7 +7,7 @@ only an impostor does. Nothing is judged by one sign alone: addresses move, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -237,15 +237,10 @@ class ClaimBook:
         if held is None:
             return None
         rows = [(m, c) for m in held.macs if (c := self.claimants.get(node, (*key, m), tick)) is not None]
-        if self._bonded(rows):
-            return None
         found = [self._weigh(node, tick, key, held, mac, claimant, rows) for mac, claimant in rows]
+        if _bonded(found):
+            return None
         return max(found, key=lambda s: (s.score, s.since, s.mac), default=None)
-
-    def _bonded(self, rows: list[tuple[int, Claimant]]) -> bool:
-        """Tell whether the claimants look like one machine that balances over its interfaces: all push alike."""
-        pushing = [c for _, c in rows if c.pushes >= self._signs.pushes]
-        return len(rows) > 1 and len(pushing) == len(rows) and len({c.interface for _, c in rows}) == 1
 
     def _weigh(self, node: int, tick: int, key: Key, held: Held, mac: int, claimant: Claimant,
                rows: Iterable[tuple[int, Claimant]]) -> Suspicion:  # fmt: skip
@@ -283,3 +278,10 @@ class ClaimBook:
             if other is not None and list(key[1:]) in other.told:
                 return True
         return False
+
+
+def _bonded(found: Sequence[Suspicion]) -> bool:
+    """Tell whether the claimants look like one machine that balances over its interfaces: all push alike."""
+    pushes = [s.pushes for s in found]
+    alike = len(found) > 1 and min(pushes) > 0 and 2 * min(pushes) >= max(pushes)
+    return alike and len({s.interface for s in found}) == 1 and not any(s.own for s in found)

@@ -17,6 +17,7 @@ from detectors.names import hash_strings
 _TRUNCATED = 0x200
 # Records that say where a name is: A, CNAME, AAAA. Signatures and the like differ without meaning anything else.
 _PLACES = (1, 5, 28)
+_ONE_PACKET = 100_000_000  # ns that a packet takes at most across a node; resolvers repeat after seconds
 _NOERROR, _NXDOMAIN = 0, 3
 
 
@@ -29,6 +30,7 @@ class Messages:
     pair: U64  # client and name
     content: U64  # what it says, in whatever order; 0: nothing that could be compared
     server: U64
+    time: U64  # of the question, ns since epoch
     asked: npt.NDArray[np.bool_]  # a question belongs to it
     answered: npt.NDArray[np.bool_]
     unsolicited: npt.NDArray[np.bool_]
@@ -56,6 +58,7 @@ def read_messages(dns: AnswerFrame) -> Messages:
     server = combine(*dns.server)
     return Messages(
         first, combine(pair, ends)[first], pair[first], _contents(dns, first), server[first],
+        dns.numbers("time")[first].astype(np.uint64),
         np.logical_or.reduceat(dns.asks, first), answered[first], dns.unsolicited[first].astype(np.bool_),
     )  # fmt: skip
 
@@ -83,7 +86,7 @@ class _Node:
     """Entries of one node, the oldest first."""
 
     tick: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
-    table: U64 = field(default_factory=lambda: np.zeros((0, 4), np.uint64))  # question, pair, content, server
+    table: U64 = field(default_factory=lambda: np.zeros((0, 5), np.uint64))  # question, pair, content, server, time
     open_: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
 
 
@@ -104,7 +107,7 @@ class RecentAnswers:
         kept = positions(messages.asked)
         entries = self._nodes.setdefault(node, _Node())
         m = messages.take(kept)
-        fresh = np.stack([m.question, m.pair, m.content, m.server], axis=1)
+        fresh = np.stack([m.question, m.pair, m.content, m.server, m.time], axis=1)
         alive = positions(entries.tick > tick - self._seconds)
         ticks = np.concatenate([entries.tick[alive], np.full(len(m), tick, np.int64)])
         table = np.concatenate([entries.table[alive], fresh])
@@ -113,23 +116,28 @@ class RecentAnswers:
         self.shed += over
         self._nodes[node] = _Node(ticks[over:], table[over:], open_[over:])
 
-    def first_answers(self, node: int, questions: U64) -> tuple[U64, U64, npt.NDArray[np.bool_]]:
+    def first_answers(self, node: int, questions: U64, servers: U64) -> tuple[U64, U64, npt.NDArray[np.bool_]]:
         """Return content and server of the latest first answer to each question (0: none), and whether it was repeated.
 
-        A question was repeated where one of its kind was given up: a second answer is then its due.
+        A question was repeated where one of its kind was given up, or answered: a second answer is then its due.
+        The same packet seen twice on its way, to one server at nearly one time, is one question. ``servers`` gave
+        the second answers.
         """
         entries = self._nodes.get(node)
-        content, server = np.zeros((2, len(questions)), np.uint64)
+        content, server, time = np.zeros((3, len(questions)), np.uint64)
         repeated = np.zeros(len(questions), np.bool_)
         if entries is None or not len(entries.tick):
             return content, server, repeated
         hits = positions(np.isin(entries.table[:, 0], questions))
-        for row in hits.tolist():
+        for row in hits[~entries.open_[hits]].tolist():
             same = questions == entries.table[row, 0]
-            if entries.open_[row]:
-                repeated |= same
-            else:
-                content[same], server[same] = entries.table[row, 2], entries.table[row, 3]
+            repeated |= same & (time != 0)
+            content[same], server[same], time[same] = entries.table[row, 2:]
+        for row in hits[entries.open_[hits]].tolist():
+            same = questions == entries.table[row, 0]
+            apart = np.abs(time.astype(np.int64) - int(entries.table[row, 4])) >= _ONE_PACKET
+            elsewhere = (server != entries.table[row, 3]) | (servers != entries.table[row, 3])
+            repeated |= same & (apart | elsewhere)
         return content, server, repeated
 
     def asked(self, node: int, column: int, hashes: U64) -> npt.NDArray[np.bool_]:

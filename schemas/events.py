@@ -49,7 +49,8 @@ class Capability(IntFlag):
 CAPTURE_CAPABILITIES = (
     Capability.PACKETS | Capability.REVERSE | Capability.TCP_FLAGS | Capability.PAYLOAD | Capability.ATTEMPTS
     | Capability.PORTS | Capability.ICMP | Capability.TTL | Capability.BURSTS | Capability.DNS
-    | Capability.DNS_ANSWERS | Capability.DNS_LATENCY | Capability.ARP | Capability.EXACT_TIME
+    | Capability.DNS_ANSWERS | Capability.DNS_LATENCY | Capability.ARP | Capability.DHCP | Capability.ICMP_CLAIMS
+    | Capability.TLS | Capability.EXACT_TIME
 )  # fmt: skip
 
 

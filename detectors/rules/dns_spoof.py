@@ -91,7 +91,7 @@ class DnsSpoof(ClaimDetector):
             return
         self._skipped += max(0, len(second) - 256)
         again = messages.take(second[:256])
-        content, server, repeated = self._recent.first_answers(node, again.question)
+        content, server, repeated = self._recent.first_answers(node, again.question, again.server)
         other = positions((content != 0) & (content != again.content) & ~repeated)
         for number in other.tolist():
             stranger = bool(server[number] != again.server[number])

@@ -33,8 +33,8 @@ class _Server(Entry):
 class TlsCertificateChangeConfig(DetectorConfig):
     """Limits of ``tls_certificate_change``."""
 
-    seconds: Annotated[int, Field(ge=1)] = Field(
-        2, description="different seconds in which a server must have shown its usual authority before (count)"
+    settled: Annotated[int, Field(ge=1)] = Field(
+        60, description="s that a server must have shown its usual authority before another one is a change"
     )
     authorities: Annotated[int, Field(ge=1, le=_ISSUERS)] = Field(
         2, description="authorities from which on a name has many back ends and another one says nothing (count)"
@@ -102,7 +102,6 @@ class TlsCertificateChange(ClaimDetector):
         if moved and len(server.addresses) < _ISSUERS:
             server.addresses.append(list(address))
         others = [(k, s) for k, s in zip(server.issuers, server.shown, strict=True) if k != kind]
-        settled = [(k, s) for k, s in others if s[2] >= self.config.seconds]
         if kind in server.issuers:
             times = server.shown[server.issuers.index(kind)]
             times[2] += tick != times[1]
@@ -113,8 +112,8 @@ class TlsCertificateChange(ClaimDetector):
             if len(server.issuers) < _ISSUERS:
                 server.issuers.append(kind)
                 server.shown.append([tick, tick, 1])
-        usual = [(k, s) for k, s in settled if s[0] < begun]
-        if not usual or len(usual) >= self.config.authorities:
+        usual = [(k, s) for k, s in others if s[0] + self.config.settled <= begun]
+        if not usual or len([s for _, s in others if s[2] > 1]) >= self.config.authorities:
             return None
         if tick - begun > self.config.adopted:
             return None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-IPV4, IPV6 = 0x0800, 0x86DD
+from tests.lab import pods
+
+IPV4, ARP, IPV6 = 0x0800, 0x0806, 0x86DD
 TCP, UDP = 6, 17
 DNS_PORT = 53
 
@@ -37,6 +39,21 @@ def ends(frame: bytes) -> Ends | None:
     sport, dport = struct.unpack_from("!HH", frame, at) if proto in (TCP, UDP) else (0, 0)
     flags = frame[at + 13] if proto == TCP else 0
     return Ends(str(ipaddress.ip_address(src)), str(ipaddress.ip_address(dst)), proto, sport, dport, flags)
+
+
+def speaker_ends(frame: bytes) -> Ends | None:
+    """Who sent a frame by its hardware address, and whom an ARP frame asks or tells; None for strangers.
+
+    For attacks that lie about who they are: the addresses inside are what the attacker wants them to be.
+    """
+    mac = frame[6:12].hex(":")
+    pod = next((pod for pod in pods.PODS if pod.mac == mac), None)
+    if pod is None:
+        return None
+    if struct.unpack_from("!H", frame, 12)[0] == ARP:
+        return Ends(pod.ip4, str(ipaddress.ip_address(frame[38:42])), 0, 0, 0, 0)
+    found = ends(frame)
+    return found if found is None else replace(found, src=pod.ip6 if ":" in found.src else pod.ip4)
 
 
 def kept_bytes(frame: bytes, limit: int) -> int:
