@@ -18,6 +18,7 @@ _TRUNCATED = 0x200
 # Records that say where a name is: A, CNAME, AAAA. Signatures and the like differ without meaning anything else.
 _PLACES = (1, 5, 28)
 _ONE_PACKET = 100_000_000  # ns that a packet takes at most across a node; resolvers repeat after seconds
+_ONE_LOOKUP = 5_000_000_000  # ns within which resolvers repeat a question; later its port and id may be another's
 _NOERROR, _NXDOMAIN = 0, 3
 
 
@@ -116,29 +117,34 @@ class RecentAnswers:
         self.shed += over
         self._nodes[node] = _Node(ticks[over:], table[over:], open_[over:])
 
-    def first_answers(self, node: int, questions: U64, servers: U64) -> tuple[U64, U64, npt.NDArray[np.bool_]]:
-        """Return content and server of the latest first answer to each question (0: none), and whether it was repeated.
+    def again(self, node: int, tick: int, messages: Messages) -> I64:
+        """Return which of a tick's answers, added before, are not the first ones to their question."""
+        entries = self._nodes[node]
+        second = messages.answered & ~messages.asked & ~messages.unsolicited
+        # A question seen twice on its way begins anew; both times lie within this second and the one before.
+        lately = positions((entries.tick >= tick - 1) & ~entries.open_)
+        known, counts = np.unique(entries.table[lately, 0], return_counts=True)
+        second |= messages.asked & messages.answered & np.isin(messages.question, known[counts > 1])
+        return positions(second & (messages.content != 0))
 
-        A question was repeated where one of its kind was given up, or answered: a second answer is then its due.
-        The same packet seen twice on its way, to one server at nearly one time, is one question. ``servers`` gave
-        the second answers.
+    def compare(self, node: int, message: Messages, number: int) -> tuple[bool, bool]:
+        """Tell whether an answer contradicts an earlier one to the same question, and comes from somebody else.
+
+        Who asks again, or asks two servers at once, is owed two answers: they contradict nothing. The same
+        packet seen twice on its way, to one server at nearly one time, is one question.
         """
-        entries = self._nodes.get(node)
-        content, server, time = np.zeros((3, len(questions)), np.uint64)
-        repeated = np.zeros(len(questions), np.bool_)
-        if entries is None or not len(entries.tick):
-            return content, server, repeated
-        hits = positions(np.isin(entries.table[:, 0], questions))
-        for row in hits[~entries.open_[hits]].tolist():
-            same = questions == entries.table[row, 0]
-            repeated |= same & (time != 0)
-            content[same], server[same], time[same] = entries.table[row, 2:]
-        for row in hits[entries.open_[hits]].tolist():
-            same = questions == entries.table[row, 0]
-            apart = np.abs(time.astype(np.int64) - int(entries.table[row, 4])) >= _ONE_PACKET
-            elsewhere = (server != entries.table[row, 3]) | (servers != entries.table[row, 3])
-            repeated |= same & (apart | elsewhere)
-        return content, server, repeated
+        entries = self._nodes[node]
+        asked = entries.table[:, 4].astype(np.int64)
+        near = np.abs(asked - int(message.time[number])) <= _ONE_LOOKUP
+        same = positions((entries.table[:, 0] == message.question[number]) & near)
+        first = same[~entries.open_[same]]
+        said = entries.table[first, 2]
+        if not len(first) or not ((said != 0) & (said != message.content[number])).any():
+            return False, False
+        stranger = entries.table[same, 3] != message.server[number]
+        if len(same) > 1 and (stranger.any() or int(asked[same].max() - asked[same].min()) >= _ONE_PACKET):
+            return False, False
+        return True, bool(stranger.any())
 
     def asked(self, node: int, column: int, hashes: U64) -> npt.NDArray[np.bool_]:
         """Tell which questions (column 0) or pairs of client and name (column 1) were asked lately."""

@@ -22,6 +22,7 @@ from schemas.finding import Evidence, Finding, Severity
 
 _REMEMBERED = 30  # s: answers later than this belong to nothing any more
 _PER_NODE = 65_536
+_ANSWERS = 256  # second answers compared per tick
 _PAIRS = 256  # clients and names with answers that fit no question, looked at per tick
 _DIFFERING, _GUESSES = "differing", "guesses"
 
@@ -86,16 +87,12 @@ class DnsSpoof(ClaimDetector):
             self._guesses(dns, frames.names[node], node, tick, own)
 
     def _differing(self, dns: AnswerFrame, name: str, node: int, tick: int, messages: Messages) -> None:
-        second = positions(messages.answered & ~messages.asked & ~messages.unsolicited & (messages.content != 0))
-        if not len(second):
-            return
-        self._skipped += max(0, len(second) - 256)
-        again = messages.take(second[:256])
-        content, server, repeated = self._recent.first_answers(node, again.question, again.server)
-        other = positions((content != 0) & (content != again.content) & ~repeated)
-        for number in other.tolist():
-            stranger = bool(server[number] != again.server[number])
-            self._noted.append((_DIFFERING, name, tick, *_said(dns, int(again.row[number])), stranger))
+        again = self._recent.again(node, tick, messages)
+        self._skipped += max(0, len(again) - _ANSWERS)
+        for number in again[:_ANSWERS].tolist():
+            differs, stranger = self._recent.compare(node, messages, number)
+            if differs:
+                self._noted.append((_DIFFERING, name, tick, *_said(dns, int(messages.row[number])), stranger))
 
     def _guesses(self, dns: AnswerFrame, name: str, node: int, tick: int, messages: Messages) -> None:
         strange = positions(messages.unsolicited)

@@ -375,8 +375,13 @@ def test_repeated_questions(server: str, other: str, later: int, expected: str |
 
 def test_two_questions_have_two_answers() -> None:
     """A resolver library asks two servers at once; the first answer is there before the second question."""
-    both = [answered("a.example", "192.0.2.1"), answered("a.example", "192.0.2.1"), second("a.example", "192.0.2.2")]
-    assert worst(run(play({1: {"dns": both}})), "dns_spoof") is None
+    one, two = answered("a.example", "192.0.2.1"), answered("a.example", "192.0.2.2", server="10.0.0.54")
+    assert worst(run(play({1: {"dns": [one, two]}})), "dns_spoof") is None
+
+
+def test_a_relayed_question_that_was_answered_before_it_was_seen_again() -> None:
+    relayed = answered("a.example", "192.0.2.2", time=BEGIN * 10**9 + 300_000)
+    assert worst(run(play({1: {"dns": [answered("a.example", "192.0.2.1"), relayed]}})), "dns_spoof") == "high"
 
 
 def guess(number: int, name: str) -> Row:
