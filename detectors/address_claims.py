@@ -115,7 +115,7 @@ class ClaimBook:
         names, interfaces = link.interface
         columns = (link.claim, link.mac, link.destination_mac, link.claimed_mac, *link.claimed, *link.target, link.vlan,
                    names)  # fmt: skip
-        first, _ = self._pieces(columns, rows)
+        first = self._pieces(columns, node, rows)
         parts = [column[first].tolist() for column in columns]
         pieces = list(zip(*parts, strict=True))
         touched: dict[Key, None] = {}
@@ -225,7 +225,7 @@ class ClaimBook:
             return
         columns = (sources, *flow.addresses("src"), flow.numbers("vlan"), flow.numbers("end") // 1_000_000_000)
         for node, tick, rows in flow.ticks(chosen):
-            first, _ = self._pieces(columns, rows)
+            first = self._pieces(columns, node, rows)
             for mac, high, low, vlan, end in zip(*(c[first].tolist() for c in columns), strict=True):
                 claimant = self.claimants.get(node, (vlan, high, low, mac), tick)
                 if claimant is not None:

@@ -167,9 +167,8 @@ class Detector(ABC):
         and bounded; rows of a node come in log order. By default nothing is looked at.
         """
 
-    @property
-    def shed(self) -> int:
-        """Claims and keys that were too many to keep, so far."""
+    def refused(self, _node: int) -> int:
+        """Return how many claims and keys of a node were too many to keep, so far."""
         return 0
 
     @abstractmethod

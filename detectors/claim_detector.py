@@ -19,7 +19,7 @@ from schemas.finding import Finding
 
 # Different claims of one node that are looked at per tick and detector. An ordinary second has some dozens;
 # more are counted as shed.
-_PER_TICK = 2048
+_PER_TICK = 1024
 
 Address = tuple[int, int]  # upper and lower 64 bits
 
@@ -34,7 +34,7 @@ class ClaimDetector(Detector):
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
         self._ledgers: dict[str, Ledger[Any]] = {}
-        self._skipped = 0
+        self._skipped: dict[int, int] = {}
         self._noted: list[Any] = []
 
     def features(self) -> Sequence[Feature]:
@@ -46,16 +46,20 @@ class ClaimDetector(Detector):
         made = self._ledgers[name] = Ledger(entry, capacity, lifetime)
         return made
 
-    def pieces(self, columns: Sequence[Array], rows: I64) -> tuple[list[int], list[int]]:
-        """Return the first of equal rows and how often each occurs; what is too much for one tick is shed."""
-        first, counts = distinct(columns, rows)
-        self._skipped += max(0, len(first) - _PER_TICK)
-        return first[:_PER_TICK].tolist(), counts[:_PER_TICK].tolist()
+    def pieces(self, columns: Sequence[Array], node: int, rows: I64) -> I64:
+        """Return the first of equal rows of one node's tick; what is too much for one tick is shed."""
+        first = distinct(columns, rows)
+        self.skip(node, len(first) - _PER_TICK)
+        return first[:_PER_TICK]
 
-    @property
-    def shed(self) -> int:
-        """Claims and keys that were too many."""
-        return self._skipped + sum(ledger.shed for ledger in self._ledgers.values())
+    def skip(self, node: int, count: int) -> None:
+        """Count what was too much to look at."""
+        if count > 0:
+            self._skipped[node] = self._skipped.get(node, 0) + count
+
+    def refused(self, node: int) -> int:
+        """Return how many claims and keys of a node were too many."""
+        return self._skipped.get(node, 0) + sum(ledger.shed.get(node, 0) for ledger in self._ledgers.values())
 
     def evaluate(self, view: TickView) -> list[Finding]:
         """Return findings for what was noted in these ticks."""
@@ -70,12 +74,12 @@ class ClaimDetector(Detector):
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Return the ledgers."""
         return {name: ledger.snapshot() for name, ledger in self._ledgers.items()} | {
-            "skipped": np.array([self._skipped], np.int64)
+            "skipped": np.array(sorted(self._skipped.items()), np.int64).reshape(-1, 2)
         }
 
     def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
         """Take in what ``snapshot`` gave."""
-        self._skipped = int(state["skipped"][0])
+        self._skipped = {int(node): int(count) for node, count in state["skipped"]}
         for name, ledger in self._ledgers.items():
             ledger.restore(state[name])
 

@@ -63,6 +63,7 @@ class DetectEngine:
         self._all = list(detectors)
         self._detectors = [d for d in detectors if d.meta.stage == 1]
         self._observers = [d for d in self._detectors if type(d).observe is not Detector.observe]
+        self._skipped: dict[int, int] = {}  # claims said to be too many, by node
         self._said: dict[int, int] = {}  # capabilities last spoken of, by node
         self._shed = 0
         self._identities = identities
@@ -163,6 +164,10 @@ class DetectEngine:
         """Say which detectors a source leaves blind, once per node, and that full tables refused keys."""
         out = []
         for item in closed:
+            skipped = sum(d.refused(item.node) for d in self._observers)
+            if skipped > self._skipped.get(item.node, 0):
+                out.append(shed_finding(item.tick, names[item.node], skipped - self._skipped.get(item.node, 0)))
+                self._skipped[item.node] = skipped
             if self._said.get(item.node) != item.capabilities:
                 self._said[item.node] = item.capabilities
                 out += blind_finding(self._all, item, names[item.node])
@@ -174,7 +179,7 @@ class DetectEngine:
 
     def shed(self) -> int:
         """Return how many keys and elements full tables refused so far."""
-        return sum(t.shed for t in self.tables.values()) + sum(d.shed for d in self._detectors)
+        return sum(t.shed for t in self.tables.values())
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state by section: arrays and JSON values."""
@@ -184,6 +189,7 @@ class DetectEngine:
             "forwarders": sorted(self._forwarders.items()),
             "rows": self.rows,
             "said": sorted(self._said.items()),
+            "skipped": sorted(self._skipped.items()),
             "shed": self._shed,
             "minutes": self._minutes.snapshot(),
             "tables": {n: t.snapshot() for n, t in self.tables.items()},
@@ -199,6 +205,7 @@ class DetectEngine:
         self._forwarders = {int(h): int(t) for h, t in state["forwarders"]}
         self.rows = int(state["rows"])
         self._said = {int(n): int(c) for n, c in state["said"]}
+        self._skipped = {int(n): int(c) for n, c in state["skipped"]}
         self._shed = int(state["shed"])
         self._minutes.restore(state["minutes"])
         for name, table in self.tables.items():

@@ -52,7 +52,7 @@ def host_claims(link: LinkFrame, names: Sequence[str], claim: int) -> Iterator[t
     interface, interfaces = link.interface
     columns = (*link.claimed, link.mac, owner, interface)
     for piece in link.ticks(link.of(claim)):
-        first, _ = distinct(columns, piece.rows)
+        first = distinct(columns, piece.rows)
         rows = zip(*(c[first[:PER_TICK]].tolist() for c in columns), strict=True)
         yield (
             piece,

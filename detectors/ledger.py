@@ -41,7 +41,7 @@ class Ledger(Generic[E]):
     Each node has its own room: how ticks of several nodes are put together changes nothing.
 
     Attributes:
-        shed: keys that were pushed out before their time.
+        shed: keys that were pushed out before their time, by node.
     """
 
     def __init__(self, entry: type[E], capacity: int, lifetime: int) -> None:
@@ -49,7 +49,7 @@ class Ledger(Generic[E]):
         self._new_room = max(1, capacity // 4)
         self._known_room = max(1, capacity - self._new_room)
         self._nodes: dict[int, _Shelves[E]] = {}
-        self.shed = 0
+        self.shed: dict[int, int] = {}
 
     def __len__(self) -> int:
         return sum(len(s.new) + len(s.known) for s in self._nodes.values())
@@ -69,7 +69,7 @@ class Ledger(Generic[E]):
         if entry is None:
             shelves.known.pop(key, None)
             shelves.new.pop(key, None)
-            return self._admit(shelves, key, tick)
+            return self._admit(node, shelves, key, tick)
         if key in shelves.known:
             shelves.known.move_to_end(key)
         elif entry.touched < tick and self._room(shelves, tick):
@@ -79,10 +79,11 @@ class Ledger(Generic[E]):
         entry.touched = tick
         return entry
 
-    def _admit(self, shelves: _Shelves[E], key: Key, tick: int) -> E:
+    def _admit(self, node: int, shelves: _Shelves[E], key: Key, tick: int) -> E:
         if len(shelves.new) >= self._new_room:
             _, oldest = shelves.new.popitem(last=False)
-            self.shed += oldest.touched > tick - self._lifetime
+            if oldest.touched > tick - self._lifetime:
+                self.shed[node] = self.shed.get(node, 0) + 1
         entry = shelves.new[key] = self._entry(since=tick, touched=tick)
         return entry
 
@@ -109,11 +110,12 @@ class Ledger(Generic[E]):
             [node, *([[list(key), asdict(entry)] for key, entry in shelf.items()] for shelf in (s.new, s.known))]
             for node, s in sorted(self._nodes.items())
         ]
-        return np.frombuffer(orjson.dumps([self.shed, nodes]), np.uint8)
+        return np.frombuffer(orjson.dumps([sorted(self.shed.items()), nodes]), np.uint8)
 
     def restore(self, state: npt.NDArray[np.uint8]) -> None:
         """Take in what ``snapshot`` gave."""
-        self.shed, nodes = orjson.loads(state.tobytes())
+        shed, nodes = orjson.loads(state.tobytes())
+        self.shed = dict(shed)
         make: Callable[..., E] = self._entry
         self._nodes = {node: _Shelves(_shelf(new, make), _shelf(known, make)) for node, new, known in nodes}
 

@@ -95,13 +95,13 @@ class RecentAnswers:
     """Remembers for some seconds who asked what and what was answered first; bounded per node.
 
     Attributes:
-        shed: entries dropped before their time.
+        shed: entries dropped before their time, by node.
     """
 
     def __init__(self, seconds: int, capacity: int) -> None:
         self._seconds, self._capacity = seconds, capacity
         self._nodes: dict[int, _Node] = {}
-        self.shed = 0
+        self.shed: dict[int, int] = {}
 
     def add(self, node: int, tick: int, messages: Messages) -> None:
         """Take in one tick's questions and the first answers to them."""
@@ -114,7 +114,8 @@ class RecentAnswers:
         table = np.concatenate([entries.table[alive], fresh])
         open_ = np.concatenate([entries.open_[alive], ~m.answered])
         over = max(0, len(ticks) - self._capacity)
-        self.shed += over
+        if over:
+            self.shed[node] = self.shed.get(node, 0) + over
         self._nodes[node] = _Node(ticks[over:], table[over:], open_[over:])
 
     def again(self, node: int, tick: int, messages: Messages) -> I64:
@@ -164,12 +165,12 @@ class RecentAnswers:
             "tick": np.concatenate([e.tick for e in every]),
             "table": np.concatenate([e.table for e in every]),
             "open": np.concatenate([e.open_ for e in every]),
-            "shed": np.array([self.shed], np.int64),
+            "shed": np.array(sorted(self.shed.items()), np.int64).reshape(-1, 2),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take in what ``snapshot`` gave."""
-        self.shed = int(state["shed"][0])
+        self.shed = {int(node): int(count) for node, count in state["shed"]}
         self._nodes = {}
         at = 0
         for node, size in state["nodes"].tolist():

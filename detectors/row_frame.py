@@ -16,6 +16,7 @@ from detectors.index import I64, positions
 Array = npt.NDArray[Any]
 Words = tuple[U64, U64]  # upper and lower half of addresses
 
+_NOBODY = np.uint64(0xFFFF << 32)  # 0.0.0.0, mapped
 _KEPT_TEXT = 120  # characters of a text that state and findings keep
 
 
@@ -43,11 +44,12 @@ class RowFrame:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def addresses(self, name: str) -> Words:
-        """Return an address column as its upper and lower 64 bits, each u64, shape (n,)."""
+        """Return an address column as its upper and lower 64 bits, each u64, shape (n,); 0.0.0.0 is 0, as :: is."""
         parts = []
         for item in self.batches:
             column = item.batch.column(name)
             halves = address_bytes(column.dictionary).reshape(-1).view(">u8").reshape(-1, 2).astype(np.uint64)
+            halves[(halves[:, 0] == 0) & (halves[:, 1] == _NOBODY)] = 0
             parts.append(halves[column.indices.to_numpy()])
         both = np.concatenate(parts)
         return both[:, 0], both[:, 1]
@@ -71,14 +73,13 @@ class RowFrame:
             yield TickRows(node, tick, np.concatenate(found[node, tick]))
 
 
-def distinct(columns: Sequence[Array], rows: I64) -> tuple[I64, I64]:
-    """Return the first of equal rows, in log order, and how often each occurs.
+def distinct(columns: Sequence[Array], rows: I64) -> I64:
+    """Return the first of equal rows, in log order.
 
     Rows are compared by a 64-bit hash of the columns given.
     """
     key = np.zeros(len(rows), np.uint64)
     for column in columns:
         key = combine(key, mix(column[rows].astype(np.uint64)))
-    _, first, counts = np.unique(key, return_index=True, return_counts=True)
-    order = np.argsort(first)
-    return rows[first[order]], counts[order]
+    _, first = np.unique(key, return_index=True)
+    return rows[np.sort(first)]

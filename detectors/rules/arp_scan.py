@@ -76,7 +76,7 @@ class ArpScan(ClaimDetector):
         for node, tick, rows in link.ticks(link.of(LinkClaim.ARP_REQUEST, LinkClaim.ARP_REPLY)):
             interface, names = link.interface
             columns = (link.claim, link.claimed_mac, *link.claimed, *link.target, link.vlan, interface)
-            first, _ = self.pieces(columns, rows)
+            first = self.pieces(columns, node, rows)
             learned = self._watched.touch(node, (), tick).since <= tick - self.config.learning
             asked: dict[tuple[int, int], list[tuple[int, ...]]] = {}
             for claim, mac, *addresses, vlan, where in zip(*(c[first].tolist() for c in columns), strict=True):

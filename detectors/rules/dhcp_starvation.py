@@ -8,8 +8,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from detectors.base import DetectorConfig, Meta, TickView, confidence
-from detectors.claim_detector import ClaimDetector, address_text
-from detectors.ledger import Entry
+from detectors.claim_detector import Address, ClaimDetector, address_text
+from detectors.ledger import Entry, Key
 from detectors.link_frame import LinkFrame
 from detectors.round_frames import RoundFrames
 from detectors.statement import count, mac_text
@@ -24,6 +24,7 @@ _SERVER = (LinkClaim.DHCP_OFFER, LinkClaim.DHCP_ACK, LinkClaim.DHCP_NAK)
 _KNOWN = 86_400  # s that a client is remembered: leases of a day are common
 _SERVERS = 3_600
 _ANYBODY = "255.255.255.255"
+_Piece = tuple[int, Address, bool, str]  # client, address, whether it only informs itself, interface
 
 
 @dataclass
@@ -38,7 +39,7 @@ class _Sender(Entry):
 
 @dataclass
 class _Server(Entry):
-    """Who gave leases on a segment."""
+    """The address of who gave leases on a segment, or of any machine that spoke ARP."""
 
     address: list[int] = field(default_factory=list)
 
@@ -82,25 +83,36 @@ class DhcpStarvation(ClaimDetector):
         self._segments = self.ledger("segments", _Sender, 64, lifetime)
         self._known = self.ledger("known", Entry, 4096, _KNOWN)
         self._servers = self.ledger("servers", _Server, 64, _SERVERS)
+        self._owners = self.ledger("owners", _Server, 1024, _SERVERS)
 
     def observe(self, frames: RoundFrames) -> None:
         """Take in what clients ask for, and who serves them."""
         link = frames.link
         if link is None:
             return
+        self._learn(link)
         for node, tick, rows in link.ticks(link.of(*_CLIENT, *_SERVER)):
             machines, segments = self._tick(link, node, tick, rows)
             name = frames.names[node]
             self._noted += [(name, node, tick, "machine", key) for key in machines]
             self._noted += [(name, node, tick, "segment", key) for key in segments]
 
-    def _tick(self, link: LinkFrame, node: int, tick: int, rows: Any) -> tuple[dict[Any, None], dict[Any, None]]:
+    def _learn(self, link: LinkFrame) -> None:
+        """Note under which address machines are known, to name them by it."""
+        columns = (link.vlan, link.mac, *link.claimed)
+        honest = link.of(LinkClaim.ARP_REQUEST, LinkClaim.ARP_REPLY) & (link.mac == link.claimed_mac)
+        for node, tick, rows in link.ticks(honest & (link.claimed[1] != 0)):
+            first = self.pieces(columns, node, rows)
+            for vlan, mac, high, low in zip(*(c[first].tolist() for c in columns), strict=True):
+                self._owners.touch(node, (vlan, mac), tick).address = [high, low]
+
+    def _tick(self, link: LinkFrame, node: int, tick: int, rows: Any) -> tuple[dict[Key, Any], dict[Key, Any]]:
         interface, names = link.interface
         columns = (link.claim, link.mac, link.claimed_mac, *link.claimed, *link.speaker, *link.target, link.vlan,
                    interface)  # fmt: skip
-        first, _ = self.pieces(columns, rows)
-        machines: dict[Any, None] = {}
-        segments: dict[Any, None] = {}
+        first = self.pieces(columns, node, rows)
+        machines: dict[Key, list[_Piece]] = {}
+        segments: dict[Key, list[_Piece]] = {}
         for claim, mac, client, high, low, by_high, by_low, at_high, at_low, vlan, where in zip(
             *(c[first].tolist() for c in columns), strict=True
         ):
@@ -110,29 +122,34 @@ class DhcpStarvation(ClaimDetector):
             piece = (client, (high, low), claim == LinkClaim.DHCP_INFORM, names[where])
             # A client speaks from no address or from its own; who speaks from another's is a relay.
             if not by_low or (by_high, by_low) in ((at_high, at_low), (high, low)):
-                self._count(self._machines.touch(node, (vlan, mac), tick), tick, piece)
-                machines[vlan, mac] = None
+                machines.setdefault((vlan, mac), []).append(piece)
             if client and self._known.get(node, (vlan, client), tick) is None:
-                self._count(self._segments.touch(node, (vlan,), tick), tick, piece)
-                segments[(vlan,)] = None
+                segments.setdefault((vlan,), []).append(piece)
             if client:
                 self._known.touch(node, (vlan, client), tick)
+        for ledger, senders in ((self._machines, machines), (self._segments, segments)):
+            for key, pieces in senders.items():
+                self._count(ledger.touch(node, key, tick), tick, pieces)
         return machines, segments
 
-    def _count(self, sender: _Sender, tick: int, piece: tuple[int, tuple[int, int], bool, str]) -> None:
-        client, (high, low), inform, interface = piece
+    def _count(self, sender: _Sender, tick: int, pieces: list[_Piece]) -> None:
         room, begin = 4 * max(self.config.identities, self.config.newcomers), tick - self.config.window
         if not sender.clients or sender.clients[-1][1] <= begin:
             sender.inform_only = 1
-        if client:
-            kept = [c for c in sender.clients if c[1] > begin and c[0] != client]
-            sender.clients = [*kept[-room + 1 :], [client, tick]]
-        if low:
-            held = [a for a in sender.addresses if a[2] > begin and a[:2] != [high, low]]
-            sender.addresses = [*held[-room + 1 :], [high, low, tick]]
-        sender.inform_only &= inform
-        if interface and interface not in sender.interfaces and len(sender.interfaces) < 2:
-            sender.interfaces.append(interface)
+        clients = {c[0]: c for c in sender.clients if c[1] > begin}
+        addresses = {(a[0], a[1]): a for a in sender.addresses if a[2] > begin}
+        for client, address, inform, interface in pieces:
+            if client:
+                clients.pop(client, None)
+                clients[client] = [client, tick]
+            if address[1]:
+                addresses.pop(address, None)
+                addresses[address] = [*address, tick]
+            sender.inform_only &= inform
+            if interface and interface not in sender.interfaces and len(sender.interfaces) < 2:
+                sender.interfaces.append(interface)
+        sender.clients = list(clients.values())[-room:]
+        sender.addresses = list(addresses.values())[-room:]
 
     def judge(self, view: TickView, noted: Any) -> list[Finding]:
         """Return the finding about one machine or segment, where it passed its limit."""
@@ -161,14 +178,21 @@ class DhcpStarvation(ClaimDetector):
         clients, addresses, value, limit = numbers
         config, mac = self.config, mac_text(key[1]) if len(key) > 1 else None
         interface = sender.interfaces[0] if len(sender.interfaces) == 1 else None
-        who = f"one machine ({mac})" if mac else "a segment's machines"
+        owner = self._owners.get(number, key, tick) if mac else None
+        ip = address_text(owner.address) if owner is not None else ""
+        sender_end = (
+            view.endpoint(ip, tick, mac=mac, interface=interface)
+            if ip
+            else Endpoint(ip="", mac=mac, interface=interface)
+        )
+        who = f"{ip or 'one machine'} ({mac})" if mac else "a segment's machines"
         told = [address_text(s.address) for k, s in self._servers.entries(number, tick) if k[0] == key[0]]
         return Finding(
             detector=self.meta.id, kind=self.meta.id, title=self.meta.title,
             # INFORM takes no lease: a flood of it is work for the server and no more.
             severity="medium" if sender.inform_only else self.meta.severity,
             confidence=confidence(value, limit), tick=tick, started=max(sender.since, tick - config.window), node=node,
-            subject=f"{mac or f'vlan {key[0]}'}@{node}", attackers=(Endpoint(ip="", mac=mac, interface=interface),),
+            subject=f"{mac or f'vlan {key[0]}'}@{node}", attackers=(sender_end,),
             victims=tuple(view.endpoint(ip, tick, port=67, protocol="UDP") for ip in sorted(told)[:4] or [_ANYBODY]),
             techniques=self.meta.techniques,
             evidence=(

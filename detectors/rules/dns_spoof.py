@@ -67,10 +67,9 @@ class DnsSpoof(ClaimDetector):
         self._recent = RecentAnswers(_REMEMBERED, _PER_NODE)
         self._guessing = self.ledger("guessing", _Guessing, 512, 2 * self.config.window)
 
-    @property
-    def shed(self) -> int:
-        """Claims, keys and answers that were too many."""
-        return super().shed + self._recent.shed
+    def refused(self, node: int) -> int:
+        """Return how many claims, keys and answers of a node were too many."""
+        return super().refused(node) + self._recent.shed.get(node, 0)
 
     def observe(self, frames: RoundFrames) -> None:
         """Take in questions and answers."""
@@ -88,7 +87,7 @@ class DnsSpoof(ClaimDetector):
 
     def _differing(self, dns: AnswerFrame, name: str, node: int, tick: int, messages: Messages) -> None:
         again = self._recent.again(node, tick, messages)
-        self._skipped += max(0, len(again) - _ANSWERS)
+        self.skip(node, len(again) - _ANSWERS)
         for number in again[:_ANSWERS].tolist():
             differs, stranger = self._recent.compare(node, messages, number)
             if differs:
@@ -110,7 +109,7 @@ class DnsSpoof(ClaimDetector):
         _, pairs = np.unique(loose.pair, return_inverse=True)
         begin, room = tick - self.config.window, 4 * self.config.guesses
         last = int(pairs.max()) + 1 if len(pairs) else 0
-        self._skipped += max(0, last - _PAIRS)
+        self.skip(node, last - _PAIRS)
         for number in range(min(last, _PAIRS)):
             members: I64 = positions(pairs == number)
             guessing = self._guessing.touch(node, (int(loose.pair[members[0]]),), tick)

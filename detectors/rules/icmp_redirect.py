@@ -128,7 +128,7 @@ class IcmpRedirect(ClaimDetector):
     def _learn(self, link: LinkFrame) -> None:
         columns = (link.vlan, link.mac, link.claimed_mac, *link.claimed)
         for node, tick, rows in link.ticks(link.of(*_OWNERS)):
-            first, _ = self.pieces(columns, rows)
+            first = self.pieces(columns, node, rows)
             for vlan, mac, claimed_mac, high, low in zip(*(c[first].tolist() for c in columns), strict=True):
                 if not low or claimed_mac not in (mac, 0):
                     continue
@@ -140,7 +140,7 @@ class IcmpRedirect(ClaimDetector):
     def _redirects(self, link: LinkFrame, node: int, tick: int, rows: Any) -> list[Key]:
         interface, names = link.interface
         columns = (link.vlan, link.mac, link.claimed_mac, *link.speaker, *link.target, *link.claimed, interface)
-        first, _ = self.pieces(columns, rows)
+        first = self.pieces(columns, node, rows)
         touched: dict[Key, None] = {}
         for vlan, mac, told_mac, high, low, to_high, to_low, for_high, for_low, where in zip(
             *(c[first].tolist() for c in columns), strict=True
@@ -175,7 +175,7 @@ class IcmpRedirect(ClaimDetector):
     def _advertisements(self, link: LinkFrame, node: int, tick: int, rows: Any) -> list[tuple[Key, bool]]:
         interface, names = link.interface
         columns = (link.vlan, link.mac, *link.speaker, link.number, interface)
-        first, _ = self.pieces(columns, rows)
+        first = self.pieces(columns, node, rows)
         out: dict[tuple[Key, bool], None] = {}
         for vlan, mac, high, low, lifetime, where in zip(*(c[first].tolist() for c in columns), strict=True):
             key = (vlan, mac, high, low)
@@ -293,6 +293,8 @@ class IcmpRedirect(ClaimDetector):
         """Return who really sent it, by an address of its own where one is known, and whether that is a pod's."""
         machine = self._machines.get(node, key, tick)
         names = [address_text(a) for a in (machine.addresses if machine is not None else [])]
+        # Of the speaker's own family first.
+        names.sort(key=lambda name: (":" in name) != (":" in address_text(speaker)))
         known = next((n for n in names if view.identities.find(n, tick) is not None), None)
         item = view.identities.find(known, tick) if known is not None else None
         ip = known or (names[0] if names else address_text(speaker))

@@ -53,8 +53,8 @@ class PacketSocket(ClaimDetector):
         """Take in which sockets there are."""
         if frames.link is None:
             return
-        for _, claims, skipped in host_claims(frames.link, frames.names, LinkClaim.PACKET_SOCKET):
-            self._skipped += skipped
+        for piece, claims, skipped in host_claims(frames.link, frames.names, LinkClaim.PACKET_SOCKET):
+            self.skip(piece.node, skipped)
             self._noted += claims
 
     def judge(self, view: TickView, noted: Any) -> list[Finding]:

@@ -48,8 +48,8 @@ class PromiscuousInterface(ClaimDetector):
         """Take in what interfaces are set to."""
         if frames.link is None:
             return
-        for _, claims, skipped in host_claims(frames.link, frames.names, LinkClaim.PROMISCUOUS):
-            self._skipped += skipped
+        for piece, claims, skipped in host_claims(frames.link, frames.names, LinkClaim.PROMISCUOUS):
+            self.skip(piece.node, skipped)
             self._noted += claims
 
     def judge(self, view: TickView, noted: Any) -> list[Finding]:

@@ -81,7 +81,7 @@ class RogueDhcp(ClaimDetector):
         for node, tick, rows in link.ticks(link.of(*_ANSWERS)):
             interface, names = link.interface
             columns = (link.vlan, *link.speaker, link.mac, link.claimed_mac, link.number, interface)
-            first, _ = self.pieces(columns, rows)
+            first = self.pieces(columns, node, rows)
             answered: dict[Key, bool] = {}
             for vlan, high, low, mac, client, transaction, where in zip(
                 *(c[first].tolist() for c in columns), strict=True

@@ -82,7 +82,7 @@ class TlsCertificateChange(ClaimDetector):
     def _tick(self, tls: TlsFrame, name: str, node: int, tick: int, rows: Any) -> None:
         (sni, names), (issuer, issuers) = tls.sni, tls.issuer
         columns = (*tls.dst, tls.dst_port, sni, issuer, tls.not_before, *tls.src)
-        first, _ = self.pieces((*columns[:6], *columns[7:]), rows)
+        first = self.pieces((*columns[:6], *columns[7:]), node, rows)
         for high, low, port, asked, by, begins, at_high, at_low in zip(
             *(c[first].tolist() for c in columns), strict=True
         ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from tests.lab import pods
 from tests.lab.scenarios.rogue_dhcp import ASK, KEEP, serve
 from tests.lab.stage import Case, Stage
 
@@ -13,6 +14,7 @@ CAST = ("web", "api", "db", "client1", "client2", "client3", "client4", "attacke
 def _starved(stage: Stage) -> None:
     serve(stage, "web", 150, 190)
     stage.tool("client1", ASK)
+    stage.attempt("attacker", f"ping -q -c 1 {pods.BY_NAME['web'].ip4}")
     with stage.attack("dhcp_starvation", "attacker", "(server)"):
         tool = stage.begin("attacker", "dhcpstarv -i eth0")
         time.sleep(12)

@@ -46,6 +46,7 @@ def _neighbour(stage: Stage) -> None:
             stage.attempt("client1", f"curl -sS -o /dev/null --max-time 1 http://[{WEB.ip6}]/page/500")
             stage.attempt("web", f"ping -6 -q -c 1 -W 1 {CLIENT.ip6}")
             stage.tool("web", "ip -6 neigh flush dev eth0")
+            time.sleep(2)
         tool.terminate()
         tool.wait(10)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from tests.lab.stage import Case, Stage
 
 CAST = ("web", "client1", "client2", "client3", "attacker")
@@ -24,6 +26,7 @@ def _second(stage: Stage) -> None:
     for _ in range(4):
         stage.tool("client1", ASK)
         stage.tool("client2", ASK)
+    time.sleep(10)
     serve(stage, "attacker", 180, 190)
     with stage.attack("rogue_dhcp", "attacker", "(clients)"):
         stage.tool("client3", ASK)

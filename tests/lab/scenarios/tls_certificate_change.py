@@ -47,11 +47,10 @@ def _serve(stage: Stage, pod: str, folder: Path, file: str) -> subprocess.Popen[
 
 
 def _visit(stage: Stage, *servers: str, times: int = 5) -> None:
+    again = "--max-time 9 --retry 5 --retry-delay 1 --retry-connrefused"
     for _ in range(times):
         for server in servers:
-            stage.tool(
-                "client1", f"curl -sS -k -o /dev/null --max-time 5 --resolve {NAME}:443:{server} https://{NAME}/"
-            )
+            stage.tool("client1", f"curl -sS -k -o /dev/null {again} --resolve {NAME}:443:{server} https://{NAME}/")
         stage.tool("client1", "sleep 5")
 
 

@@ -169,6 +169,13 @@ def test_clients_of_one_machine(count: int, expected: str | None) -> None:
     assert worst(run(link({1: asked})), "dhcp_starvation") == expected
 
 
+def test_who_has_no_address_yet_is_a_client_and_no_relay_and_claims_nothing() -> None:
+    asked = [dhcp(LinkClaim.DHCP_DISCOVER, BAD, 100 + i, number=i, speaker="0.0.0.0") for i in range(20)]
+    assert worst(run(link({1: asked})), "dhcp_starvation") == "high"
+    probes = {at: [arp(n, "0.0.0.0", f"10.0.0.{n}", interface=f"eth{n}") for n in (7, 8)] for at in range(1, 30)}
+    assert worst(run(link(probes)), "arp_spoof") is None
+
+
 @pytest.mark.parametrize(("count", "expected"), [(50, None), (51, "high")])
 def test_new_clients_of_a_segment(count: int, expected: str | None) -> None:
     asked = [dhcp(LinkClaim.DHCP_DISCOVER, 100 + i, 100 + i, number=i) for i in range(count)]
