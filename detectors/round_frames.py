@@ -7,9 +7,8 @@ from functools import cached_property
 
 from detectors.answer_frame import AnswerFrame
 from detectors.assembly import ClosedTick
-from detectors.frame import TickBatch
 from detectors.link_frame import LinkFrame
-from detectors.row_frame import RowFrame
+from detectors.row_frame import RowBatch, RowFrame
 from detectors.tls_frame import TlsFrame
 
 
@@ -47,8 +46,8 @@ class RoundFrames:
         batches = self._batches("tls")
         return TlsFrame(batches) if batches else None
 
-    def _batches(self, kind: str) -> list[TickBatch]:
+    def _batches(self, kind: str) -> list[RowBatch]:
         return [
-            TickBatch(c.node, c.tick, c.capabilities, batch)
+            RowBatch(c.node, c.tick, batch)
             for c in self._closed for batch in c.batches.get(kind, ()) if batch.num_rows
         ]  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from detectors.frame import TickBatch, address_bytes
+from detectors.frame import address_bytes
 from detectors.hashing import U64, combine, mix
 from detectors.index import I64, positions
 
@@ -18,6 +18,14 @@ Words = tuple[U64, U64]  # upper and lower half of addresses
 
 _NOBODY = np.uint64(0xFFFF << 32)  # 0.0.0.0, mapped
 _KEPT_TEXT = 120  # characters of a text that state and findings keep
+
+
+class RowBatch(NamedTuple):
+    """Rows of one node's tick, as they came."""
+
+    node: int
+    tick: int
+    batch: pa.RecordBatch
 
 
 class TickRows(NamedTuple):
@@ -31,7 +39,7 @@ class TickRows(NamedTuple):
 class RowFrame:
     """One entry per row, in log order; rows of one node's tick stand together."""
 
-    def __init__(self, batches: Sequence[TickBatch]) -> None:
+    def __init__(self, batches: Sequence[RowBatch]) -> None:
         self.batches = [b for b in batches if b.batch.num_rows]
         self._counts = [b.batch.num_rows for b in self.batches]
 
