@@ -78,6 +78,7 @@ class Suspicion:
     since: int
     told: tuple[Address, ...]
     own: tuple[Address, ...]  # other addresses of the same claimant
+    second: bool  # and that is a sign
     both_ways: bool
     interface: str
 
@@ -138,7 +139,7 @@ class ClaimBook:
             told = (to_high, to_low)
             alone = not told_mac & _GROUP_BIT and told not in ((high, low), (0, 0))
             if claim == self._answer and alone:
-                self._told(node, tick, vlan, claimant, (high, low), told)
+                self._told(node, tick, vlan, claimant, (high, low), told, told_mac)
         self._echoed(node, tick, pieces)
         return list(touched)
 
@@ -199,13 +200,15 @@ class ClaimBook:
         if len(held.macs) > 1:
             self._contested.touch(node, key, tick)
 
-    def _told(self, node: int, tick: int, vlan: int, claimant: Claimant, address: Address, told: Address) -> None:
+    def _told(
+        self, node: int, tick: int, vlan: int, claimant: Claimant, address: Address, told: Address, told_mac: int
+    ) -> None:
         if self._questions.get(node, (vlan, *told, *address), tick) is not None:
             return
         if list(told) not in claimant.told:
             claimant.told = [*claimant.told[-_TOLD + 1 :], list(told)]
-        # Only of a host that is heard here is it known that it had not asked.
-        if self.held.get(node, (vlan, *told), tick) is not None:
+        # Only of a machine that is heard here is it known that it had not asked.
+        if self.claimants.get(node, (vlan, *told, told_mac), tick) is not None:
             claimant.pushes += 1
 
     def look_at_traffic(self, flow: RowFrame) -> None:
@@ -248,16 +251,17 @@ class ClaimBook:
         rivals = [(m, c) for m, c in rows if m != mac]
         turning = held.turns >= signs.turns and tick - held.turned <= signs.window
         alive = bool(rivals) and (turning or any(c.used >= claimant.since + _STILL_USED for _, c in rivals))
-        own = self._own(node, tick, key, mac) if signs.own_addresses else ()
+        own = self._own(node, tick, key, mac)
+        second = signs.own_addresses and bool(own)
         elsewhere = bool(claimant.interface) and any(c.interface not in ("", claimant.interface) for _, c in rivals)
         both = self._both_ways(node, tick, key, mac, claimant)
         score = 2 * alive + 3 * bool(claimant.asks) + 3 * both + bool(claimant.forged)
         score += 3 if claimant.pushes >= signs.pushes else bool(claimant.pushes)
-        score += (2 if alive else 1) if own else alive and elsewhere
+        score += (2 if alive else 1) if second else alive and elsewhere
         score -= 3 if claimant.echoes >= _ECHOES else 0
         return Suspicion(
             mac, (key[1], key[2]), tuple(m for m, _ in rivals), score, alive, claimant.pushes, claimant.asks,
-            held.turns if turning else 0, claimant.since, tuple((t[0], t[1]) for t in claimant.told), own, both,
+            held.turns if turning else 0, claimant.since, tuple((t[0], t[1]) for t in claimant.told), own, second, both,
             claimant.interface,
         )  # fmt: skip
 
@@ -284,4 +288,4 @@ def _bonded(found: Sequence[Suspicion]) -> bool:
     """Tell whether the claimants look like one machine that balances over its interfaces: all push alike."""
     pushes = [s.pushes for s in found]
     alike = len(found) > 1 and min(pushes) > 0 and 2 * min(pushes) >= max(pushes)
-    return alike and len({s.interface for s in found}) == 1 and not any(s.own for s in found)
+    return alike and len({s.interface for s in found}) == 1 and not any(s.second for s in found)

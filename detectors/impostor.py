@@ -33,11 +33,12 @@ class Impostor:
 
     def endpoint(self, view: TickView, tick: int) -> Endpoint:
         """Return the impostor, by an address of its own where it has one."""
-        own = next((a for c in self.claims for a in c.own), None)
+        names = [address_text(a) for c in self.claims for a in c.own]
         mac, interface = mac_text(self.mac), self.lead.interface or None
-        if own is None:
+        if not names:
             return Endpoint(ip="", mac=mac, interface=interface)
-        return view.endpoint(address_text(own), tick, mac=mac, interface=interface)
+        known = next((n for n in names if view.identities.find(n, tick) is not None), names[0])
+        return view.endpoint(known, tick, mac=mac, interface=interface)
 
     def victims(self, view: TickView, tick: int) -> tuple[Endpoint, ...]:
         """Return who was told, then whose addresses are claimed."""
@@ -96,7 +97,7 @@ def _by_inventory(suspicion: Suspicion, identities: IdentityTable, tick: int) ->
     owner = identities.find(address_text(suspicion.address), tick)
     if owner is None or not suspicion.own:
         return 0
-    mine = identities.find(address_text(suspicion.own[0]), tick)
+    mine = next((i for a in suspicion.own if (i := identities.find(address_text(a), tick)) is not None), None)
     if mine is None or mine.uid == owner.uid:
         return 0
     # Nodes take over addresses of services and of each other (failover); pods never do.

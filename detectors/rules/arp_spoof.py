@@ -23,7 +23,7 @@ class ArpSpoofConfig(DetectorConfig):
     """Limits of ``arp_spoof``."""
 
     pushes: Annotated[int, Field(ge=2)] = Field(
-        3,
+        2,
         description="seconds with an answer that its only receiver had not asked for; caches ask (count)",
     )
     turns: Annotated[int, Field(ge=2)] = Field(
