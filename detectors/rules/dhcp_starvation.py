@@ -119,9 +119,12 @@ class DhcpStarvation(ClaimDetector):
             if claim in _SERVER:
                 self._servers.touch(node, (vlan, mac), tick).address = [by_high, by_low]
                 continue
-            piece = (client, (high, low), claim == LinkClaim.DHCP_INFORM, names[where])
+            inform = claim == LinkClaim.DHCP_INFORM
+            # Who informs itself has an address, and asks the server without a relay.
+            address = (high, low) if low or not inform else (by_high, by_low)
+            piece = (client, address, inform, names[where])
             # A client speaks from no address or from its own; who speaks from another's is a relay.
-            if not by_low or (by_high, by_low) in ((at_high, at_low), (high, low)):
+            if inform or not by_low or (by_high, by_low) in ((at_high, at_low), (high, low)):
                 machines.setdefault((vlan, mac), []).append(piece)
             if client and self._known.get(node, (vlan, client), tick) is None:
                 segments.setdefault((vlan,), []).append(piece)

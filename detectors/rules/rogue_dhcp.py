@@ -112,7 +112,8 @@ class RogueDhcp(ClaimDetector):
         if earlier <= self.config.peers:
             # Which of two that began together is the false one cannot be told.
             return [self._finding(view, name, tick, key, server, first, both, "low")] if both else []
-        replaced = tick - first[1].touched > self.config.active
+        # A server that restarts behind another interface keeps its address; an impostor of it is seen in ARP.
+        replaced = tick - first[1].touched > self.config.active or key[:3] == first[0][:3]
         severity: Severity = "high" if both else "low" if replaced else "medium"
         return [self._finding(view, name, tick, key, server, first, both, severity)]
 

@@ -185,6 +185,8 @@ def test_new_clients_of_a_segment(count: int, expected: str | None) -> None:
 def test_inform_takes_no_lease_and_a_relay_speaks_for_others() -> None:
     inform = [dhcp(LinkClaim.DHCP_INFORM, BAD, BAD, lease=f"10.0.1.{i}", speaker=f"10.0.1.{i}") for i in range(30)]
     assert worst(run(link({1: inform})), "dhcp_starvation") == "medium"
+    bare = [row | {"claimed": "::"} for row in inform]
+    assert worst(run(link({1: bare})), "dhcp_starvation") == "medium"
     relayed = [dhcp(LinkClaim.DHCP_DISCOVER, GATEWAY, 100 + i, speaker=GW_IP, number=i) for i in range(30)]
     assert worst(run(link({1: relayed})), "dhcp_starvation") is None
 
@@ -200,6 +202,7 @@ def offer(server: int, transaction: int = 7) -> Row:
         ({1: [offer(1)], 60: [offer(1, 8), offer(9, 8)]}, "high"),
         ({1: [offer(1)], 60: [offer(9, 8)]}, "medium"),
         ({1: [offer(1)], 900: [offer(9, 8)]}, "low"),
+        ({1: [offer(1)], 60: [offer(1, 8) | {"mac": mac(8)}]}, "low"),
         ({1: [offer(1), offer(9)], 60: [offer(1, 8), offer(9, 8)]}, "low"),
         ({1: [offer(1)], 60: [offer(1, 8)], 120: [offer(1, 9)]}, None),
     ],
