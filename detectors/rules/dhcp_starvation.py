@@ -120,12 +120,13 @@ class DhcpStarvation(ClaimDetector):
                 self._servers.touch(node, (vlan, mac), tick).address = [by_high, by_low]
                 continue
             inform = claim == LinkClaim.DHCP_INFORM
-            # Who informs itself has an address, and asks the server without a relay.
-            address = (high, low) if low or not inform else (by_high, by_low)
-            piece = (client, address, inform, names[where])
+            piece = (client, (high, low), inform, names[where])
             # A client speaks from no address or from its own; who speaks from another's is a relay.
-            if inform or not by_low or (by_high, by_low) in ((at_high, at_low), (high, low)):
+            if not by_low or (by_high, by_low) in ((at_high, at_low), (high, low)):
                 machines.setdefault((vlan, mac), []).append(piece)
+            elif inform:
+                # A relay has one address; who speaks from many is none.
+                machines.setdefault((vlan, mac), []).append((0, (by_high, by_low), inform, names[where]))
             if client and self._known.get(node, (vlan, client), tick) is None:
                 segments.setdefault((vlan,), []).append(piece)
             if client:
