@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -82,13 +82,13 @@ def _contents(dns: AnswerFrame, first: I64) -> U64:
     return said
 
 
-@dataclass
-class _Node:
-    """Entries of one node, the oldest first."""
+@dataclass(frozen=True)
+class _Second:
+    """What one node's tick held."""
 
-    tick: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
-    table: U64 = field(default_factory=lambda: np.zeros((0, 5), np.uint64))  # question, pair, content, server, time
-    open_: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    tick: int
+    table: U64  # question, pair, content, server, time; shape (n, 5)
+    open_: npt.NDArray[np.bool_]  # no answer came
 
 
 class RecentAnswers:
@@ -100,71 +100,73 @@ class RecentAnswers:
 
     def __init__(self, seconds: int, capacity: int) -> None:
         self._seconds, self._capacity = seconds, capacity
-        self._nodes: dict[int, _Node] = {}
+        self._nodes: dict[int, list[_Second]] = {}
         self.shed: dict[int, int] = {}
 
     def add(self, node: int, tick: int, messages: Messages) -> None:
         """Take in one tick's questions and the first answers to them."""
-        kept = positions(messages.asked)
-        entries = self._nodes.setdefault(node, _Node())
-        m = messages.take(kept)
-        fresh = np.stack([m.question, m.pair, m.content, m.server, m.time], axis=1)
-        alive = positions(entries.tick > tick - self._seconds)
-        ticks = np.concatenate([entries.tick[alive], np.full(len(m), tick, np.int64)])
-        table = np.concatenate([entries.table[alive], fresh])
-        open_ = np.concatenate([entries.open_[alive], ~m.answered])
-        over = max(0, len(ticks) - self._capacity)
+        m = messages.take(positions(messages.asked))
+        table = np.stack([m.question, m.pair, m.content, m.server, m.time], axis=1)
+        kept = [s for s in self._nodes.get(node, ()) if s.tick > tick - self._seconds]
+        kept.append(_Second(tick, table[-self._capacity :], ~m.answered[-self._capacity :]))
+        over = len(table) - len(kept[-1].table)
+        while sum(len(s.table) for s in kept) > self._capacity:
+            over += len(kept.pop(0).table)
         if over:
             self.shed[node] = self.shed.get(node, 0) + over
-        self._nodes[node] = _Node(ticks[over:], table[over:], open_[over:])
+        self._nodes[node] = kept
+
+    def _table(self, node: int, since: int = 0) -> tuple[U64, npt.NDArray[np.bool_]]:
+        seconds = [s for s in self._nodes.get(node, ()) if s.tick >= since]
+        if not seconds:
+            return np.zeros((0, 5), np.uint64), np.zeros(0, np.bool_)
+        return np.concatenate([s.table for s in seconds]), np.concatenate([s.open_ for s in seconds])
 
     def again(self, node: int, tick: int, messages: Messages) -> I64:
         """Return which of a tick's answers, added before, are not the first ones to their question."""
-        entries = self._nodes[node]
         second = messages.answered & ~messages.asked & ~messages.unsolicited
         # A question seen twice on its way begins anew; both times lie within this second and the one before.
-        lately = positions((entries.tick >= tick - 1) & ~entries.open_)
-        known, counts = np.unique(entries.table[lately, 0], return_counts=True)
+        table, open_ = self._table(node, tick - 1)
+        known, counts = np.unique(table[~open_, 0], return_counts=True)
         second |= messages.asked & messages.answered & np.isin(messages.question, known[counts > 1])
         return positions(second & (messages.content != 0))
 
-    def compare(self, node: int, message: Messages, number: int) -> tuple[bool, bool]:
-        """Tell whether an answer contradicts an earlier one to the same question, and comes from somebody else.
+    def contradictions(self, node: int, tick: int, answers: Messages) -> list[tuple[int, bool]]:
+        """Return which answers contradict an earlier one to the same question, and whether they are a stranger's.
 
         Who asks again, or asks two servers at once, is owed two answers: they contradict nothing. The same
         packet seen twice on its way, to one server at nearly one time, is one question.
         """
-        entries = self._nodes[node]
-        asked = entries.table[:, 4].astype(np.int64)
-        near = np.abs(asked - int(message.time[number])) <= _ONE_LOOKUP
-        same = positions((entries.table[:, 0] == message.question[number]) & near)
-        first = same[~entries.open_[same]]
-        said = entries.table[first, 2]
-        if not len(first) or not ((said != 0) & (said != message.content[number])).any():
-            return False, False
-        stranger = entries.table[same, 3] != message.server[number]
-        if len(same) > 1 and (stranger.any() or int(asked[same].max() - asked[same].min()) >= _ONE_PACKET):
-            return False, False
-        return True, bool(stranger.any())
+        # What was asked within one lookup was told within two.
+        table, open_ = self._table(node, tick - 2 * _ONE_LOOKUP // 1_000_000_000)
+        related = positions(np.isin(table[:, 0], answers.question))
+        table, open_ = table[related], open_[related]
+        found = []
+        for number in range(len(answers)):
+            apart = np.abs(table[:, 4].astype(np.int64) - int(answers.time[number]))
+            same = positions((table[:, 0] == answers.question[number]) & (apart <= _ONE_LOOKUP))
+            said = table[same[~open_[same]], 2]
+            if not ((said != 0) & (said != answers.content[number])).any():
+                continue
+            stranger = bool((table[same, 3] != answers.server[number]).any())
+            times = table[same, 4].astype(np.int64)
+            if len(same) == 1 or not (stranger or int(times.max() - times.min()) >= _ONE_PACKET):
+                found.append((number, stranger))
+        return found
 
     def asked(self, node: int, column: int, hashes: U64) -> npt.NDArray[np.bool_]:
         """Tell which questions (column 0) or pairs of client and name (column 1) were asked lately."""
-        entries = self._nodes.get(node)
-        if entries is None:
-            return np.zeros(len(hashes), np.bool_)
-        found: npt.NDArray[np.bool_] = np.isin(hashes, entries.table[:, column])
+        table, _ = self._table(node)
+        found: npt.NDArray[np.bool_] = np.isin(hashes, table[:, column])
         return found
 
     def snapshot(self) -> dict[str, Any]:
         """Return all entries as arrays."""
-        nodes = sorted(self._nodes)
-        sizes = [len(self._nodes[n].tick) for n in nodes]
-        every = [self._nodes[n] for n in nodes] or [_Node()]
+        every = [(node, s) for node in sorted(self._nodes) for s in self._nodes[node]]
         return {
-            "nodes": np.array([[n, s] for n, s in zip(nodes, sizes, strict=True)], np.int64).reshape(-1, 2),
-            "tick": np.concatenate([e.tick for e in every]),
-            "table": np.concatenate([e.table for e in every]),
-            "open": np.concatenate([e.open_ for e in every]),
+            "seconds": np.array([[n, s.tick, len(s.table)] for n, s in every], np.int64).reshape(-1, 3),
+            "table": np.concatenate([np.zeros((0, 5), np.uint64), *(s.table for _, s in every)]),
+            "open": np.concatenate([np.zeros(0, np.bool_), *(s.open_ for _, s in every)]),
             "shed": np.array(sorted(self.shed.items()), np.int64).reshape(-1, 2),
         }
 
@@ -173,7 +175,7 @@ class RecentAnswers:
         self.shed = {int(node): int(count) for node, count in state["shed"]}
         self._nodes = {}
         at = 0
-        for node, size in state["nodes"].tolist():
+        for node, tick, size in state["seconds"].tolist():
             part = slice(at, at + size)
-            self._nodes[node] = _Node(state["tick"][part], state["table"][part], state["open"][part])
+            self._nodes.setdefault(node, []).append(_Second(tick, state["table"][part], state["open"][part]))
             at += size

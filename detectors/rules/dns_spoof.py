@@ -88,10 +88,11 @@ class DnsSpoof(ClaimDetector):
     def _differing(self, dns: AnswerFrame, name: str, node: int, tick: int, messages: Messages) -> None:
         again = self._recent.again(node, tick, messages)
         self.skip(node, len(again) - _ANSWERS)
-        for number in again[:_ANSWERS].tolist():
-            differs, stranger = self._recent.compare(node, messages, number)
-            if differs:
-                self._noted.append((_DIFFERING, name, tick, *_said(dns, int(messages.row[number])), stranger))
+        if not len(again):
+            return
+        answers = messages.take(again[:_ANSWERS])
+        for number, stranger in self._recent.contradictions(node, tick, answers):
+            self._noted.append((_DIFFERING, name, tick, *_said(dns, int(answers.row[number])), stranger))
 
     def _guesses(self, dns: AnswerFrame, name: str, node: int, tick: int, messages: Messages) -> None:
         strange = positions(messages.unsolicited)
