@@ -64,7 +64,7 @@ def answers(at: int) -> list[Row]:
 def storm() -> tuple[EventMessage, ...]:
     """Two nodes' logs, one a second behind the other in places, so that rounds hold now one and now both."""
     nodes = [Node("node1"), Node("node2")]
-    out = []
+    out: list[EventMessage] = []
     for at in range(1, SECONDS):
         for number, node in enumerate(nodes):
             shows = certificate("10.0.0.7", "Shop CA" if at < 75 else "mitmproxy")
@@ -152,4 +152,4 @@ def test_one_row_of_each_kind_is_silent(kind: str) -> None:
         "tls": [certificate("10.0.0.7", "Shop CA")],
     }[kind]  # fmt: skip
     for row in rows:
-        assert findings([Node().second(1, **{kind: [row]})], 1) == []  # type: ignore[arg-type]
+        assert findings([Node().second(1, **{kind: [row]})], 1) == []
