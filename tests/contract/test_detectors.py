@@ -30,11 +30,6 @@ GENERATED = {
     "traffic_anomaly": "its warm-up takes hours; generated feature rows in tests/unit/detectors",
     "promiscuous_interface": "told by a node's own state, which no capture holds; tests/unit/detectors",
     "packet_socket": "told by a node's own state, which no capture holds; tests/unit/detectors",
-    # Until the exporter fills these rows from captures:
-    "dhcp_starvation": "rows built by hand in tests/unit/detectors",
-    "rogue_dhcp": "rows built by hand in tests/unit/detectors",
-    "icmp_redirect": "rows built by hand in tests/unit/detectors",
-    "tls_certificate_change": "rows built by hand in tests/unit/detectors",
 }
 
 every_detector = pytest.mark.parametrize("detector", build_detectors(), ids=lambda d: d.meta.id)
