@@ -23,8 +23,9 @@ TYPED_TREES := tests benchmarks docs/generate.py
 # What the tests and the demo call, as command:package. Only what is not on the PATH is installed.
 SYSTEM_TOOLS := java:default-jre-headless mvn:maven ip:iproute2 nft:nftables ping:iputils-ping \
 	curl:curl nmap:nmap hping3:hping3 iodine:iodine dnsmasq:dnsmasq-base tcpdump:tcpdump \
-	dumpcap:wireshark-common tshark:tshark ethtool:ethtool setpriv:util-linux sysctl:procps openssl:openssl \
-	udhcpc:udhcpc
+	dumpcap:wireshark-common tshark:tshark ethtool:ethtool setpriv:util-linux sysctl:procps \
+	arpspoof:dsniff arping:arping arp-scan:arp-scan udhcpc:udhcpc dhcpstarv:dhcpstarv \
+	atk6-fake_router26:thc-ipv6 openssl:openssl
 
 .PHONY: help
 help: ## this menu

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from detectors.features import Feature
 from detectors.index import I64
+from detectors.round_frames import RoundFrames
 from detectors.table import SpaceTable
 from schemas.addresses import unpack
 from schemas.events import Capability
@@ -164,6 +165,17 @@ class Detector(ABC):
     @abstractmethod
     def features(self) -> Sequence[Feature]:
         """Return what the engine must compute for this detector."""
+
+    def observe(self, frames: RoundFrames) -> None:  # noqa: B027, most detectors need nothing but features
+        """Look at the rows of the ticks being closed, before ``evaluate`` is called for them; stage 1 only.
+
+        For the few that follow sequences (claims about addresses, answers to one query). State is per node
+        and bounded; rows of a node come in log order. By default nothing is looked at.
+        """
+
+    def refused(self, _node: int) -> int:
+        """Return how many claims and keys of a node were too many to keep, so far."""
+        return 0
 
     @abstractmethod
     def evaluate(self, view: TickView) -> list[Finding]:

@@ -22,6 +22,7 @@ from detectors.limits_met import blind_finding, shed_finding, silent_node_findin
 from detectors.minute import MinuteBook
 from detectors.partials import Partials
 from detectors.plan import FeaturePlan
+from detectors.round_frames import RoundFrames
 from detectors.settings import EngineSettings
 from detectors.snapshot import Part, Section, SectionError, restore_parts, sections_of, usable
 from detectors.spaces import SPACES
@@ -68,6 +69,8 @@ class DetectEngine:
         self._settings = settings
         self._all = list(detectors)
         self._detectors = [d for d in detectors if d.meta.stage == 1]
+        self._observers = [d for d in self._detectors if type(d).observe is not Detector.observe]
+        self._skipped: dict[int, int] = {}  # claims said to be too many, by node
         self._said: dict[int, int] = {}  # capabilities last spoken of, by node
         self._identities = identities
         self.plan = FeaturePlan(self._detectors)
@@ -133,6 +136,9 @@ class DetectEngine:
         if dns is not None:
             for name, given in dns_inputs(dns, self.plan.spaces()).items():
                 self._update(name, given, names, views)
+        frames = RoundFrames(closed, names)
+        for detector in self._observers:
+            detector.observe(frames)
         quality = {names[c.node]: c.quality for c in closed}
         findings = self._evaluate(TickView(views, self._identities, quality)) + self._limits_met(closed, names)
         by_node: dict[str, list[Finding]] = {}
@@ -207,6 +213,9 @@ class DetectEngine:
                 self._said[item.node] = item.capabilities
                 out += blind_finding(self._all, item, names[item.node])
             shed, deferred = lost[item.node].tolist()
+            skipped = sum(d.refused(item.node) for d in self._observers)
+            shed += skipped - self._skipped.get(item.node, 0)
+            self._skipped[item.node] = skipped
             if shed or deferred:
                 out.append(shed_finding(item.tick, names[item.node], shed, deferred))
         return out
@@ -239,6 +248,7 @@ class DetectEngine:
             "forwarders": list(self._forwarders.items()),  # in order of forgetting
             "rows": self.rows,
             "said": sorted(self._said.items()),
+            "skipped": sorted(self._skipped.items()),
         }
         return {_OWN: Section(_STATE_VERSION, own), **sections_of(self._parts())}
 
@@ -265,6 +275,7 @@ class DetectEngine:
             self._forwarders = {int(h): int(t) for h, t in state["forwarders"]}
             self.rows = int(state["rows"])
             self._said = {int(n): int(c) for n, c in state["said"]}
+            self._skipped = {int(n): int(c) for n, c in state["skipped"]}
         except Exception as error:
             raise SectionError(_OWN, error) from error
 

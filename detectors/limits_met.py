@@ -13,12 +13,15 @@ from schemas.rollups import RollupHeader
 BLIND = "detector_blind"
 SHED = "state_shed"
 SILENT = "exporter_silent"
+# A node's interfaces and sockets are told by a source of their own, never by one that sees packets or flows:
+# there its absence is no shortcoming to be told of.
+_ELSEWHERE = Capability.HOST
 
 
 def blind_finding(detectors: Sequence[Detector], tick: ClosedTick, node: str) -> list[Finding]:
     """Return one finding that names the detectors which a node's source leaves blind; none if it sees all."""
     seen = Capability(tick.capabilities)
-    blind = [d for d in detectors if d.meta.needs & ~seen]
+    blind = [d for d in detectors if d.meta.needs & ~seen & ~_ELSEWHERE]
     if not blind:
         return []
     names = sorted({d.meta.id for d in blind})

@@ -17,6 +17,11 @@ def mac_text(value: int) -> str | None:
     return ":".join(f"{byte:02x}" for byte in int(value).to_bytes(6)) if value else None
 
 
+def mac_number(text: str) -> int:
+    """Return a MAC address given in text as a number."""
+    return int(text.replace(":", ""), 16)
+
+
 def count(value: float) -> str:
     """Return a count with thousands separated."""
     return f"{value:,.0f}"

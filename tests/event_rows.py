@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from schemas.event_codec import EventMessage, rows_to_batch
-from schemas.events import CAPTURE_CAPABILITIES, EventHeader, FlowMark
+from schemas.events import CAPTURE_CAPABILITIES, EventHeader, FlowMark, LinkClaim
 
 BEGIN = 1_700_000_100  # a whole minute and a whole 25 s bucket
 
@@ -34,6 +34,33 @@ def query(client: str, name: str, *, server: str = "10.0.0.53", **more: Any) -> 
     return row | {"answer_number": 1, "query_bytes": 40, "answer_bytes": 80} | more
 
 
+def mac(number: int) -> int:
+    """A locally administered hardware address."""
+    return 0x020000000000 | number
+
+
+BROADCAST = 0xFFFFFFFFFFFF
+
+
+def arp(sender: int, claimed: str, target: str, *, reply: bool = False, to: int = BROADCAST, **more: Any) -> Row:
+    """An ARP request to everybody, or a reply to one hardware address; hardware addresses by number."""
+    claim = LinkClaim.ARP_REPLY if reply else LinkClaim.ARP_REQUEST
+    row: Row = {"claim": claim, "mac": mac(sender), "claimed_mac": mac(sender), "claimed": claimed, "target": target}
+    return row | {"destination_mac": to if to == BROADCAST else mac(to)} | more
+
+
+def dhcp(claim: int, sender: int, client: int, *, lease: str = "::", speaker: str = "::", **more: Any) -> Row:
+    """A DHCP message; ``sender`` and ``client`` are hardware addresses by number."""
+    row: Row = {"claim": claim, "mac": mac(sender), "claimed_mac": mac(client), "destination_mac": BROADCAST}
+    return row | {"claimed": lease, "speaker": speaker, "number": 7} | more
+
+
+def certificate(server: str, issuer: str, *, name: str = "pay.example", **more: Any) -> Row:
+    """A TLS row that shows a certificate."""
+    row: Row = {"src": "10.0.0.9", "dst": server, "src_port": 40000, "dst_port": 443, "sni": name}
+    return row | {"certificate": f"{len(issuer):064x}", "issuer": issuer} | more
+
+
 class Node:
     """Makes the messages of one node, in order."""
 
@@ -43,7 +70,8 @@ class Node:
         self._sequence = 0
         self._header = header
 
-    def second(self, at: int, *, flows: Sequence[Row] = (), dns: Sequence[Row] = (), **header: Any) -> EventMessage:
+    def second(self, at: int, *, flows: Sequence[Row] = (), dns: Sequence[Row] = (), link: Sequence[Row] = (),
+               tls: Sequence[Row] = (), **header: Any) -> EventMessage:  # fmt: skip
         """The message of the second that ends ``at`` seconds after ``BEGIN``."""
         cut = BEGIN + at
         fields = {"exporter": "test", "capabilities": int(CAPTURE_CAPABILITIES), "clock": "capture"}
@@ -53,7 +81,8 @@ class Node:
             **fields,
         )  # fmt: skip
         self._sequence += 1
-        batches = {kind: rows_to_batch(kind, list(rows), cut) for kind, rows in (("flow", flows), ("dns", dns)) if rows}
+        kinds = (("flow", flows), ("dns", dns), ("link", link), ("tls", tls))
+        batches = {kind: rows_to_batch(kind, list(rows), cut) for kind, rows in kinds if rows}
         return EventMessage(head, batches)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ipaddress
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-IPV4, IPV6 = 0x0800, 0x86DD
+from tests.lab import pods
+
+IPV4, ARP, IPV6 = 0x0800, 0x0806, 0x86DD
 TCP, UDP = 6, 17
 WHOLE_PORTS = frozenset({53, 67, 68})  # DNS, DHCP
 TLS_HANDSHAKE = b"\x16\x03"
@@ -85,3 +87,18 @@ def _payload_at(frame: bytes) -> int:
     """Where the TCP payload begins, in a frame that `ends` can read."""
     at = 54 if struct.unpack_from("!H", frame, 12)[0] == IPV6 else 14 + (frame[14] & 15) * 4
     return at + (frame[at + 12] >> 4) * 4
+
+
+def speaker_ends(frame: bytes) -> Ends | None:
+    """Who sent a frame by its hardware address, and whom an ARP frame asks or tells; None for strangers.
+
+    For attacks that lie about who they are: the addresses inside are what the attacker wants them to be.
+    """
+    mac = frame[6:12].hex(":")
+    pod = next((pod for pod in pods.PODS if pod.mac == mac), None)
+    if pod is None:
+        return None
+    if struct.unpack_from("!H", frame, 12)[0] == ARP:
+        return Ends(pod.ip4, str(ipaddress.ip_address(frame[38:42])), 0, 0, 0, 0)
+    found = ends(frame)
+    return found if found is None else replace(found, src=pod.ip6 if ":" in found.src else pod.ip4)

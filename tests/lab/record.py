@@ -27,7 +27,7 @@ from typing import Any
 
 from tests.lab import inventory, pods, scenarios
 from tests.lab.capture import Capture, PacketsLostError
-from tests.lab.frames import Ends, SnapLength, ends
+from tests.lab.frames import Ends, SnapLength, ends, speaker_ends
 from tests.lab.lab import ROOT, Lab, missing
 from tests.lab.pcapng import Packet, write
 from tests.lab.stage import Case, Expectation, Stage
@@ -38,6 +38,8 @@ MAX_CAPTURE_BYTES = 2_000_000
 ATTEMPTS = 3
 TAIL_SECONDS = 1.5  # last answers and RSTs are part of a recording
 SLACK_SECONDS = 0.05
+# Attacks whose frames bear others' addresses, or none: their sender is told by the hardware address.
+BY_HARDWARE = {"arp_scan", "arp_spoof", "dhcp_starvation", "icmp_redirect", "rogue_dhcp"}
 
 
 def all_cases() -> dict[str, Case]:
@@ -108,7 +110,8 @@ def _case_json(case: Case, stage: Stage, packets: Sequence[Packet], capture: Cap
         "sha256": hashlib.sha256(raw).hexdigest(),
     }  # fmt: skip
     notes = {"notes": case.notes} if case.notes else {}
-    truth = [_truth(line, known, first) for line in stage.truth]
+    spoken = [(p.time_ns, found) for p in packets if (found := speaker_ends(p.data)) is not None]
+    truth = [_truth(line, spoken if line.kind in BY_HARDWARE else known, first) for line in stage.truth]
     whole = told | notes | {"expect": truth, "recorded_with": recorded}
     return json.dumps(whole, indent=2, ensure_ascii=False).encode() + b"\n"
 

@@ -80,19 +80,20 @@ class Stage:
 
     def client(self, where: str, text: str) -> subprocess.Popen[bytes]:
         """Start `clients …` (tests.lab.clients) in a pod."""
-        return self._module(where, "clients", text)
+        return self.module(where, "clients", text)
 
     def lookup(self, where: str, text: str) -> subprocess.Popen[bytes]:
         """Start `lookups …` (tests.lab.lookups) in a pod."""
-        return self._module(where, "lookups", text)
+        return self.module(where, "lookups", text)
 
     def server(self, where: str, text: str, udp: bool = False) -> None:
         """Start `services KIND PORT…` in a pod and wait until all its ports listen."""
-        child = self._module(where, "services", text)
+        child = self.module(where, "services", text)
         for port in (int(word) for word in text.split() if word.isdigit()):
             self.listening(child, port, udp)
 
-    def _module(self, where: str, module: str, text: str) -> subprocess.Popen[bytes]:
+    def module(self, where: str, module: str, text: str) -> subprocess.Popen[bytes]:
+        """Start another module of tests.lab in a pod."""
         words = ["python", "-m", f"tests.lab.{module}", *text.split()]
         self.commands.append((time.clock_gettime(time.CLOCK_REALTIME), where, shlex.join(words)))
         return self.lab.start(where, [sys.executable, *words[1:]])

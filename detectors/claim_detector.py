@@ -1,0 +1,89 @@
+"""What detectors of claims share: bounded memory, rows of a tick in pieces, findings that wait for ``evaluate``."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from detectors.base import Detector, DetectorConfig, TickView
+from detectors.features import Feature
+from detectors.index import I64
+from detectors.ledger import E, Ledger
+from detectors.row_frame import Array, distinct
+from schemas.addresses import unpack
+from schemas.finding import Finding
+
+# Different claims of one node that are looked at per tick and detector. An ordinary second has some dozens;
+# more are counted as shed.
+_PER_TICK = 1024
+
+Address = tuple[int, int]  # upper and lower 64 bits
+
+
+class ClaimDetector(Detector):
+    """A detector of stage 1 that follows claims in ``observe`` and says in ``evaluate`` what they came to.
+
+    Subclasses remember in ledgers only. They keep what ``evaluate`` shall judge in ``self._noted``, which is
+    empty between ticks and so is not part of the state.
+    """
+
+    def __init__(self, config: DetectorConfig | None = None) -> None:
+        super().__init__(config)
+        self._ledgers: dict[str, Ledger[Any]] = {}
+        self._skipped: dict[int, int] = {}
+        self._noted: list[Any] = []
+
+    def features(self) -> Sequence[Feature]:
+        """Return nothing: claims are no sums."""
+        return ()
+
+    def ledger(self, name: str, entry: type[E], capacity: int, lifetime: int) -> Ledger[E]:
+        """Return a new ledger that is part of the state."""
+        made = self._ledgers[name] = Ledger(entry, capacity, lifetime)
+        return made
+
+    def pieces(self, columns: Sequence[Array], node: int, rows: I64) -> I64:
+        """Return the first of equal rows of one node's tick; what is too much for one tick is shed."""
+        first = distinct(columns, rows)
+        self.skip(node, len(first) - _PER_TICK)
+        return first[:_PER_TICK]
+
+    def skip(self, node: int, count: int) -> None:
+        """Count what was too much to look at."""
+        if count > 0:
+            self._skipped[node] = self._skipped.get(node, 0) + count
+
+    def refused(self, node: int) -> int:
+        """Return how many claims and keys of a node were too many."""
+        return self._skipped.get(node, 0) + sum(ledger.shed.get(node, 0) for ledger in self._ledgers.values())
+
+    def evaluate(self, view: TickView) -> list[Finding]:
+        """Return findings for what was noted in these ticks."""
+        noted, self._noted = self._noted, []
+        found = [finding for item in noted for finding in self.judge(view, item)]
+        return sorted(found, key=lambda f: (f.tick, f.subject))
+
+    @abstractmethod
+    def judge(self, view: TickView, noted: Any) -> list[Finding]:
+        """Return the findings about one thing noted."""
+
+    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the ledgers."""
+        return {name: ledger.snapshot() for name, ledger in self._ledgers.items()} | {
+            "skipped": np.array(sorted(self._skipped.items()), np.int64).reshape(-1, 2)
+        }
+
+    def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
+        """Take in what ``snapshot`` gave."""
+        self._skipped = {int(node): int(count) for node, count in state["skipped"]}
+        for name, ledger in self._ledgers.items():
+            ledger.restore(state[name])
+
+
+def address_text(address: Sequence[int]) -> str:
+    """Return an address given by its halves in text."""
+    return unpack(address[0].to_bytes(8) + address[1].to_bytes(8))

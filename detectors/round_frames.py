@@ -1,0 +1,53 @@
+"""What detectors of claims look at: the rows of the ticks that close together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from detectors.answer_frame import AnswerFrame
+from detectors.assembly import ClosedTick
+from detectors.link_frame import LinkFrame
+from detectors.row_frame import RowBatch, RowFrame
+from detectors.tls_frame import TlsFrame
+
+
+class RoundFrames:
+    """The frames of one round, which holds at most one tick per node.
+
+    A frame is made when it is first asked for; it is none where no row of its kind came.
+    """
+
+    def __init__(self, closed: Sequence[ClosedTick], names: Sequence[str]) -> None:
+        self._closed = closed
+        self.names = names  # of nodes, by number
+
+    @cached_property
+    def flow(self) -> RowFrame | None:
+        """Flow rows, ungrouped: a detector may compare a column of them, never walk through them."""
+        batches = self._batches("flow")
+        return RowFrame(batches) if batches else None
+
+    @cached_property
+    def dns(self) -> AnswerFrame | None:
+        """DNS rows."""
+        batches = self._batches("dns")
+        return AnswerFrame(batches) if batches else None
+
+    @cached_property
+    def link(self) -> LinkFrame | None:
+        """Link rows."""
+        batches = self._batches("link")
+        return LinkFrame(batches) if batches else None
+
+    @cached_property
+    def tls(self) -> TlsFrame | None:
+        """TLS rows."""
+        batches = self._batches("tls")
+        return TlsFrame(batches) if batches else None
+
+    def _batches(self, kind: str) -> list[RowBatch]:
+        return [
+            RowBatch(c.node, c.tick, batch)
+            for c in self._closed for batch in c.batches.get(kind, ()) if batch.num_rows
+        ]  # fmt: skip

@@ -1,0 +1,155 @@
+"""What detectors that follow claims must keep: any rounds, snapshots, and bounded memory under a flood of claims."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from functools import cache
+
+import pytest
+
+from detectors.base import Detector
+from detectors.detect import DetectEngine
+from detectors.registry import build_detectors
+from detectors.settings import EngineSettings
+from detectors.snapshot import decode_state, encode_state
+from schemas.event_codec import EventMessage
+from schemas.events import LinkClaim
+from schemas.finding import Finding
+from schemas.identity import IdentityTable
+from tests.event_rows import BEGIN, Node, Row, arp, certificate, dhcp, flow, mac, query
+
+OBSERVERS = sorted(d.meta.id for d in build_detectors() if type(d).observe is not Detector.observe)
+SECONDS = 90
+BAD, VICTIM, GATEWAY = 9, 2, 1
+
+
+def engine() -> DetectEngine:
+    return DetectEngine(0, EngineSettings(), build_detectors(), IdentityTable())
+
+
+def findings(messages: Sequence[EventMessage], batch: int, part: DetectEngine | None = None) -> list[Finding]:
+    part = part or engine()
+    out = []
+    for start in range(0, len(messages), batch):
+        for tick in part.feed(messages[start : start + batch]).ticks:
+            out += tick.findings
+    return sorted(out, key=lambda f: (f.node, f.tick, f.detector, f.subject))
+
+
+def attacks(at: int) -> list[Row]:
+    """The link rows of one second in which everything happens."""
+    spoof = arp(BAD, "10.0.0.1", "10.0.0.2", reply=True, to=VICTIM)
+    rows = [arp(VICTIM, "10.0.0.2", "10.0.0.9"), arp(GATEWAY, "10.0.0.1", "10.0.0.3")] if at % 3 == 0 else []
+    rows += [spoof, arp(BAD, "10.0.0.9", "10.0.0.2")] if at > 40 else []
+    rows += [arp(BAD, "10.0.0.9", f"10.0.{i}.{at}") for i in range(60)] if at > 60 else []
+    server = 7 if at < 50 or at % 2 else BAD
+    rows.append(dhcp(LinkClaim.DHCP_OFFER, server, VICTIM, speaker=f"10.0.0.{server}", number=at // 2))
+    rows += [dhcp(LinkClaim.DHCP_DISCOVER, BAD, 1000 + at, number=at)]
+    redirect = {"claim": LinkClaim.ICMP_REDIRECT, "mac": mac(BAD), "speaker": "10.0.0.1", "target": "10.0.0.9"}
+    rows.append(redirect | {"claimed": "203.0.113.5"})
+    rows.append({"claim": LinkClaim.PROMISCUOUS, "mac": mac(BAD), "interface": "eth0", "claimed": "10.0.0.9"})
+    rows.append({"claim": LinkClaim.PACKET_SOCKET, "mac": mac(BAD), "text": "sniff", "interface": "eth0"})
+    return rows
+
+
+def answers(at: int) -> list[Row]:
+    asked = query("10.0.0.2", "a.example", record_type=1, record_data="192.0.2.1", id=at, client_port=4000)
+    asked |= {"time": (BEGIN + at) * 10**9, "flags": 0x8180}
+    second = asked | {"record_data": f"192.0.2.{1 + at % 2}", "answer_number": 2, "query_bytes": 0}
+    return [asked, second]
+
+
+@cache
+def storm() -> tuple[EventMessage, ...]:
+    """Two nodes' logs, one a second behind the other in places, so that rounds hold now one and now both."""
+    nodes = [Node("node1"), Node("node2")]
+    out: list[EventMessage] = []
+    for at in range(1, SECONDS):
+        for number, node in enumerate(nodes):
+            shows = certificate("10.0.0.7", "Shop CA" if at < 75 else "mitmproxy")
+            used = flow("10.0.0.1", "10.0.0.2", src_mac=mac(GATEWAY), end=(BEGIN + at) * 10**9)
+            message = node.second(at, link=attacks(at), dns=answers(at), tls=[shows], flows=[used])
+            out.insert(len(out) - (number and at % 4 == 0), message)
+    return tuple(out)
+
+
+def test_there_are_observers_and_the_storm_is_seen_by_all() -> None:
+    assert len(OBSERVERS) >= 9
+    assert set(OBSERVERS) <= {f.detector for f in findings(storm(), 16)}
+
+
+@pytest.mark.parametrize("batch", [1, 3, 50, 1000])
+def test_rounds_change_nothing(batch: int) -> None:
+    assert findings(storm(), batch) == findings(storm(), 16)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.7, 0.95])
+def test_a_snapshot_between_two_seconds_changes_nothing(share: float) -> None:
+    middle = int(len(storm()) * share)
+    first, second = engine(), engine()
+    before = findings(storm()[:middle], 8, first)
+    second.restore(decode_state(encode_state(first.snapshot())))
+    assert encode_state(second.snapshot()) == encode_state(first.snapshot())
+    after = findings(storm()[middle:], 8, second)
+    expected = findings(storm(), 1)
+    assert sorted(before + after, key=lambda f: (f.node, f.tick, f.detector, f.subject)) == expected
+
+
+def random_claims(chance: random.Random, count: int) -> list[Row]:
+    claims = [c for name, c in vars(LinkClaim).items() if not name.startswith("_")]
+    return [
+        {
+            "claim": chance.choice(claims), "mac": mac(chance.getrandbits(32)),
+            "claimed_mac": mac(chance.getrandbits(32)), "destination_mac": mac(chance.getrandbits(32)),
+            "claimed": f"10.{chance.randrange(256)}.{i % 256}.9", "target": f"10.1.{i >> 8}.{i & 255}",
+            "speaker": f"10.2.{i >> 8}.{i & 255}", "number": chance.getrandbits(32), "text": f"owner{i}",
+            "interface": f"veth{i % 50}",
+        }
+        for i in range(count)
+    ]  # fmt: skip
+
+
+def random_answers(chance: random.Random, count: int) -> list[Row]:
+    return [
+        query(f"10.3.{i >> 8}.{i & 255}", f"n{chance.getrandbits(40)}.example", id=chance.getrandbits(16),
+              client_port=chance.randrange(1024, 65536), unsolicited=chance.random() < 0.5,
+              query_bytes=40 * chance.randrange(2))
+        for i in range(count)
+    ]  # fmt: skip
+
+
+def test_a_flood_of_claims_is_bounded_said_and_hides_nothing_that_was_known() -> None:
+    """Memory stops growing, what was too much is counted, and a spoofed address known before is still found."""
+    chance, node, part = random.Random(5), Node(), engine()
+    known = [
+        arp(VICTIM, "10.0.0.2", "10.0.0.9"),
+        arp(BAD, "10.0.0.9", "10.0.0.2"),
+        arp(GATEWAY, "10.0.0.1", "10.0.0.2"),
+    ]
+    found = findings([node.second(at, link=known) for at in (1, 2)], 1, part)
+    sizes = []
+    for at in range(3, 13):
+        shows = [certificate(f"10.5.{i >> 8}.{i & 255}", f"ca{i}", name=f"s{at}-{i}.example") for i in range(3000)]
+        spoof = [*known, arp(BAD, "10.0.0.1", "10.0.0.2", reply=True, to=VICTIM)]
+        rows = [*spoof, *random_claims(chance, 6000)]
+        found += findings([node.second(at, link=rows, dns=random_answers(chance, 6000), tls=shows)], 1, part)
+        kept = part.snapshot()["detectors"]
+        sizes.append(sum(len(encode_state(kept[name])) for name in OBSERVERS))
+    assert sizes[-1] < 12_000_000
+    assert sizes[-1] < 1.5 * sizes[4]
+    assert {"state_shed", "arp_spoof"} <= {f.detector for f in found}
+    impostors = {a.mac for f in found if f.detector == "arp_spoof" and f.severity == "high" for a in f.attackers}
+    assert impostors == {"02:00:00:00:00:09"}
+
+
+@pytest.mark.parametrize("kind", ["link", "dns", "tls"])
+def test_one_row_of_each_kind_is_silent(kind: str) -> None:
+    rows = {
+        "link": [arp(VICTIM, "10.0.0.2", "10.0.0.1"), dhcp(LinkClaim.DHCP_DISCOVER, VICTIM, VICTIM),
+                 dhcp(LinkClaim.DHCP_OFFER, 7, VICTIM, speaker="10.0.0.7")],
+        "dns": answers(2)[:1],
+        "tls": [certificate("10.0.0.7", "Shop CA")],
+    }[kind]  # fmt: skip
+    for row in rows:
+        assert findings([Node().second(1, **{kind: [row]})], 1) == []
