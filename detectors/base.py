@@ -173,9 +173,9 @@ class Detector(ABC):
         and bounded; rows of a node come in log order. By default nothing is looked at.
         """
 
-    def refused(self, _node: int) -> int:
-        """Return how many claims and keys of a node were too many to keep, so far."""
-        return 0
+    def refused(self) -> Mapping[int, int]:
+        """Return how many claims and keys were too many to keep so far, by node; only nodes with any."""
+        return {}
 
     @abstractmethod
     def evaluate(self, view: TickView) -> list[Finding]:

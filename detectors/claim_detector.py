@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,9 +58,13 @@ class ClaimDetector(Detector):
         if count > 0:
             self._skipped[node] = self._skipped.get(node, 0) + count
 
-    def refused(self, node: int) -> int:
-        """Return how many claims and keys of a node were too many."""
-        return self._skipped.get(node, 0) + sum(ledger.shed.get(node, 0) for ledger in self._ledgers.values())
+    def refused(self) -> Mapping[int, int]:
+        """Return how many claims and keys were too many so far, by node; only nodes with any."""
+        total = Counter(self._skipped)
+        for ledger in self._ledgers.values():
+            if ledger.shed:
+                total.update(ledger.shed)
+        return total
 
     def evaluate(self, view: TickView) -> list[Finding]:
         """Return findings for what was noted in these ticks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -206,6 +207,9 @@ class DetectEngine:
         """Say which detectors a source leaves blind, once per node, and what crowded tables did not take."""
         out = []
         lost = self._lost(len(names))
+        skipped: Counter[int] = Counter()
+        for detector in self._observers:
+            skipped.update(detector.refused())
         for item in closed:
             if item.silent:
                 out.append(silent_node_finding(item, names[item.node], self._settings.silence_s))
@@ -213,9 +217,9 @@ class DetectEngine:
                 self._said[item.node] = item.capabilities
                 out += blind_finding(self._all, item, names[item.node])
             shed, deferred = lost[item.node].tolist()
-            skipped = sum(d.refused(item.node) for d in self._observers)
-            shed += skipped - self._skipped.get(item.node, 0)
-            self._skipped[item.node] = skipped
+            if skipped[item.node]:
+                shed += skipped[item.node] - self._skipped.get(item.node, 0)
+                self._skipped[item.node] = skipped[item.node]
             if shed or deferred:
                 out.append(shed_finding(item.tick, names[item.node], shed, deferred))
         return out

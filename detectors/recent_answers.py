@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from detectors.answer_frame import AnswerFrame
 from detectors.hashing import U64, combine, mix
 from detectors.index import I64, positions
-from detectors.names import hash_strings
 
 _TRUNCATED = 0x200
 # Records that say where a name is: A, CNAME, AAAA. Signatures and the like differ without meaning anything else.
@@ -50,8 +48,7 @@ def read_messages(dns: AnswerFrame) -> Messages:
     begins = dns.begins | ~answered
     begins[:1] = True
     first = positions(begins)
-    number, names = dns.qname
-    name = _hash(names)[number]
+    name = dns.text_hashes("qname")
     high, low = dns.client
     client = combine(high, low)
     pair = combine(client, name)
@@ -64,14 +61,9 @@ def read_messages(dns: AnswerFrame) -> Messages:
     )  # fmt: skip
 
 
-def _hash(words: list[str]) -> U64:
-    return hash_strings(pa.array(words, pa.string()))
-
-
 def _contents(dns: AnswerFrame, first: I64) -> U64:
-    number, words = dns.record_data
     kind = dns.record_type.astype(np.uint64)
-    record = mix(_hash(words)[number] ^ mix(kind))
+    record = mix(dns.text_hashes("record_data") ^ mix(kind))
     record[~np.isin(dns.record_type, _PLACES)] = 0
     total = np.add.reduceat(record, first)
     code = dns.rcode[first]

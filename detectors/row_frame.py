@@ -12,6 +12,7 @@ import pyarrow as pa
 from detectors.columns import address_bytes
 from detectors.hashing import U64, combine, mix
 from detectors.index import I64, positions
+from detectors.names import hash_strings
 
 Array = npt.NDArray[Any]
 Words = tuple[U64, U64]  # upper and lower half of addresses
@@ -67,6 +68,12 @@ class RowFrame:
         column = pa.chunked_array([b.batch.column(name) for b in self.batches]).unify_dictionaries().combine_chunks()
         words = [text.replace("\0", "")[:_KEPT_TEXT] for text in column.dictionary.to_pylist()]
         return column.indices.to_numpy().astype(np.int64), words
+
+    def text_hashes(self, name: str) -> U64:
+        """Return the hash of a column of words per row, u64."""
+        column = pa.chunked_array([b.batch.column(name) for b in self.batches]).unify_dictionaries().combine_chunks()
+        hashes: U64 = hash_strings(column.dictionary)[column.indices.to_numpy()]
+        return hashes
 
     def ticks(self, chosen: npt.NDArray[np.bool_]) -> Iterator[TickRows]:
         """Return the chosen rows of each node's tick that has any, ordered by node."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
@@ -67,9 +69,9 @@ class DnsSpoof(ClaimDetector):
         self._recent = RecentAnswers(_REMEMBERED, _PER_NODE)
         self._guessing = self.ledger("guessing", _Guessing, 512, 2 * self.config.window)
 
-    def refused(self, node: int) -> int:
-        """Return how many claims, keys and answers of a node were too many."""
-        return super().refused(node) + self._recent.shed.get(node, 0)
+    def refused(self) -> Mapping[int, int]:
+        """Add the messages that were too many to remember."""
+        return Counter(super().refused()) + Counter(self._recent.shed)
 
     def observe(self, frames: RoundFrames) -> None:
         """Take in questions and answers."""

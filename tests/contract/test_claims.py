@@ -134,8 +134,8 @@ def test_a_flood_of_claims_is_bounded_said_and_hides_nothing_that_was_known() ->
         spoof = [*known, arp(BAD, "10.0.0.1", "10.0.0.2", reply=True, to=VICTIM)]
         rows = [*spoof, *random_claims(chance, 6000)]
         found += findings([node.second(at, link=rows, dns=random_answers(chance, 6000), tls=shows)], 1, part)
-        kept = part.snapshot()["detectors"]
-        sizes.append(sum(len(encode_state(kept[name])) for name in OBSERVERS))
+        kept = part.snapshot()
+        sizes.append(sum(len(encode_state(kept[f"detector.{name}"].state)) for name in OBSERVERS))
     assert sizes[-1] < 12_000_000
     assert sizes[-1] < 1.5 * sizes[4]
     assert {"state_shed", "arp_spoof"} <= {f.detector for f in found}

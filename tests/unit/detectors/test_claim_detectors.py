@@ -12,7 +12,8 @@ from schemas.event_codec import EventMessage
 from schemas.events import LinkClaim
 from schemas.identity import IdentityTable
 from schemas.inventory import InventoryObject
-from stream.pipeline import Parts, Pipeline, PipelineSettings
+from stream.pipeline import Pipeline
+from stream.stages import Parts, PipelineSettings
 from tests.event_rows import BEGIN, Node, Row, arp, certificate, dhcp, flow, mac
 
 GATEWAY, VICTIM, OTHER, BAD = 1, 2, 3, 9  # hardware addresses by number
