@@ -28,7 +28,6 @@ import pyarrow as pa
 from exporter.time_shift import shifted
 from schemas.event_codec import EventMessage, read_file
 from schemas.events import ADDRESS, EventHeader
-from schemas.word import from_iso
 from sluicegate.cases import Expectation
 from tests.torture.recut import in_sequence
 
@@ -64,8 +63,8 @@ def _messages(shifts: int, nodes: int) -> Iterator[EventMessage]:
         yield EventMessage(end.model_copy(update={"final": True}))
 
 
-def truth(shifts: int = SHIFTS, nodes: int = NODES) -> tuple[list[Expectation], float]:
-    """Return what must and must not be found, and the time (s since epoch) from which its seconds count."""
+def truth(shifts: int = SHIFTS, nodes: int = NODES) -> tuple[list[Expectation], str]:
+    """Return what must and must not be found, and the time (ISO 8601) from which its seconds count."""
     case: dict[str, Any] = orjson.loads((FOLDER / "case.json").read_bytes())
     lines = []
     for line in (Expectation.model_validate(one) for one in case["expect"]):
@@ -81,7 +80,7 @@ def truth(shifts: int = SHIFTS, nodes: int = NODES) -> tuple[list[Expectation], 
                           "src": _address(line.src, node), "dst": _address(line.dst, node)}  # fmt: skip
                 lines.append(line.model_copy(update=change))
     # Silence is said once, whatever the nodes: lines without a source are all the same.
-    return list(dict.fromkeys(lines)), from_iso(case["first"])
+    return list(dict.fromkeys(lines)), str(case["first"])
 
 
 @cache

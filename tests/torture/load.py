@@ -113,13 +113,18 @@ async def send(kafka: KafkaSettings, load: Load, seconds: int, seed: int, ahead:
             if len(waiting) >= _IN_FLIGHT:
                 await asyncio.gather(*waiting)
                 waiting.clear()
-                while sent - await _committed(admin, kafka) > ahead:
-                    await asyncio.sleep(_LOOK_S)
+                await _room(admin, kafka, sent - ahead)
         await asyncio.gather(*waiting)
     finally:
         await producer.stop()
         await admin.close()
     return sent, octets
+
+
+async def _room(admin: AIOKafkaAdminClient, kafka: KafkaSettings, least: int) -> None:
+    """Wait until the detect agents have committed so many messages."""
+    while await _committed(admin, kafka) < least:  # noqa: ASYNC110 - another process's doing
+        await asyncio.sleep(_LOOK_S)
 
 
 async def _committed(admin: AIOKafkaAdminClient, kafka: KafkaSettings) -> int:

@@ -54,11 +54,11 @@ def whole(message: EventMessage) -> bool:
 
 def by_rows(messages: Iterable[EventMessage], rows: int) -> Iterator[EventMessage]:
     """Cut whole seconds into messages of at most so many rows of a kind, but into `MOST_PARTS` at most."""
-    return in_sequence(
-        part
-        for message in messages
-        for part in (split(message, _parts(message, rows)) if whole(message) else [message])
-    )
+    return in_sequence(part for message in messages for part in _cut(message, _parts(message, rows)))
+
+
+def _cut(message: EventMessage, parts: int) -> list[EventMessage]:
+    return split(message, parts) if whole(message) else [message]
 
 
 def _parts(message: EventMessage, rows: int) -> int:
@@ -73,11 +73,7 @@ def shuffled(messages: Iterable[EventMessage], seed: int, most: int = 5) -> Iter
     in which a node ends keep their order.
     """
     shares, orders = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1])
-    sent = in_sequence(
-        part
-        for message in messages
-        for part in (split(message, int(shares.integers(1, most + 1))) if whole(message) else [message])
-    )
+    sent = in_sequence(part for message in messages for part in _cut(message, int(shares.integers(1, most + 1))))
     for number, second in enumerate(_seconds(sent)):
         kept = number == 0 or any(message.header.final for message in second)
         yield from second if kept else (second[place] for place in orders.permutation(len(second)))
