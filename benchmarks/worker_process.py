@@ -94,8 +94,9 @@ class WorkerProcess:
         return self._process.poll() is not None
 
     def last_words(self) -> str:
-        """Return the last line it logged."""
+        """Return the last line that it wrote for people, else the last that it logged."""
         lines = self._log.read_bytes().decode("utf-8", "replace").splitlines()
+        lines = [line for line in lines if not line.startswith("{")] or lines
         return lines[-1][:300] if lines else "it logged nothing"
 
     def _metrics(self) -> str:
