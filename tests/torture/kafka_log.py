@@ -112,6 +112,10 @@ class KafkaLog:
         places = [TopicPartition(t.name, p) for t in names for p in range(t.partitions)]
         return dict(await self._consumer.end_offsets(places))
 
+    async def said(self) -> int:
+        """Return how many records alerts.v1 and incidents.v1 hold."""
+        return sum([sum((await self.ends(spec.word)).values()) for spec in (ALERTS, INCIDENTS)])
+
     async def unread(self) -> dict[str, int]:
         """Return the messages that each agent's group has not committed."""
         left = {}

@@ -91,7 +91,7 @@ async def through_kafka(
                     complete = await _settled(topics, wanted)
                     memory = max((worker.peak_memory() for worker in made.workers), default=0)
                     await made.stop()
-                    await _silent(topics)
+                    await _drained(topics)
                 finally:
                     following.cancel()
                     with suppress(asyncio.CancelledError):
@@ -129,3 +129,9 @@ async def _silent(topics: KafkaLog) -> None:
     while records != topics.heard.records:
         records = topics.heard.records
         await asyncio.sleep(_QUIET_S)
+
+
+async def _drained(topics: KafkaLog) -> None:
+    """Wait until all that the workers said before they stopped has been heard."""
+    while topics.heard.records < await topics.said():
+        await asyncio.sleep(_LOOK_S)

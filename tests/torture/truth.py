@@ -10,9 +10,9 @@ from tests.torture import hour
 from tests.torture.answer import Replayed
 
 
-def graded(run: Replayed, shifts: int) -> dict[str, Any]:
+def graded(run: Replayed, shifts: int, nodes: int = hour.NODES) -> dict[str, Any]:
     """Return hits, and in words what was missed or should not have been said."""
-    lines, first = hour.truth(shifts)
+    lines, first = hour.truth(shifts, nodes)
     alerts = [Alert.decode(value) for value in run.answer.alerts.values()]
     found = grade(lines, first, alerts)
     missed = [f"missed: {g.line.kind} {g.line.src} to {g.line.dst} at {g.line.start_s:.0f} s"
