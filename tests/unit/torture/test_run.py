@@ -16,6 +16,7 @@ from tests.torture import attack_state, run
 from tests.torture.attack_state import Wanted
 from tests.torture.inputs import generated
 from tests.torture.load import Load, Source
+from tests.torture.scenarios import Torture
 from tests.torture.table import result_table
 from tests.unit.torture.words import alert
 
@@ -48,7 +49,7 @@ def test_wrong_results_are_told_apart(result: dict[str, Any], wrong: bool) -> No
 def test_results_are_written_and_make_the_exit_code(
     broken: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def scenario(torture: run.Torture) -> AsyncIterator[dict[str, Any]]:
+    async def scenario(torture: Torture) -> AsyncIterator[dict[str, Any]]:
         yield {"what": "first", "differences": 0, "first_differences": []}
         if broken:
             raise RuntimeError("the broker is gone")
