@@ -102,13 +102,21 @@ async def run(assault: Assault, bootstrap: str, lead_s: int, seed: int) -> dict[
 
     log = Log(assault.name, assault.title, _NODES, messages)
     reference = replayed(messages())
-    figures = await through_kafka(log, reference, bootstrap, workers=1)
-    judged = [one.judged(_alerts(reference.answer)) for one in wanted]
-    wrong = [f"{one['detector']} of {one['about']}: {one['episodes']} episodes" for one in judged if not one["right"]]
+    figures, answer = await through_kafka(log, reference, bootstrap, workers=1)
+    judged = {
+        "worker": [one.judged(_alerts(answer)) for one in wanted],
+        "replay": [one.judged(_alerts(reference.answer)) for one in wanted],
+    }
+    wrong = [
+        f"{where}: {one['detector']} of {one['about']}: {one['episodes']} episodes"
+        for where, each in judged.items()
+        for one in each
+        if not one["right"]
+    ]
     if figures["peak_memory_mb"] >= MEMORY_LIMIT_MB:
         wrong.append(f"the worker took {figures['peak_memory_mb']} MiB, limit {MEMORY_LIMIT_MB}")
     return {"what": assault.title, "rows": reference.rows, **figures, "found": judged,
-            "episodes": _episodes(reference.answer), "wrong": wrong}  # fmt: skip
+            "episodes": _episodes(answer), "wrong": wrong}  # fmt: skip
 
 
 def ip_text(number: np.uint32) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from schemas.event_codec import EventMessage
 from sluicegate.local_broker import LocalBroker
-from tests.torture.answer import Replayed, differences
+from tests.torture.answer import Answer, Replayed, differences
 from tests.torture.fleet import Fleet, fleet
 from tests.torture.inputs import Log
 from tests.torture.kafka_log import KafkaLog, kafka_log
@@ -63,7 +63,7 @@ async def undisturbed(run: Run) -> None:
 async def through_kafka(
     log: Log, wanted: Replayed, bootstrap: str, workers: int, disturbance: Disturbance = undisturbed,
     broker: LocalBroker | None = None, replication: int = 1,
-) -> dict[str, Any]:  # fmt: skip
+) -> tuple[dict[str, Any], Answer]:  # fmt: skip
     """Run a log through workers and compare the answer with the one of a replay in this process.
 
     Args:
@@ -76,7 +76,7 @@ async def through_kafka(
         replication: copies of each partition.
 
     Returns:
-        The figures of the run; `differences` is how many, `first_differences` says some in words.
+        The figures of the run (`differences` is how many, `first_differences` says some in words), and the answer.
     """
     begun = time.perf_counter()
     messages = log.messages()
@@ -99,7 +99,7 @@ async def through_kafka(
         found = topics.heard.answer
         unread, dead = await topics.unread(), await topics.dead_letters()
     lines = differences(wanted.answer, found)
-    return {
+    figures = {
         "messages": topics.sent.messages, "event_bytes": topics.sent.octets, "workers": workers,
         "seconds": round(time.perf_counter() - begun, 1), "alerts": len(found.alerts),
         "incidents": len(found.incidents), "resent": sum(found.resent.values()), "disturbed": run.events,
@@ -107,6 +107,7 @@ async def through_kafka(
         "peak_memory_mb": memory >> 20, "complete": complete, "unread": unread, "dead_letters": dead,
         "differences": len(lines), "first_differences": lines[:_SHOWN],
     }  # fmt: skip
+    return figures, found
 
 
 async def _settled(topics: KafkaLog, wanted: Replayed) -> bool:

@@ -69,7 +69,7 @@ class Source:
         return EventMessage(template.header.model_copy(update=change), batches)
 
     def end(self, second: int) -> Iterator[EventMessage]:
-        """Yield each node's end."""
+        """Yield each node's end, a second without rows."""
         for message in self.second(second):
             yield EventMessage(message.header.model_copy(update={"final": True}))
 

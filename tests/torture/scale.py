@@ -54,7 +54,7 @@ async def run(broker: LocalBroker, minutes: float, seed: int, load: Load = LOAD)
             counting = asyncio.create_task(_count(topics))
             try:
                 async with fleet(broker.bootstrap, topics.kafka.prefix, Path(folder), 1, WORKERS) as made:
-                    seen = await _watched(made, broker, sending, load.flows_per_second * round(minutes * 60 + 1))
+                    seen = await _watched(made, broker, sending, load.flows_per_second * round(minutes * 60))
             finally:
                 if sending.returncode is None:
                     sending.kill()

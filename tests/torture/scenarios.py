@@ -140,7 +140,7 @@ async def _run(torture: Torture, log: Log, what: str, workers: int, disturb: Dis
     wanted, broker = torture.replay(log), torture.broker(brokers)
     torture.say(f"{log.name}: {what}")
     copies = min(3, brokers)
-    found = await through_kafka(log, wanted, broker.bootstrap, workers, disturb, broker, copies)
+    found, _ = await through_kafka(log, wanted, broker.bootstrap, workers, disturb, broker, copies)
     return {"input": log.name, "what": what, "brokers": brokers, **found}
 
 

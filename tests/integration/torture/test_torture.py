@@ -54,7 +54,7 @@ async def test_workers_answer_like_a_replay(
     workers: int, disturbance: Disturbance, disturbed: int, broker: LocalBroker | None, log: Log, wanted: Replayed
 ) -> None:
     bootstrap = broker.bootstrap if broker is not None else os.environ["SLUICEGATE_KAFKA"]
-    found = await through_kafka(log, wanted, bootstrap, workers, disturbance, broker)
+    found, _ = await through_kafka(log, wanted, bootstrap, workers, disturbance, broker)
     assert found["first_differences"] == []
     assert found["differences"] == 0
     assert found["complete"]
