@@ -16,6 +16,8 @@ from tests.torture.inputs import Log, generated, recorded
 from tests.torture.kafka_run import Disturbance, through_kafka
 from tests.torture.truth import graded
 
+pytestmark = pytest.mark.timeout(240)
+
 SEED = 1
 CACHE = ROOT / ".cache" / "kafka"
 
@@ -43,7 +45,6 @@ def wanted(log: Log) -> Replayed:
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(180)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("workers", "disturbance", "disturbed"),
