@@ -127,7 +127,9 @@ def _injected(
             if attack.during(second):
                 dice = np.random.default_rng([seed, 1, number, second])
                 rows = attack.rows(cut, second - attack.begin, dice)
-                pieces = (rows.slice(at, _PART_ROWS) for at in range(0, rows.num_rows, _PART_ROWS))
+                pieces = [rows.slice(at, _PART_ROWS) for at in range(0, rows.num_rows, _PART_ROWS)]
+                if len(pieces) == 1:
+                    parts[0] = _beside(parts[0], attack.table, pieces.pop())
                 parts += [EventMessage(message.header, {attack.table: piece}) for piece in pieces]
         if len(parts) > 1:
             parts = [
@@ -135,6 +137,13 @@ def _injected(
                 for place, part in enumerate(parts)
             ]
         yield from parts
+
+
+def _beside(message: EventMessage, kind: str, rows: pa.RecordBatch) -> EventMessage:
+    """Return a message with more rows of a kind after its own, in one batch."""
+    own = [message.batches[kind]] if kind in message.batches else []
+    table = pa.Table.from_batches([*own, rows]).unify_dictionaries().combine_chunks()
+    return EventMessage(message.header, {**message.batches, kind: table.to_batches()[0]})
 
 
 def pod(node: int, host: int) -> np.uint32:

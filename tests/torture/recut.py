@@ -6,7 +6,7 @@ Nothing here changes a row, its order within its part of a second, or the second
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -31,7 +31,7 @@ def split(message: EventMessage, parts: int) -> list[EventMessage]:
 
     Losses are said once, in the first part; the end in the last. Sequence numbers are left to `in_sequence`.
     """
-    if parts == 1:
+    if parts <= 1:
         return [message]
     header = message.header
     once = {"lost_packets": 0, "lost_rows": 0, "malformed": 0}
@@ -47,33 +47,34 @@ def split(message: EventMessage, parts: int) -> list[EventMessage]:
     return made
 
 
-def whole(message: EventMessage) -> bool:
-    """Tell whether a message is a whole second."""
-    return message.header.parts == 1
-
-
 def by_rows(messages: Iterable[EventMessage], rows: int) -> Iterator[EventMessage]:
-    """Cut whole seconds into messages of at most so many rows of a kind, but into `MOST_PARTS` at most."""
-    return in_sequence(part for message in messages for part in _cut(message, _parts(message, rows)))
+    """Cut seconds into messages of at most so many rows of a kind, but into `MOST_PARTS` at most."""
+    return in_sequence(_cut(messages, lambda message: _parts(message, rows)))
 
 
-def _cut(message: EventMessage, parts: int) -> list[EventMessage]:
-    return split(message, parts) if whole(message) else [message]
+def _cut(messages: Iterable[EventMessage], wanted: Callable[[EventMessage], int]) -> Iterator[EventMessage]:
+    """Split every message, and number the parts of each node's second anew."""
+    for _, second in groupby(messages, key=lambda m: (m.header.cut, m.header.node)):
+        own = list(second)
+        made = [part for message in own for part in split(message, min(wanted(message), MOST_PARTS // len(own)))]
+        for number, part in enumerate(made):
+            change = {"part": number, "parts": len(made)}
+            yield EventMessage(part.header.model_copy(update=change), part.batches)
 
 
 def _parts(message: EventMessage, rows: int) -> int:
     most = max((batch.num_rows for batch in message.batches.values()), default=0)
-    return min(MOST_PARTS, max(1, -(-most // rows)))
+    return max(1, -(-most // rows))
 
 
 def shuffled(messages: Iterable[EventMessage], seed: int, most: int = 5) -> Iterator[EventMessage]:
-    """Split whole seconds into 1 to `most` parts and shuffle all messages of a second, of all nodes together.
+    """Split messages into 1 to `most` parts and shuffle all messages of a second, of all nodes together.
 
     Sequence numbers say the order in which they were sent. The first second, which makes the nodes known, and seconds
     in which a node ends keep their order.
     """
     shares, orders = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1])
-    sent = in_sequence(part for message in messages for part in _cut(message, int(shares.integers(1, most + 1))))
+    sent = in_sequence(_cut(messages, lambda _: int(shares.integers(1, most + 1))))
     for number, second in enumerate(_seconds(sent)):
         kept = number == 0 or any(message.header.final for message in second)
         yield from second if kept else (second[place] for place in orders.permutation(len(second)))
