@@ -97,6 +97,14 @@ format: setup ## rewrite the code in the project's style, and the generated docu
 bench: setup $(VENV)/.bench ## measure the budgets beside their ceilings; JSON with machine facts
 	@$(BIN)/python -m benchmarks
 
+SCALE ?= full
+TORTURE = --scale $(SCALE) $(foreach name,$(ONLY),--only $(name)) $(if $(SEED),--seed $(SEED)) \
+	$(if $(FLOWS),--flows $(FLOWS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(KILLS),--kills $(KILLS))
+
+.PHONY: torture
+torture: setup ## one answer, whatever happens: kills, outages, overload (ONLY=kill, SCALE=short, SEED, FLOWS, MINUTES, KILLS)
+	@$(BIN)/python -m tests.torture $(TORTURE)
+
 $(VENV)/.bench: $(VENV)/.locked requirements/bench.txt
 	@echo "bench: installing the peers we are measured beside"
 	@$(PIP) install --quiet --require-hashes --only-binary :all: -r requirements/bench.txt

@@ -10,10 +10,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from sluicegate.local_broker import death_signal
 
 _STOP_SECONDS = 40.0
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -32,16 +35,18 @@ class Sample:
     flows: int  # flow rows fed to detect
     messages: dict[str, int]  # messages fed, by agent
     alerts: int  # alert revisions sent
+    busy: dict[str, float]  # s spent on feeding, by agent
 
 
 class WorkerProcess:
-    """One ``sluicegate worker``, with nothing set but the broker, the prefix and the health port."""
+    """One ``sluicegate worker``, with nothing set but the broker, the prefix, the health port and ``more``."""
 
-    def __init__(self, bootstrap: str, prefix: str, folder: Path) -> None:
+    def __init__(self, bootstrap: str, prefix: str, folder: Path, more: Mapping[str, str] | None = None) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = int(probe.getsockname()[1])
         given = {
+            **(more or {}),
             "SLUICEGATE_STREAM__KAFKA__BOOTSTRAP": bootstrap,
             "SLUICEGATE_STREAM__KAFKA__PREFIX": prefix,
             "SLUICEGATE_STREAM__HEALTH__PORT": str(self._port),
@@ -49,7 +54,7 @@ class WorkerProcess:
         self._log = folder / f"{prefix}.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "sluicegate", "worker", "--log-level", "warning"],
+                [*death_signal(), sys.executable, "-m", "sluicegate", "worker", "--log-level", "warning"],
                 stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=folder, env={**os.environ, **given},
             )  # fmt: skip
 
@@ -59,15 +64,15 @@ class WorkerProcess:
         Raises:
             WorkerEnded: it is gone.
         """
-        if self._process.poll() is not None:
-            lines = self._log.read_bytes().decode("utf-8", "replace").splitlines()
-            raise WorkerEnded(f"the worker ended: {lines[-1][:300] if lines else 'it logged nothing'}")
+        if self.ended:
+            raise WorkerEnded(f"the worker ended: {self.last_words()}")
         try:
             text = await asyncio.to_thread(self._metrics)
         except (urllib.error.URLError, OSError):
             return None
         flows = alerts = 0
         messages: dict[str, int] = {}
+        busy: dict[str, float] = {}
         for family in text_string_to_metric_families(text):
             for one in family.samples:
                 if one.name == "sluicegate_rows_total" and one.labels["kind"] == "flow":
@@ -76,7 +81,23 @@ class WorkerProcess:
                     messages[one.labels["agent"]] = int(one.value)
                 elif one.name == "sluicegate_alerts_total":
                     alerts += int(one.value)
-        return Sample(time.monotonic(), self._cpu(), flows, messages, alerts)
+                elif one.name == "sluicegate_process_seconds_sum":
+                    busy[one.labels["agent"]] = one.value
+        try:
+            return Sample(time.monotonic(), self._cpu(), flows, messages, alerts, busy)
+        except OSError:  # it ended between the two looks; the next one says so
+            return None
+
+    @property
+    def ended(self) -> bool:
+        """It is gone."""
+        return self._process.poll() is not None
+
+    def last_words(self) -> str:
+        """Return the last line that it wrote for people, else the last that it logged."""
+        lines = self._log.read_bytes().decode("utf-8", "replace").splitlines()
+        lines = [line for line in lines if not line.startswith("{")] or lines
+        return lines[-1][:300] if lines else "it logged nothing"
 
     def _metrics(self) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=5) as answer:
@@ -89,8 +110,24 @@ class WorkerProcess:
 
     def peak_memory(self) -> int:
         """Return the largest resident size so far, bytes."""
-        lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+        return self._memory("VmHWM")
+
+    def memory(self) -> int:
+        """Return the resident size now, bytes."""
+        return self._memory("VmRSS")
+
+    def _memory(self, name: str) -> int:
+        """Return a field of proc(5); 0 for a process that has just ended."""
+        try:
+            lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
+        except OSError:
+            return 0
+        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), 0)
+
+    def kill(self) -> None:
+        """SIGKILL it and wait for its end."""
+        self._process.kill()
+        self._process.wait()
 
     def stop(self) -> None:
         """End it: asked first, then killed."""

@@ -25,6 +25,7 @@ from schemas.event_codec import EventMessage
 from schemas.events import MAX_CUT, EventHeader
 
 _SECOND = 1_000_000_000
+_MARGIN = 86_400  # s; no time-out is longer
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ class Cutter:
         """Take in a chunk; gives the messages of the seconds that it ends."""
         if not len(chunk):
             return
+        # A time that no cut can bear, or after which time-outs could not pass any more, is a damaged one.
+        chunk = replace(chunk, times=np.minimum(chunk.times, (MAX_CUT - _MARGIN) * _SECOND))
         self._interfaces = [interface.name for interface in chunk.table]
         self._lost_packets += chunk.lost
         if self._open == 0:
@@ -99,8 +102,6 @@ class Cutter:
             self._take(work, cut)
 
     def _work(self, chunk: PacketChunk) -> _Work:
-        # A time that no cut can bear is a damaged one: it counts as the last second there is.
-        chunk = replace(chunk, times=np.minimum(chunk.times, MAX_CUT * _SECOND - 1))
         cuts = np.maximum.accumulate(np.maximum(chunk.times // _SECOND + 1, self._open))
         # Late packets are taken to have come as the open second began.
         chunk = replace(chunk, times=np.maximum(chunk.times, (cuts - 1) * _SECOND))

@@ -89,6 +89,20 @@ class LocalBroker:
         """Comma-separated `host:port` of every node, for clients."""
         return ",".join(f"127.0.0.1:{port}" for port in self._ports[: self._count])
 
+    @property
+    def nodes(self) -> int:
+        """How many nodes there are, running or not."""
+        return self._count
+
+    @property
+    def storage(self) -> Path:
+        """Folder of everything the nodes store.
+
+        Raises:
+            BrokerError: it is not started.
+        """
+        return self._node_home(0).parent
+
     def __enter__(self) -> Self:
         try:
             self.start()
@@ -137,7 +151,7 @@ class LocalBroker:
         """
         home = self._node_home(node)
         heap = ["-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
-        command = [*_death_signal(), "java", *heap, "-cp", f"{self._jars}/*"]
+        command = [*death_signal(), "java", *heap, "-cp", f"{self._jars}/*"]
         command += ["kafka.Kafka", str(home / "server.properties")]
         with (home / "log").open("wb") as log:
             # A session of its own: Ctrl-C at the terminal must stop our clients first, then the broker.
@@ -153,6 +167,18 @@ class LocalBroker:
         if process is not None:
             process.kill()
             process.wait(_STOP_SECONDS)
+            self._processes[node] = None
+
+    def stop_node(self, node: int) -> None:
+        """SIGTERM one node and wait for its end, after a deadline SIGKILL; `start_node` brings it back."""
+        process = self._processes[node]
+        if process is not None:
+            process.terminate()
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
             self._processes[node] = None
 
     def pause_node(self, node: int) -> None:
@@ -269,8 +295,8 @@ def _free_ports(count: int) -> list[int]:
         return ports
 
 
-def _death_signal() -> list[str]:
-    """Prefix that ends the JVM with its parent, even a killed one, where util-linux offers it."""
+def death_signal() -> list[str]:
+    """Prefix of a command that ends it with its parent, even a killed one, where util-linux offers it."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "KILL"] if setpriv else []
 
@@ -297,6 +323,11 @@ def _server_properties(node: int, ports: list[int], data: Path) -> str:
         "transaction.state.log.replication.factor": copies,
         "transaction.state.log.min.isr": 1,
         "default.replication.factor": copies,
+        # Of three copies two must have a record before it counts as written: one node may be lost at any moment.
+        "min.insync.replicas": max(1, copies - 1),
+        # What retention gives up leaves the disk within seconds, so that a long run needs little of it.
+        "log.retention.check.interval.ms": 5000,
+        "log.segment.delete.delay.ms": 1000,
         # A consumer group of one machine need not wait for members that will not come.
         "group.initial.rebalance.delay.ms": 0,
         # Topics are made explicitly, so that a misspelt name is an error and not a new topic.

@@ -64,8 +64,7 @@ async def create_topics(kafka: KafkaSettings, topics: TopicSettings) -> list[str
             elif code != _ALREADY_EXISTS:
                 message = f"topic {name} cannot be created: {text or for_code(code).__name__}"
                 raise ConnectionProblem(message)
-        await _visible(admin, {w.name for w in wanted})
-        await _check(admin, wanted)
+        await _check(admin, wanted, frozenset(created))
     except KafkaError as error:
         raise unreachable(kafka, error) from None
     finally:
@@ -179,15 +178,19 @@ async def _connect(kafka: KafkaSettings) -> AIOKafkaAdminClient:
     return admin
 
 
-async def _visible(admin: AIOKafkaAdminClient, names: set[str]) -> None:
-    """Wait until the broker we talk to has heard of topics that the controller has made, within a deadline."""
+async def _check(admin: AIOKafkaAdminClient, wanted: list[WantedTopic], fresh: frozenset[str] = frozenset()) -> None:
+    """Raise what differs; what was made just now may take a moment to be known to every broker that may answer."""
+    lines = await _differences(admin, wanted)
     for _ in range(_VISIBLE_POLLS):
-        if names <= set(await admin.list_topics()):
-            return
+        if not lines or not fresh.issuperset(line.partition(" ")[0] for line in lines):
+            break
         await asyncio.sleep(_VISIBLE_POLL_SECONDS)
+        lines = await _differences(admin, wanted)
+    if lines:
+        raise TopicMismatch("\n".join(lines))
 
 
-async def _check(admin: AIOKafkaAdminClient, wanted: list[WantedTopic]) -> None:
+async def _differences(admin: AIOKafkaAdminClient, wanted: list[WantedTopic]) -> list[str]:
     existing = set(await admin.list_topics())
     names = [w.name for w in wanted if w.name in existing]
     partitions: dict[str, int] = {}
@@ -199,6 +202,4 @@ async def _check(admin: AIOKafkaAdminClient, wanted: list[WantedTopic]) -> None:
         for response in await admin.describe_configs(resources):
             for resource in response.resources:
                 configs[resource[3]] = {entry[0]: entry[1] for entry in resource[4]}
-    lines = mismatches(wanted, partitions, configs)
-    if lines:
-        raise TopicMismatch("\n".join(lines))
+    return mismatches(wanted, partitions, configs)

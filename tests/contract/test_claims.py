@@ -12,12 +12,13 @@ from detectors.base import Detector
 from detectors.detect import DetectEngine
 from detectors.registry import build_detectors
 from detectors.settings import EngineSettings
-from detectors.snapshot import decode_state, encode_state
+from detectors.snapshot import encode_state
 from schemas.event_codec import EventMessage
 from schemas.events import LinkClaim
 from schemas.finding import Finding
 from schemas.identity import IdentityTable
 from tests.event_rows import BEGIN, Node, Row, arp, certificate, dhcp, flow, mac, query
+from tests.snapshots import copied
 
 OBSERVERS = sorted(d.meta.id for d in build_detectors() if type(d).observe is not Detector.observe)
 SECONDS = 90
@@ -60,6 +61,10 @@ def answers(at: int) -> list[Row]:
     return [asked, second]
 
 
+def stored(part: DetectEngine) -> dict[str, bytes]:
+    return {name: encode_state(section.state) for name, section in part.snapshot().items()}
+
+
 @cache
 def storm() -> tuple[EventMessage, ...]:
     """Two nodes' logs, one a second behind the other in places, so that rounds hold now one and now both."""
@@ -89,8 +94,8 @@ def test_a_snapshot_between_two_seconds_changes_nothing(share: float) -> None:
     middle = int(len(storm()) * share)
     first, second = engine(), engine()
     before = findings(storm()[:middle], 8, first)
-    second.restore(decode_state(encode_state(first.snapshot())))
-    assert encode_state(second.snapshot()) == encode_state(first.snapshot())
+    second.restore(copied(first.snapshot()))
+    assert stored(second) == stored(first)
     after = findings(storm()[middle:], 8, second)
     expected = findings(storm(), 1)
     assert sorted(before + after, key=lambda f: (f.node, f.tick, f.detector, f.subject)) == expected

@@ -2,12 +2,14 @@
 
 CASE is `detector/name`, or a detector for all of its cases; without any, all are recorded.
 
-Each case gets a lab of its own, bounded in time, and leaves `capture.pcapng.gz` and `case.json` in its folder.
+Each case gets a lab of its own, bounded in time, and leaves `capture.pcapng.gz` and `case.json` in its folder; a
+case kept as rows leaves `events.sge.gz`, the exporter's messages, instead of the capture.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import hashlib
 import importlib
 import ipaddress
@@ -23,8 +25,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, BinaryIO, cast
 
+from exporter.sources.capture import read_messages
+from schemas.event_codec import write_file
 from tests.lab import inventory, pods, scenarios
 from tests.lab.capture import Capture, PacketsLostError
 from tests.lab.frames import Ends, SnapLength, ends, speaker_ends
@@ -33,8 +37,10 @@ from tests.lab.pcapng import Packet, write
 from tests.lab.stage import Case, Expectation, Stage
 
 CASES_DIR = ROOT / "tests" / "cases"
-CAPTURE_NAME = "capture.pcapng.gz"
-MAX_CAPTURE_BYTES = 2_000_000
+ROWS_DIR = ROOT / "tests" / "torture"
+CAPTURE_NAME, ROWS_NAME = "capture.pcapng.gz", "events.sge.gz"
+CLUSTER = "lab"
+MAX_CAPTURE_BYTES, MAX_ROWS_BYTES = 2_000_000, 4_000_000
 ATTEMPTS = 3
 TAIL_SECONDS = 1.5  # last answers and RSTs are part of a recording
 SLACK_SECONDS = 0.05
@@ -95,14 +101,15 @@ def _truth(line: Expectation, packets: Sequence[tuple[int, Ends]], first_ns: int
     return told | line.extra | ({"note": line.note} if line.note else {})
 
 
-def _case_json(case: Case, stage: Stage, packets: Sequence[Packet], capture: Capture, raw: bytes) -> bytes:
+def _case_json(case: Case, stage: Stage, packets: Sequence[Packet], capture: Capture, kept: Path) -> bytes:
+    raw = kept.read_bytes()
     first = packets[0].time_ns
     known = [(p.time_ns, found) for p in packets if (found := ends(p.data)) is not None]
     recorded = [{"at_s": 0.0, "where": "node", "command": " ".join(capture.command)}]
     for when, where, command in stage.commands:
         recorded.append({"at_s": round(when - first / 1e9, 3), "where": where, "command": command})
     told = {
-        "id": case.name, "title": case.title, "input": CAPTURE_NAME, "format": "pcapng",
+        "id": case.name, "title": case.title, "input": kept.name, "format": "events" if case.rows else "pcapng",
         "provenance": "recorded by tests/lab/record.py in network namespaces; Apache-2.0", "tier": "A",
         "span_s": round((packets[-1].time_ns - first) / 1e9, 3),
         "first": datetime.fromtimestamp(first / 1e9, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -116,26 +123,35 @@ def _case_json(case: Case, stage: Stage, packets: Sequence[Packet], capture: Cap
     return json.dumps(whole, indent=2, ensure_ascii=False).encode() + b"\n"
 
 
+def _rows(capture: Path, target: Path) -> Path:
+    """Write what the exporter makes of a capture; the same capture gives the same bytes."""
+    with target.open("wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+        write_file(cast(BinaryIO, packed), read_messages(capture, pods.NODE, CLUSTER))
+    return target
+
+
 def record(case: Case, into: Path) -> str:
     """Play one case and write its folder; returns one line about it. Raises RuntimeError, TimeoutError."""
-    folder = into / case.path
+    folder = (ROWS_DIR if case.rows and into == CASES_DIR else into) / case.path
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch, Lab(case.pods) as lab:
-        raw = Path(scratch) / "capture.pcapng"
-        stage = Stage(lab)
-        with Capture(lab, raw) as capture:
-            case.play(stage)
-            time.sleep(TAIL_SECONDS)
-        packets = capture.packets()
-    target = folder / CAPTURE_NAME
-    write(target, packets, capture.interfaces, SnapLength(case.keep).kept)
-    content = target.read_bytes()
-    if len(content) > MAX_CAPTURE_BYTES:
-        raise RuntimeError(f"lab: {target} has {len(content)} bytes, more than {MAX_CAPTURE_BYTES}")
-    (folder / "case.json").write_bytes(_case_json(case, stage, packets, capture, content))
+    with tempfile.TemporaryDirectory() as scratch:
+        with Lab(case.pods) as lab:
+            stage = Stage(lab)
+            with Capture(lab, Path(scratch) / "capture.pcapng") as capture:
+                case.play(stage)
+                time.sleep(TAIL_SECONDS)
+            packets = capture.packets()
+        target = (Path(scratch) if case.rows else folder) / CAPTURE_NAME
+        write(target, packets, capture.interfaces, SnapLength(case.keep).kept)
+        if case.rows:
+            target = _rows(target, folder / ROWS_NAME)
+    size, most = target.stat().st_size, MAX_ROWS_BYTES if case.rows else MAX_CAPTURE_BYTES
+    if size > most:
+        raise RuntimeError(f"lab: {target} has {size} bytes, more than {most}")
+    (folder / "case.json").write_bytes(_case_json(case, stage, packets, capture, target))
     if case.inventory:
         (folder / "inventory.jsonl").write_bytes(inventory.lines())
-    return f"{case.path}: {len(packets):,} packets, {len(content) / 1000:,.0f} kB"
+    return f"{case.path}: {len(packets):,} packets, {size / 1000:,.0f} kB"
 
 
 def _recorded(case: Case, into: Path) -> bool:

@@ -19,7 +19,10 @@ TCP_STATES, UDP_STATES = ("tcp", "tcp6"), ("udp", "udp6")
 
 @dataclass(frozen=True)
 class Case:
-    """One recording: who is there (None: everybody), what happens (`play`), what is kept of a frame (bytes)."""
+    """One recording: who is there (None: everybody), what happens (`play`), what is kept of a frame (bytes).
+
+    With `rows` the exporter's messages are kept, under tests/torture, and no capture.
+    """
 
     detector: str
     name: str
@@ -29,10 +32,11 @@ class Case:
     keep: int = 128
     notes: str = ""
     inventory: bool = False
+    rows: bool = False
 
     @property
     def path(self) -> str:
-        """Folder under tests/cases."""
+        """Folder under tests/cases, or with `rows` under tests/torture."""
         return f"{self.detector}/{self.name}"
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.lab import inventory, pods
 from tests.lab.pcapng import Packet, read
-from tests.lab.record import CASES_DIR, MAX_CAPTURE_BYTES, all_cases
+from tests.lab.record import CASES_DIR, MAX_CAPTURE_BYTES, MAX_ROWS_BYTES, ROWS_DIR, all_cases
 
 FOLDERS = sorted(path.parent for path in CASES_DIR.glob("*/*/case.json"))
 KNOWN = all_cases()
@@ -29,7 +29,18 @@ def told(folder: Path) -> dict[str, Any]:
 
 
 def test_every_case_of_the_lab_is_recorded() -> None:
-    assert [identity(folder) for folder in FOLDERS] == sorted(KNOWN)
+    assert [identity(folder) for folder in FOLDERS] == sorted(path for path, case in KNOWN.items() if not case.rows)
+
+
+def test_what_is_kept_as_rows_is_recorded() -> None:
+    kept = [case for case in KNOWN.values() if case.rows]
+    assert kept
+    for case in kept:
+        told = json.loads((ROWS_DIR / case.path / "case.json").read_bytes())
+        raw = (ROWS_DIR / case.path / told["input"]).read_bytes()
+        assert (len(raw), hashlib.sha256(raw).hexdigest()) == (told["bytes"], told["sha256"])
+        assert len(raw) <= MAX_ROWS_BYTES
+        assert told["title"] == case.title
 
 
 def test_all_captures_together_stay_small() -> None:
