@@ -112,8 +112,6 @@ class CorrelateEngine:
         self._pending.setdefault(tick, _Tick()).messages.append((message.header, sections))
 
     def _evaluate(self, tick: int, gathered: _Tick) -> tuple[int, list[Finding], DataQuality]:
-        silent = self.senders.silent()
-        quality = self._cold.mark(_quality(tick, gathered.headers, silent), tick)
         capabilities = -1
         for header in gathered.headers:
             capabilities &= header.capabilities or -1
@@ -122,6 +120,10 @@ class CorrelateEngine:
         if "victim" in sections:
             views["victim"] = self._victims(tick, sections, capabilities)
         self._forget_sources(tick)
+        silent = self.senders.silent()
+        quality = self._cold.mark(_quality(tick, gathered.headers, silent), tick)
+        if lost := int(self.table.take_lost().sum()):
+            quality = quality.model_copy(update={"shed": quality.shed + lost})
         workloads = WorkloadRows(_ordered(sections["workload"])) if "workload" in sections else None
         findings: list[Finding] = []
         self._note_suspects(tick, gathered.headers, ())
@@ -205,9 +207,9 @@ class CorrelateEngine:
                 self._suspects[end.ip] = tick
         self._suspects = {ip: t for ip, t in self._suspects.items() if t > tick - _SUSPECT_SECONDS}
 
-    def shed(self) -> int:
-        """Return how many keys and elements the full table refused so far."""
-        return self.table.shed
+    def table_counts(self) -> dict[str, dict[str, int]]:
+        """Return what the table of each key space holds and did not take so far."""
+        return {"victim": self.table.counts()}
 
     def _parts(self) -> dict[str, Part]:
         return {

@@ -232,9 +232,9 @@ class DetectEngine:
             lost[: len(new)] += new[:nodes]
         return lost
 
-    def shed(self) -> int:
-        """Return how many keys and elements full tables refused so far."""
-        return sum(t.shed for t in self.tables.values())
+    def table_counts(self) -> dict[str, dict[str, int]]:
+        """Return what the table of each key space holds and did not take so far."""
+        return {name: table.counts() for name, table in self.tables.items()}
 
     def _parts(self) -> dict[str, Part]:
         return {

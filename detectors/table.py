@@ -79,6 +79,13 @@ class SpaceTable:
         """Keys whose slots were given back."""
         return int(self._slots.state[kernel.EVICTED])
 
+    def counts(self) -> dict[str, int]:
+        """Return keys and pairs held, keys and elements refused, keys turned away and given back, so far."""
+        return {
+            "keys": len(self), "pairs": sum(map(len, self._pairs.values())), "shed": self.shed,
+            "deferred": self.deferred, "evicted": self.evicted,
+        }  # fmt: skip
+
     @property
     def bytes_per_key(self) -> int:
         """Bytes of one key's row, identity columns aside."""

@@ -169,6 +169,10 @@ class DetectStage:
         """Return what the log's clocks did so far, and how many nodes go on, are silent, have ended."""
         return self._engine.counts()
 
+    def table_counts(self) -> dict[str, dict[str, int]]:
+        """Return what the table of each key space holds and did not take so far."""
+        return self._engine.table_counts()
+
     def snapshot(self) -> dict[str, Section]:
         """Return the state by section; arrays may be live views, which hold until the stage is fed again."""
         books = {str(n): _opaque(b.snapshot()) for n, b in sorted(self._books.items())}
@@ -204,6 +208,10 @@ class CorrelateStage:
     def counts(self) -> dict[str, int]:
         """Return what senders' clocks did so far."""
         return dict(self._engine.senders.counts)
+
+    def table_counts(self) -> dict[str, dict[str, int]]:
+        """Return what the table of each key space holds and did not take so far."""
+        return self._engine.table_counts()
 
     def feed(self, messages: Sequence[RollupMessage]) -> StageOutput:
         """Take messages of the partition in log order."""

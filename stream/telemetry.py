@@ -109,6 +109,13 @@ SPECS: tuple[MetricSpec, ...] = (
         "and foreign rollups, silences of event partitions.",
         ("agent", "partition", "event"),
     ),
+    MetricSpec(
+        "state_table",
+        "gauge",
+        "The engine's tables by key space: keys and pairs held now; since the state began, keys and elements refused "
+        "(shed), new keys turned away from a crowded table until they do more (deferred), keys given back (evicted).",
+        ("agent", "partition", "space", "what"),
+    ),
     MetricSpec("nodes", "gauge", "Nodes of an event partition: going, silent or ended.", ("partition", "state")),
     MetricSpec("alerts", "counter", "Alert revisions sent.", ("detector", "severity")),
     MetricSpec(
@@ -161,6 +168,7 @@ class Telemetry:
     checkpoint_age_seconds: Gauge
     watermark: Gauge
     log_events: Gauge
+    state_table: Gauge
     nodes: Gauge
     alerts: Counter
     excepted: Counter
@@ -174,6 +182,12 @@ class Telemetry:
                 self.nodes.labels(str(partition), name.removeprefix(_NODES)).set(count)
             else:
                 self.log_events.labels(agent, str(partition), name).set(count)
+
+    def note_tables(self, agent: str, partition: int, tables: Mapping[str, Mapping[str, int]]) -> None:
+        """Set `state_table`."""
+        for space, counts in tables.items():
+            for what, count in counts.items():
+                self.state_table.labels(agent, str(partition), space, what).set(count)
 
 
 def make_telemetry() -> Telemetry:

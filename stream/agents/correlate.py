@@ -21,6 +21,9 @@ class CorrelateStage(Stage, Protocol):
     def counts(self) -> Mapping[str, int]:
         """How often repeats, late messages and silences of senders needed a rule so far."""
 
+    def table_counts(self) -> Mapping[str, Mapping[str, int]]:
+        """What the table of each key space holds and did not take so far."""
+
 
 class CorrelateRole:
     """See `stream.roles.Role`."""
@@ -54,6 +57,8 @@ class CorrelateRole:
         output = stage.feed(words)
         count_excepted(output.excepted, self._telemetry)
         self._telemetry.note_log(self.name, partition, stage.counts())
+        if output.watermark is not None:
+            self._telemetry.note_tables(self.name, partition, stage.table_counts())
         return alert_records(output.alerts, output.watermark, (self.name, partition), self._telemetry)
 
     def announce(self, stage: CorrelateStage, *, quiet: bool) -> Sequence[Outgoing]:

@@ -50,6 +50,9 @@ class DetectStage(Stage, Protocol):
     def counts(self) -> Mapping[str, int]:
         """How often clocks, repeats and gaps of the log needed a rule so far; how many nodes there are, by state."""
 
+    def table_counts(self) -> Mapping[str, Mapping[str, int]]:
+        """What the table of each key space holds and did not take so far."""
+
 
 class DetectRole:
     """See `stream.roles.Role`."""
@@ -88,6 +91,7 @@ class DetectRole:
         rollups = [rollup_record(rollup) for rollup in output.rollups]
         if rollups:
             self._telemetry.watermark.labels(*map(str, sender)).set(output.rollups[-1].header.tick)
+            self._telemetry.note_tables(self.name, partition, stage.table_counts())
         if alerts and rollups:
             # Correlate says the watermark of a tick once it has these rollups; the alerts must be there before.
             rollups[0] = replace(rollups[0], after_durable=True)

@@ -95,6 +95,9 @@ class CountingDetect:
     def announce_idle(self) -> list[RollupMessage]:
         return [self._rollup(p, "idle", self.tick) for p in range(2)]
 
+    def table_counts(self) -> dict[str, dict[str, int]]:
+        return {}
+
     def counts(self) -> dict[str, int]:
         return {"nodes_going": len(self.nodes)}
 
@@ -128,6 +131,9 @@ class CountingCorrelate:
     def feed(self, messages: Sequence[RollupMessage]) -> Output:
         self.count += len(messages)
         return Output(watermark=Watermark(sender=f"correlate/{self.partition}", tick=self.count, senders=2))
+
+    def table_counts(self) -> dict[str, dict[str, int]]:
+        return {}
 
     def counts(self) -> dict[str, int]:
         return {}
