@@ -11,9 +11,10 @@ from typing import Any
 
 import faust
 import structlog
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from stream.connection import CLIENT_NAME, group_name, password, tls_context
+from stream.connection import CLIENT_NAME, ConnectionProblem, group_name, password, tls_context, unreachable
 from stream.faust_consumer import StreamApp
 from stream.host import Delivered, PartitionHost, Takeover
 from stream.offset_view import OffsetView
@@ -24,6 +25,8 @@ log = structlog.get_logger("stream.faust_shell")
 
 # We commit at checkpoints ourselves; Faust's own timer would only wake up for nothing.
 _NEVER_S = 3600.0
+# Brokers that are away for longer than this end a worker that is being given partitions: a fresh one may know more.
+_OUTAGE_S = 300.0
 _FaustMessage = Any
 
 
@@ -107,7 +110,10 @@ class FaustShell:
         self._handlers = (run, on_assigned, on_revoked)
         app.finalize()
         app.in_worker = True
-        await app.start()
+        try:
+            await app.start()
+        except (KafkaError, OSError) as error:
+            raise unreachable(self._settings.kafka, error) from None
         self._ticker = asyncio.create_task(self._tick())
 
     async def close(self) -> None:
@@ -128,6 +134,22 @@ class FaustShell:
         await self._app.stop()
 
     async def _take_over(self, assigned: set[TP]) -> None:
+        """Take an assignment over; while brokers are away, try again until they answer.
+
+        Nothing is fed meanwhile, and the group's heartbeats go on by themselves.
+        """
+        deadline = asyncio.get_running_loop().time() + _OUTAGE_S
+        while not self._over:
+            try:
+                return await self._try_take_over(assigned)
+            except ConnectionProblem as error:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                log.warning("takeover waits for the broker", agent=self.name, error=str(error))
+                await asyncio.sleep(1.0)
+        return None
+
+    async def _try_take_over(self, assigned: set[TP]) -> None:
         mine = sorted(tp.partition for tp in assigned if tp.topic == self.topic)
         taken: dict[int, Takeover] = {}
         if mine:

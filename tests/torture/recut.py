@@ -29,9 +29,10 @@ def in_sequence(messages: Iterable[EventMessage]) -> Iterator[EventMessage]:
 def split(message: EventMessage, parts: int) -> list[EventMessage]:
     """Return one message as the parts of a second: rows of each kind in equal shares, in order.
 
-    Losses are said once, in the first part; the end in the last. Sequence numbers are left to `in_sequence`.
+    Losses are said once, in the first part; the end in the last. Sequence numbers are left to `in_sequence`. A second
+    without rows has nothing to split: as several messages it would be no exporter's hello any more.
     """
-    if parts <= 1:
+    if parts <= 1 or not message.batches:
         return [message]
     header = message.header
     once = {"lost_packets": 0, "lost_rows": 0, "malformed": 0}
