@@ -6,6 +6,11 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
+
+# A property is no benchmark: its first example may load compiled code, and the machine may be busy.
+settings.register_profile("sluicegate", deadline=None)
+settings.load_profile("sluicegate")
 
 
 @pytest.hookimpl(wrapper=True)
