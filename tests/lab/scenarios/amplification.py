@@ -72,7 +72,7 @@ CASES = (
          pods=("web",), keep=96),
     Case("amplification", "reflected_synack", "Sixty web servers send SYN-ACKs to a victim that never asked", _synack,
          pods=("web",), keep=96),
-    Case("amplification", "own_reflector", "Our name server is used as a reflector", _reflector, pods=("dns",),
+    Case("amplification", "own_reflector_slowly", "Our name server is used as a reflector", _reflector, pods=("dns",),
          keep=96),
     Case("amplification", "busy_resolver", "A resolver that is asked and asks a lot", _busy_resolver,
          pods=("dns", "client1", "client2", "client3", "client4"), keep=96),

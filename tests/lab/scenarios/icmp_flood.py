@@ -37,7 +37,7 @@ def _measured(stage: Stage) -> None:
 CASES = (
     Case("icmp_flood", "ping_flood", "ping -f from one pod", _ping, keep=64),
     Case("icmp_flood", "ping_flood_ipv6", "ping -f from one pod over IPv6", _ping_ipv6, keep=96),
-    Case("icmp_flood", "icmp_spoofed", "ICMP flood from spoofed sources", _spoofed, keep=64),
+    Case("icmp_flood", "icmp_spoofed_slowly", "ICMP flood from spoofed sources", _spoofed, keep=64),
     Case("icmp_flood", "path_measured", "Three pods ping one server often", _measured,
          pods=("web", "client1", "client2", "monitor"), keep=64),
 )  # fmt: skip

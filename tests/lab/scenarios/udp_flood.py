@@ -33,7 +33,7 @@ def _metrics(stage: Stage) -> None:
 
 
 CASES = (
-    Case("udp_flood", "udp_spoofed", "UDP flood from spoofed sources to a closed port", _spoofed, keep=64),
+    Case("udp_flood", "udp_spoofed_slowly", "UDP flood from spoofed sources to a closed port", _spoofed, keep=64),
     Case("udp_flood", "udp_one_pod", "UDP flood from one pod under its own address", _one_pod, keep=64),
     Case("udp_flood", "metrics", "A metrics collector that never answers", _metrics, pods=("monitor", *SENDERS),
          keep=64),
