@@ -13,7 +13,8 @@ from schemas.finding import Finding
 
 SILENCED_BY: Mapping[str, frozenset[str]] = {
     # Every SYN is also a connection attempt; the flood of half-open ones is the more telling name.
-    "connection_flood": frozenset({"syn_flood"}),
+    # QUIC packets are attempts too, where udp_flood counts them.
+    "connection_flood": frozenset({"syn_flood", "udp_flood"}),
 }
 
 

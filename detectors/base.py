@@ -116,6 +116,10 @@ def _no_sources(_dst: bytes) -> list[tuple[str, int, int]]:
     return []
 
 
+def _no_senders(_dst: bytes) -> list[tuple[str, int]]:
+    return []
+
+
 @dataclass(frozen=True)
 class TickView:
     """What ``evaluate`` sees: the touched keys of each space, and who had which address."""
@@ -128,6 +132,8 @@ class TickView:
     top_sources: Callable[[bytes], list[tuple[str, int, int]]] = _no_sources
     suspects: frozenset[str] = frozenset()  # addresses that rules named lately; stage 2
     model_findings: tuple[Finding, ...] = ()  # what detectors of lower order said of this tick; stage 2
+    # 16-byte victim to (sender, packets) of floods of packets, most active first; stage 2
+    top_senders: Callable[[bytes], list[tuple[str, int]]] = _no_senders
 
     def space(self, name: str) -> KeyView | None:
         """Return the touched keys of a space; none where no key was touched."""

@@ -34,10 +34,12 @@ from schemas.rollups import SECTIONS, RollupHeader, RollupMessage
 Array = npt.NDArray[Any]
 Columns = dict[str, Array]
 
+# What a victim is worth a slot for when there are too many.
+_WEIGHING = ("attempts", "udp_packets", "icmp_packets", "reflected_packets", "induced_questions")
 _SOURCES_NAMED = 20  # most active sources of a victim that a finding may name
 _SOURCE_SECONDS = 60  # for which sources are remembered to be named
 _SOURCE_ROWS = 100_000  # of them at most, about 5 MB; the oldest are forgotten first
-_STATE_VERSION = 1
+_STATE_VERSION = 2
 _OWN = "engine"  # the section of what no part of the engine keeps
 _SUSPECT_SECONDS = 120  # a model's window, and one more for what arrives after it
 
@@ -89,6 +91,7 @@ class CorrelateEngine:
         self.senders = Senders(settings.event_partitions, partition, settings.rollup_partitions)
         self._pending: dict[int, _Tick] = {}
         self._sources: list[tuple[int, Columns]] = []
+        self._senders: list[tuple[int, Columns]] = []
         self._cold = ColdStart()
         self._suspects: dict[str, int] = {}
         self.cluster = settings.cluster
@@ -119,7 +122,8 @@ class CorrelateEngine:
         views: dict[str, KeyView] = {}
         if "victim" in sections:
             views["victim"] = self._victims(tick, sections, capabilities)
-        self._forget_sources(tick)
+        _forget(self._sources, tick)
+        _forget(self._senders, tick)
         silent = self.senders.silent()
         quality = self._cold.mark(_quality(tick, gathered.headers, silent), tick)
         if lost := int(self.table.take_lost().sum()):
@@ -129,7 +133,7 @@ class CorrelateEngine:
         self._note_suspects(tick, gathered.headers, ())
         for detector in self._detectors:
             view = TickView(views, self._identities, {"": quality}, workloads, self._top_sources,
-                            frozenset(self._suspects), tuple(findings))  # fmt: skip
+                            frozenset(self._suspects), tuple(findings), self._top_senders)  # fmt: skip
             found = detector.evaluate(view)
             findings += found
             if detector.order == 0:
@@ -149,10 +153,11 @@ class CorrelateEngine:
         sums = sum_columns(number, np.stack([rows[n] for n in VICTIM_SUMS], axis=1), count)
         totals = {name: sums[:, place] for place, name in enumerate(VICTIM_SUMS)}
         totals["top_port_attempts"] = rows["top_port_attempts"][top]
+        answers = rows["reflected_packets"] + rows["induced_questions"]
+        service = best_by(number, answers, rows["reflector_port"], count)
         ticks = np.full(count, tick, np.int64)
-        slots = self.table.touch(
-            hashes[first], ticks, lambda new: {"dst": rows["dst"][first[new]]}, weight=sums[:, 0].copy()
-        )
+        weight = np.sum([totals[name] for name in _WEIGHING], axis=0)
+        slots = self.table.touch(hashes[first], ticks, lambda new: {"dst": rows["dst"][first[new]]}, weight=weight)
         good = positions(slots >= 0)
         wanted = [(f, f.aggregate) for f in self.plan.features("victim")]
         amounts = {f: totals[a.measure][good] for f, a in wanted if isinstance(a, Sum)}
@@ -162,9 +167,13 @@ class CorrelateEngine:
         if "victim_source" in sections:
             sources = sections["victim_source"]
             self._sources.append((tick, {**sources, "victim": hashes[sources["victim"]]}))
+        if "flood_sender" in sections:
+            senders = sections["flood_sender"]
+            self._senders.append((tick, {**senders, "victim": hashes[senders["victim"]]}))
         zeros = np.zeros(len(good), np.int64)
         return KeyView(self.table, slots[good], ticks[good], ("",), zeros, np.full(len(good), capabilities, np.int64),
-                       {"top_port": rows["top_port"][top][good]})  # fmt: skip
+                       {"top_port": rows["top_port"][top][good],
+                        "reflector_port": rows["reflector_port"][service][good]})  # fmt: skip
 
     def _new_sources(self, tick: int, sources: Columns, slots: I64) -> None:
         """Count sources; ``slots`` are by row of the victim section."""
@@ -176,26 +185,27 @@ class CorrelateEngine:
                 ticks, nothing = np.full(len(owners), tick, np.int64), np.zeros(len(owners), np.bool_)
                 self.table.add_elements(feature, owners, ticks, elements, nothing)
 
-    def _forget_sources(self, tick: int) -> None:
-        """Keep the busy victims' most active sources for a minute only, to name them in findings."""
-        kept = 0
-        for place in range(len(self._sources) - 1, -1, -1):
-            kept += len(self._sources[place][1]["attempts"])
-            if self._sources[place][0] <= tick - _SOURCE_SECONDS or kept > _SOURCE_ROWS:
-                del self._sources[: place + 1]
-                break
-
     def _top_sources(self, dst: bytes) -> list[tuple[str, int, int]]:
         """Return (address, attempts, established) of a victim's most active sources, most active first."""
+        best = self._most(self._sources, dst, ("attempts", "established"))
+        return [(src, sums[0], sums[1]) for src, sums in best]
+
+    def _top_senders(self, dst: bytes) -> list[tuple[str, int]]:
+        """Return (address, packets) of those who flood a victim the most, most active first."""
+        return [(src, sums[0]) for src, sums in self._most(self._senders, dst, ("packets",))]
+
+    def _most(
+        self, kept: Sequence[tuple[int, Columns]], dst: bytes, names: Sequence[str]
+    ) -> list[tuple[str, list[int]]]:
         wanted = hash_addresses(np.frombuffer(dst, np.uint8).reshape(1, 16), self._settings.seed)[0]
         seen: dict[bytes, list[int]] = {}
-        for _, columns in self._sources:
+        for _, columns in kept:
             for row in positions(columns["victim"] == wanted).tolist():
-                entry = seen.setdefault(bytes(columns["src"][row]), [0, 0])
-                entry[0] += int(columns["attempts"][row])
-                entry[1] += int(columns["established"][row])
+                entry = seen.setdefault(bytes(columns["src"][row]), [0] * len(names))
+                for place, name in enumerate(names):
+                    entry[place] += int(columns[name][row])
         best = sorted(seen, key=lambda s: (-seen[s][0], s))[:_SOURCES_NAMED]
-        return [(unpack(s), seen[s][0], seen[s][1]) for s in best]
+        return [(unpack(s), seen[s]) for s in best]
 
     def _note_suspects(self, tick: int, headers: Sequence[RollupHeader], findings: Sequence[Finding]) -> None:
         """Remember for a while who was part of a rule's finding: models do not learn from them."""
@@ -225,6 +235,7 @@ class CorrelateEngine:
             "senders": self.senders.snapshot(),
             "suspects": sorted(self._suspects.items()),
             "sources": [[tick, columns] for tick, columns in self._sources],
+            "flood_senders": [[tick, columns] for tick, columns in self._senders],
             "pending": {
                 str(t): [[header.model_dump(), sections] for header, sections in g.messages]
                 for t, g in sorted(self._pending.items())
@@ -256,12 +267,23 @@ class CorrelateEngine:
             self.senders.restore(state["senders"])
             self._suspects = {str(ip): int(t) for ip, t in state["suspects"]}
             self._sources = [(int(tick), columns) for tick, columns in state["sources"]]
+            self._senders = [(int(tick), columns) for tick, columns in state["flood_senders"]]
             self._pending = {
                 int(t): _Tick([(RollupHeader.model_validate(header), sections) for header, sections in messages])
                 for t, messages in state["pending"].items()
             }
         except Exception as error:
             raise SectionError(_OWN, error) from error
+
+
+def _forget(kept: list[tuple[int, Columns]], tick: int) -> None:
+    """Keep the busy victims' most active sources for a minute only, to name them in findings."""
+    rows = 0
+    for place in range(len(kept) - 1, -1, -1):
+        rows += len(kept[place][1]["victim"])
+        if kept[place][0] <= tick - _SOURCE_SECONDS or rows > _SOURCE_ROWS:
+            del kept[: place + 1]
+            break
 
 
 def _columns(name: str, batch: Any) -> Columns:

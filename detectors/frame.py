@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from detectors.amplifiers import AMPLIFIES, TUNNELS
 from detectors.columns import Columns, TickBatch
 from detectors.filtered_measure import passing, split_measure
 from detectors.hashing import U64, combine
@@ -27,6 +28,10 @@ Array = npt.NDArray[Any]
 # a TTL that starts at 1. A scanner that keeps below this TTL on these few ports is missed, and only there.
 _TRACEROUTE = (33434, 33625)
 _TRACEROUTE_TTL = 32
+
+# Answers of ordinary DNS, NTP and SNMP have up to about five times the IP bytes of their questions; what is
+# worth forging a question for has ten times and more (US-CERT alert TA14-017A: 28 for DNS, 556 for NTP).
+_AMPLIFIED = 10
 
 # Echo, timestamp, address mask and information requests; ICMPv6 echo. Other types answer or announce.
 _ICMP_REQUESTS, _ICMPV6_REQUESTS = np.zeros((2, 256), np.bool_)
@@ -221,6 +226,89 @@ class FlowFrame:
     def dst_packets(self) -> I64:
         """Packets by responders."""
         return self._total(self._column("dst_packets"))
+
+    @cached_property
+    def _unheard(self) -> npt.NDArray[np.bool_]:
+        """Rows of UDP in which only the initiator spoke; tunnels and what is sent to a group are left out."""
+        rows: npt.NDArray[np.bool_] = self._row_proto == UDP
+        rows &= (self._column("dst_packets") == 0) & (self._column("src_packets") > 0)
+        if rows.any():
+            rows &= ~TUNNELS[self._row_port] & ~self._to_group[self._row_dst]
+        return rows
+
+    @cached_property
+    def _answers(self) -> npt.NDArray[np.bool_]:
+        """Of these, the rows from an amplifier's port; peers of one service use the same port at both ends."""
+        port = self._column("src_port")
+        answers: npt.NDArray[np.bool_] = self._unheard & AMPLIFIES[port] & (port != self._row_port)
+        return answers
+
+    @cached_property
+    def udp_packets(self) -> I64:
+        """UDP packets that nobody answered in their tick, other than answers of amplifiers."""
+        return self._chosen(self._unheard & ~self._answers, "src_packets")
+
+    @cached_property
+    def udp_flows(self) -> I64:
+        """Flows first seen of those packets."""
+        return self._total(self._opened & self._unheard & ~self._answers)
+
+    @cached_property
+    def icmp_packets(self) -> I64:
+        """ICMP requests, and echo replies that answer nothing."""
+        kind = self._column("icmp_type")
+        rows = (self._row_proto == ICMP) & (_ICMP_REQUESTS[kind] | (kind == 0))
+        rows |= (self._row_proto == ICMPV6) & (_ICMPV6_REQUESTS[kind] | (kind == 129))
+        return self._chosen(rows, "src_packets")
+
+    @cached_property
+    def answer_packets(self) -> I64:
+        """UDP packets from an amplifier's port that answer nothing."""
+        return self._chosen(self._answers, "src_packets")
+
+    @cached_property
+    def answer_bytes(self) -> I64:
+        """IP bytes of those packets."""
+        return self._chosen(self._answers, "src_bytes")
+
+    @cached_property
+    def unasked_synacks(self) -> I64:
+        """SYN-ACKs with which a flow begins, or that were answered with RST though no SYN had been sent.
+
+        The flow's initiator, in whose name somebody else asked, is the victim. A handshake that a cut divides is
+        neither: it began before, and its SYN-ACK is answered with ACK.
+        """
+        rows = (self._row_proto == TCP) & (self._column("dst_synack") > 0) & (self._column("src_syn") == 0)
+        if rows.any():
+            rows &= (self._column("conn_start") == self._column("start")) | (self._column("src_rst") > 0)
+            rows &= (self._marks & int(FlowMark.ESTABLISHED)) == 0
+        return self._chosen(rows, "dst_synack")
+
+    @cached_property
+    def induced_questions(self) -> I64:
+        """Questions to an amplifier that were answered with at least ten times their IP bytes.
+
+        Where the asker's address is forged, it is the victim.
+        """
+        return self._chosen(self._amplified, "src_packets")
+
+    @cached_property
+    def induced_bytes(self) -> I64:
+        """IP bytes of the answers to them."""
+        return self._chosen(self._amplified, "dst_bytes")
+
+    @cached_property
+    def _amplified(self) -> npt.NDArray[np.bool_]:
+        rows: npt.NDArray[np.bool_] = (self._row_proto == UDP) & AMPLIFIES[self._row_port]
+        if rows.any():
+            rows &= self._column("dst_bytes") >= _AMPLIFIED * np.maximum(self._column("src_bytes"), 1)
+        return rows
+
+    def _chosen(self, rows: npt.NDArray[np.bool_], column: str) -> I64:
+        """Sum a column over the chosen rows."""
+        if not rows.any():
+            return np.zeros(len(self), np.int64)
+        return self._total(np.where(rows, self._column(column), 0))
 
     def measure(self, name: str) -> I64:
         """Return a measure per group by name; a filtered one counts only rows that its filter lets through."""

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from detectors.assembly import Passed
+from detectors.floods import FLOOD_SUMS, SENDERS_NAMED, flood_pieces
 from detectors.frame import FlowFrame
 from detectors.grouping import Grouping
 from detectors.hashing import U64, combine, hash_addresses, hash_text
@@ -33,9 +34,12 @@ from schemas.rollups import SCHEMAS, SECTIONS, RollupHeader, RollupMessage
 Array = npt.NDArray[Any]
 Columns = dict[str, Array]
 
-VICTIM_SUMS = ("attempts", "established", "exchanged", "refused", "unanswered", "syn", "packets", "bytes")
+_CONNECTIONS = ("attempts", "established", "exchanged", "refused", "unanswered", "syn", "packets", "bytes")
+VICTIM_SUMS = (*_CONNECTIONS, *FLOOD_SUMS)
 _MEASURES = {"packets": "src_packets", "bytes": "src_bytes"}  # of the frame, where they have another name
 _TOP_SOURCES = 4  # per victim and tick
+_NAMED_BY = ("udp_packets", "icmp_packets", "reflected_packets", "induced_questions")
+_FLOODED = 100  # packets of a flood in one tick from which a victim's senders are named
 _SUSPECTS = 256  # addresses named per tick
 _NAMED = 16  # nodes named when a partition falls silent
 _BUSY = 4  # attempts in one tick from which a victim's sources are named
@@ -46,6 +50,8 @@ _SEEN_PAIRS = 1 << 20  # (victim, source) pairs remembered as sent; without room
 class _Tick:
     victims: list[Columns] = field(default_factory=list)  # dst, port, sums
     sources: list[Columns] = field(default_factory=list)  # dst, src, src_hash, attempts, established
+    floods: list[Columns] = field(default_factory=list)  # dst, port, reflector_port, sums
+    senders: list[Columns] = field(default_factory=list)  # dst, src, packets
     minutes: list[Columns] = field(default_factory=list)
     quality: list[DataQuality] = field(default_factory=list)
     suspects: set[str] = field(default_factory=set)
@@ -55,7 +61,7 @@ class _Tick:
 class Partials:
     """Gathers by tick; gives the messages of ticks that are complete."""
 
-    state_version: ClassVar[int] = 2
+    state_version: ClassVar[int] = 3
 
     def __init__(self, partition: int, settings: EngineSettings, identities: IdentityTable, bucket: int) -> None:
         """Start empty.
@@ -107,11 +113,22 @@ class Partials:
         counted = ticks[frame.place[members]]
         for tick in np.unique(counted).tolist():
             self._add(self._at(tick), frame, members[counted == tick])
+        pieces = flood_pieces(frame)
+        if pieces is not None:
+            self._add_floods(ticks, *pieces)
+
+    def _add_floods(self, ticks: I64, floods: Columns, senders: Columns) -> None:
+        for name, columns in (("floods", floods), ("senders", senders)):
+            counted = ticks[columns["place"]]
+            kept = {key: values for key, values in columns.items() if key != "place"}
+            for tick in np.unique(counted).tolist():
+                rows = counted == tick
+                getattr(self._at(tick), name).append({key: values[rows] for key, values in kept.items()})
 
     def _add(self, place: _Tick, frame: FlowFrame, members: I64) -> None:
         port = frame.service & 0xFFFF
         services = Grouping(members, [frame.dst, port])
-        sums = np.stack([frame.measure(_MEASURES.get(name, name)) for name in VICTIM_SUMS], axis=1)[members]
+        sums = np.stack([frame.measure(_MEASURES.get(name, name)) for name in _CONNECTIONS], axis=1)[members]
         place.victims.append({
             "dst": frame.addresses[frame.dst[services.first]], "port": port[services.first],
             "sums": sum_columns(services.number, sums, len(services)),
@@ -195,16 +212,18 @@ class Partials:
     def _split(self, tick: int, gathered: _Tick) -> list[dict[str, pa.RecordBatch]]:
         """Return the batches of each rollup partition."""
         parts: list[dict[str, pa.RecordBatch]] = [{} for _ in range(self._settings.rollup_partitions)]
-        if gathered.victims:
-            victims = self._victims(gathered.victims)
+        if gathered.victims or gathered.floods:
+            victims = self._victims(gathered)
             # Seedless: all workers must agree, also those whose seed setting differs by mistake.
             target = (hash_addresses(victims["dst"]) % np.uint64(len(parts))).astype(np.int64)
             _deal(parts, "victim", victims, target)
-            if gathered.sources:
-                row = rank_by(target, len(parts))
-                for section, columns in self._sources(tick, gathered.sources, victims).items():
-                    victim = columns["victim"]
-                    _deal(parts, section, columns | {"victim": row[victim]}, target[victim])
+            sections = self._sources(tick, gathered.sources, victims) if gathered.sources else {}
+            if gathered.senders:
+                sections["flood_sender"] = self._senders(gathered.senders, victims)
+            row = rank_by(target, len(parts))
+            for section, columns in sections.items():
+                victim = columns["victim"]
+                _deal(parts, section, columns | {"victim": row[victim]}, target[victim])
         if gathered.minutes:
             rows = _merged(gathered.minutes)
             pairs = zip(rows["address"], rows["minute"], strict=True)
@@ -212,19 +231,51 @@ class Partials:
             _deal(parts, "workload", rows, (hashes % np.uint64(len(parts))).astype(np.int64))
         return parts
 
+    @classmethod
+    def _victims(cls, gathered: _Tick) -> Columns:
+        dst, port, connections = cls._services(gathered.victims)
+        flood = _merged(gathered.floods) or _no_floods()
+        both = np.concatenate([dst, flood["dst"]])
+        victims = Grouping(np.arange(len(both)), [_numbered(both.view(np.int64))])
+        sums = np.zeros((len(both), len(VICTIM_SUMS)), np.int64)
+        sums[: len(dst), : len(_CONNECTIONS)] = connections
+        sums[len(dst) :, len(_CONNECTIONS) :] = flood["sums"]
+        attempts = sums[:, 0].copy()
+        attempts[len(dst) :] = -1  # a port that connections were opened to goes before one that was flooded
+        best = best_by(victims.number, attempts, np.concatenate([port, flood["port"]]), len(victims))
+        services = np.concatenate([np.zeros(len(dst), np.int64), flood["reflector_port"]])
+        answers = sums[:, VICTIM_SUMS.index("reflected_packets")] + sums[:, VICTIM_SUMS.index("induced_questions")]
+        service = best_by(victims.number, answers, services, len(victims))
+        totals = sum_columns(victims.number, sums, len(victims))
+        columns = {
+            "dst": both[victims.first], "top_port": np.concatenate([port, flood["port"]])[best],
+            "top_port_attempts": np.maximum(attempts[best], 0), "reflector_port": services[service],
+        }  # fmt: skip
+        return columns | {name: totals[:, i] for i, name in enumerate(VICTIM_SUMS)}
+
     @staticmethod
-    def _victims(pieces: Sequence[Columns]) -> Columns:
+    def _services(pieces: Sequence[Columns]) -> tuple[Array, I64, I64]:
+        """Return (dst, port, sums) of each service that connections were opened to."""
         rows = _merged(pieces)
+        if not rows:
+            return np.zeros((0, 16), np.uint8), np.zeros(0, np.int64), np.zeros((0, len(_CONNECTIONS)), np.int64)
         words = rows["dst"].view(np.int64)
         services = Grouping(np.arange(len(words)), [_numbered(words), rows["port"]])
         sums = sum_columns(services.number, rows["sums"], len(services))
-        dst, port = rows["dst"][services.first], rows["port"][services.first]
-        victims = Grouping(np.arange(len(services)), [_numbered(dst.view(np.int64))])
-        attempts = sums[:, VICTIM_SUMS.index("attempts")].copy()
-        best = best_by(victims.number, attempts, port, len(victims))
-        totals = sum_columns(victims.number, sums, len(victims))
-        columns = {"dst": dst[victims.first], "top_port": port[best], "top_port_attempts": attempts[best]}
-        return columns | {name: totals[:, i] for i, name in enumerate(VICTIM_SUMS)}
+        return rows["dst"][services.first], rows["port"][services.first], sums
+
+    @staticmethod
+    def _senders(pieces: Sequence[Columns], victims: Columns) -> Columns:
+        rows = _merged(pieces)
+        both = np.concatenate([victims["dst"], rows["dst"]])
+        victim = _numbered(both.view(np.int64))[len(victims["dst"]) :]
+        pairs = Grouping(np.arange(len(victim)), [victim, _numbered(rows["src"].view(np.int64))])
+        src, victim, packets = rows["src"][pairs.first], victim[pairs.first], pairs.total(rows["packets"])
+        flooded = sum(victims[name] for name in _NAMED_BY)
+        busy = positions(np.asarray(flooded)[victim] >= _FLOODED)
+        busy = busy[np.lexsort((hash_addresses(src[busy]), -packets[busy]))]
+        top = busy[rank_by(victim[busy], len(victims["dst"])) < SENDERS_NAMED]
+        return {"victim": victim[top], "src": src[top], "packets": packets[top]}
 
     def _sources(self, tick: int, pieces: Sequence[Columns], victims: Columns) -> dict[str, Columns]:
         rows = _merged(pieces)
@@ -272,6 +323,8 @@ class Partials:
                 str(tick): {
                     "victims": _merged(gathered.victims),
                     "sources": _merged(gathered.sources),
+                    "floods": _merged(gathered.floods),
+                    "senders": _merged(gathered.senders),
                     "minutes": _merged(gathered.minutes),
                     "quality": [q.model_dump(mode="json") for q in gathered.quality],
                     "suspects": sorted(gathered.suspects),
@@ -290,6 +343,8 @@ class Partials:
             int(tick): _Tick(
                 victims=[one["victims"]] if one["victims"] else [],
                 sources=[one["sources"]] if one["sources"] else [],
+                floods=[one["floods"]] if one["floods"] else [],
+                senders=[one["senders"]] if one["senders"] else [],
                 minutes=[one["minutes"]] if one["minutes"] else [],
                 quality=[DataQuality.model_validate(q) for q in one["quality"]],
                 suspects=set(one["suspects"]),
@@ -304,6 +359,12 @@ def _merged(pieces: Sequence[Columns]) -> Columns:
     if len(pieces) == 1:
         return pieces[0]
     return {name: np.concatenate([p[name] for p in pieces]) for name in pieces[0]} if pieces else {}
+
+
+def _no_floods() -> Columns:
+    none = np.zeros(0, np.int64)
+    return {"dst": np.zeros((0, 16), np.uint8), "port": none, "reflector_port": none,
+            "sums": np.zeros((0, len(FLOOD_SUMS)), np.int64)}  # fmt: skip
 
 
 def _numbered(words: I64) -> I64:

@@ -46,6 +46,12 @@ class RoundFrames:
         batches = self._batches("tls")
         return TlsFrame(batches) if batches else None
 
+    @cached_property
+    def http(self) -> RowFrame | None:
+        """HTTP rows."""
+        batches = self._batches("http")
+        return RowFrame(batches) if batches else None
+
     def _batches(self, kind: str) -> list[RowBatch]:
         return [
             RowBatch(c.node, c.tick, batch)

@@ -93,8 +93,13 @@ def distinct(columns: Sequence[Array], rows: I64) -> I64:
 
     Rows are compared by a 64-bit hash of the columns given.
     """
+    _, first = np.unique(row_keys(columns, rows), return_index=True)
+    return rows[np.sort(first)]
+
+
+def row_keys(columns: Sequence[Array], rows: I64) -> U64:
+    """Return a 64-bit hash of the columns given, for each of the rows."""
     key = np.zeros(len(rows), np.uint64)
     for column in columns:
         key = combine(key, mix(column[rows].astype(np.uint64)))
-    _, first = np.unique(key, return_index=True)
-    return rows[np.sort(first)]
+    return key

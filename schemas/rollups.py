@@ -46,6 +46,18 @@ VICTIM = (
     _n("bytes", "IP bytes", "towards it"),
     _n("top_port", "port", "most attempted port of the tick, the lowest of equals"),
     _n("top_port_attempts", "connections", "attempts on that port"),
+    _n("udp_packets", "packets", "UDP towards it that it did not answer, other than answers of amplifiers"),
+    _n("udp_flows", "flows", "of those packets, first seen"),
+    _n("udp_senders", "addresses", "that sent them in this tick, by node"),
+    _n("icmp_packets", "packets", "ICMP requests and unasked echo replies towards it"),
+    _n("icmp_senders", "addresses", "that sent them in this tick, by node"),
+    _n("reflected_packets", "packets", "UDP answers and SYN-ACKs towards it that it did not ask for"),
+    _n("reflected_bytes", "IP bytes", "of those answers; SYN-ACKs count 40 each"),
+    _n("reflectors", "addresses", "that sent them in this tick, by node"),
+    _n("induced_questions", "packets", "questions in its name whose answers were at least ten times as large"),
+    _n("induced_bytes", "IP bytes", "of the answers to them"),
+    _n("induced_servers", "addresses", "that gave them in this tick, by node"),
+    _n("reflector_port", "port", "service that most of the reflected or induced answers came from; 0: there were none"),
 )
 
 VICTIM_SOURCE = (
@@ -58,6 +70,12 @@ VICTIM_SOURCE = (
 NEW_SOURCE = (
     _r("victim"),
     Column("src_hash", pa.uint64(), "", "a source seen for this victim for the first time in a while", "never", _NO),
+)
+
+FLOOD_SENDER = (
+    _r("victim with many packets of a flood in this tick"),
+    _a("src", "one of those who sent it the most in this tick"),
+    _n("packets", "packets", "by this sender: unanswered UDP, ICMP or unasked answers"),
 )
 
 WORKLOAD = (
@@ -79,6 +97,7 @@ WORKLOAD = (
 
 SECTIONS: dict[str, tuple[Column, ...]] = {
     "victim": VICTIM, "victim_source": VICTIM_SOURCE, "new_source": NEW_SOURCE, "workload": WORKLOAD,
+    "flood_sender": FLOOD_SENDER,
 }  # fmt: skip
 SCHEMAS = {
     name: pa.schema([pa.field(c.name, c.dtype, nullable=False) for c in columns]) for name, columns in SECTIONS.items()
@@ -173,7 +192,7 @@ def decode_rollup(value: bytes) -> RollupMessage:
 
 def _check_rows(batches: dict[str, pa.RecordBatch]) -> None:
     victims = batches["victim"].num_rows if "victim" in batches else 0
-    for name in ("victim_source", "new_source"):
+    for name in ("victim_source", "new_source", "flood_sender"):
         if name in batches:
             rows = batches[name].column("victim").to_numpy()
             if len(rows) and (rows.min() < 0 or rows.max() >= victims):

@@ -10,12 +10,12 @@ from pydantic import Field
 
 from detectors.base import Detector, DetectorConfig, KeyView, Meta, TickView, confidence
 from detectors.features import Feature, Sum
+from detectors.habit import HOUR, habit
 from detectors.index import positions
 from detectors.statement import count
 from schemas.events import Capability
 from schemas.finding import MAX_ENDPOINTS, Evidence, Finding, Severity
 
-_HISTORY = 3600
 _HTTP_PORTS = (80, 443, 8000, 8080, 8443)
 
 
@@ -64,7 +64,7 @@ class ConnectionFlood(Detector):
         """Attempts now and over the last hour, and how they ended."""
         window = self.config.window
         self._rate = Feature("connection_rate", "victim", window, Sum("attempts"), "connections")
-        self._usual = Feature("connection_rate", "victim", _HISTORY, Sum("attempts"), "connections")
+        self._usual = Feature("connection_rate", "victim", HOUR, Sum("attempts"), "connections")
         self._failed = [Feature(m, "victim", window, Sum(m), "connections") for m in ("refused", "unanswered")]
         self._established = Feature("established", "victim", window, Sum("established"), "connections")
         self._port = Feature("top_port_attempts", "victim", window, Sum("top_port_attempts"), "connections")
@@ -81,9 +81,8 @@ class ConnectionFlood(Detector):
         above &= keys.value(self._port) > config.port_share * rate
         if not above.any():
             return []
-        known = np.minimum(keys.ticks - keys.since(), _HISTORY)
-        before = np.maximum(known - config.window, 1)
-        usual = (keys.value(self._usual) - rate) / before * config.window
+        before = habit(keys, self._rate, self._usual)
+        known, usual = before.known, before.usual
         failed = np.asarray(sum(keys.value(f) for f in self._failed)) / np.maximum(rate, 1)
         excused = (known >= config.history) & (rate <= config.usual_factor * usual) & (failed < config.failed_share)
         rows = positions(above & ~excused)

@@ -65,6 +65,11 @@ def stored(part: DetectEngine) -> dict[str, bytes]:
     return {name: encode_state(section.state) for name, section in part.snapshot().items()}
 
 
+def heads(at: int) -> list[Row]:
+    head = {"src": "10.0.0.9", "dst": "10.0.0.80", "src_port": 2000 + at, "dst_port": 80, "head_complete": False}
+    return [head | {"flow_id": 3 * at + i} for i in range(3)]
+
+
 @cache
 def storm() -> tuple[EventMessage, ...]:
     """Two nodes' logs, one a second behind the other in places, so that rounds hold now one and now both."""
@@ -74,13 +79,13 @@ def storm() -> tuple[EventMessage, ...]:
         for number, node in enumerate(nodes):
             shows = certificate("10.0.0.7", "Shop CA" if at < 75 else "mitmproxy")
             used = flow("10.0.0.1", "10.0.0.2", src_mac=mac(GATEWAY), end=(BEGIN + at) * 10**9)
-            message = node.second(at, link=attacks(at), dns=answers(at), tls=[shows], flows=[used])
+            message = node.second(at, link=attacks(at), dns=answers(at), tls=[shows], flows=[used], http=heads(at))
             out.insert(len(out) - (number and at % 4 == 0), message)
     return tuple(out)
 
 
 def test_there_are_observers_and_the_storm_is_seen_by_all() -> None:
-    assert len(OBSERVERS) >= 9
+    assert len(OBSERVERS) >= 10
     assert set(OBSERVERS) <= {f.detector for f in findings(storm(), 16)}
 
 

@@ -1,4 +1,4 @@
-"""The servers of the lab, one process each: `python -m tests.lab.services {http,query,passive,names} …`.
+"""The servers of the lab, one process each: `python -m tests.lab.services {http,query,passive,names,swallow} …`.
 
 Small protocols on real sockets.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import re
 import struct
 from collections.abc import Awaitable, Callable
 from typing import cast
@@ -38,6 +39,9 @@ async def serve_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
         path = head.split(b" ", 2)[1].decode("ascii", "replace")
         number = path.rsplit("/", 1)[-1]
         body = text(min(int(number), MAX_BODY) if number.isdigit() else 300)
+        announced = re.search(rb"content-length: *(\d+)", head.lower())
+        if announced:  # an answer before the request has ended would let a slow body go
+            await reader.readexactly(min(int(announced[1]), MAX_BODY))
         close = b"connection: close" in head.lower()
         reply = f"HTTP/1.1 200 OK\r\nServer: lab\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n"
         reply += "Connection: close\r\n\r\n" if close else "Connection: keep-alive\r\n\r\n"
@@ -116,6 +120,10 @@ class NameServer(asyncio.DatagramProtocol):
         self._transport.sendto(reply.to_wire(), addr)
 
 
+class Collector(asyncio.DatagramProtocol):
+    """Takes what comes and answers nothing, as collectors of logs and metrics do."""
+
+
 def _guarded(handler: Handler) -> Handler:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -131,9 +139,10 @@ def _guarded(handler: Handler) -> Handler:
 async def _main(kind: str, ports: list[int], address: str | None) -> None:
     loop = asyncio.get_running_loop()
     handlers: dict[str, Handler] = {"http": serve_http, "query": serve_query, "passive": serve_passive}
+    datagrams = {"names": NameServer, "swallow": Collector}
     for port in ports:
-        if kind == "names":
-            await loop.create_datagram_endpoint(NameServer, local_addr=(address or "0.0.0.0", port))
+        if kind in datagrams:
+            await loop.create_datagram_endpoint(datagrams[kind], local_addr=(address or "0.0.0.0", port))
         else:
             await asyncio.start_server(_guarded(handlers[kind]), address, port, backlog=BACKLOG)
     await asyncio.Event().wait()
@@ -141,7 +150,7 @@ async def _main(kind: str, ports: list[int], address: str | None) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=("http", "query", "passive", "names"))
+    parser.add_argument("kind", choices=("http", "query", "passive", "names", "swallow"))
     parser.add_argument("ports", nargs="+", type=int)
     parser.add_argument("--address", help="address to listen on (default: all)")
     options = parser.parse_args()
