@@ -18,7 +18,21 @@ from schemas.events import LinkClaim, PayloadSide
 from schemas.finding import Finding
 from schemas.identity import IdentityTable
 from schemas.inventory import InventoryObject
-from tests.event_rows import BEGIN, CLOSED, CONVERSATION, Node, Row, arp, certificate, dhcp, flow, mac, query
+from tests.event_rows import (
+    BEGIN,
+    CLOSED,
+    CONVERSATION,
+    OPENED,
+    REFUSED,
+    Node,
+    Row,
+    arp,
+    certificate,
+    dhcp,
+    flow,
+    mac,
+    query,
+)
 from tests.snapshots import copied
 
 OBSERVERS = sorted(d.meta.id for d in build_detectors() if type(d).observe is not Detector.observe)
@@ -90,7 +104,10 @@ def storm() -> tuple[EventMessage, ...]:
             used = flow("10.0.0.1", "10.0.0.2", src_mac=mac(GATEWAY), end=(BEGIN + at) * 10**9)
             message = node.second(at, link=attacks(at), dns=answers(at), tls=[shows], flows=[used, *logins(at)])
             out.insert(len(out) - (number and at % 4 == 0), message)
-    return tuple(out)
+    # One port in five minutes, by a third node, so that the others' claims keep their pace.
+    slow = Node("node3")
+    tries = [flow("10.0.0.9", "10.0.0.7", 1000 + n, marks=OPENED | REFUSED) for n in range(15)]
+    return (*out, *(slow.second(1 + 300 * n, flows=[row]) for n, row in enumerate(tries)))
 
 
 def test_there_are_observers_and_the_storm_is_seen_by_all() -> None:
