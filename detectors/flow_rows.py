@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from detectors.columns import address_bytes
 from detectors.hashing import U64
@@ -56,7 +56,7 @@ class FlowRows(RowFrame):
 
     def _halves(self, name: str, rows: I64) -> U64:
         parts = []
-        edges = np.searchsorted(rows, np.cumsum([0, *(b.batch.num_rows for b in self.batches)]))
+        edges = np.searchsorted(rows, np.cumsum([0, *self._counts]))
         start = 0
         for item, first, last in zip(self.batches, edges[:-1], edges[1:], strict=True):
             column = item.batch.column(name)
@@ -68,9 +68,29 @@ class FlowRows(RowFrame):
         halves: U64 = np.ascontiguousarray(packed).view(">u8").astype(np.uint64)
         return halves
 
-    def words_of(self, name: str, rows: I64) -> tuple[I64, list[str]]:
-        """Return a column of words of given rows as numbers into a list of distinct ones."""
-        whole = pa.chunked_array([b.batch.column(name) for b in self.batches]).take(pa.array(rows))
-        joined = whole.unify_dictionaries().combine_chunks()
-        single = joined.chunk(0) if isinstance(joined, pa.ChunkedArray) else joined
-        return single.indices.to_numpy().astype(np.int64), single.dictionary.to_pylist()
+    def towards(self, halves: U64) -> npt.NDArray[np.bool_]:
+        """Tell which rows have one of a few responders.
+
+        Args:
+            halves: upper and lower 64 bits of their addresses, u64, shape (k, 2).
+        """
+        parts = []
+        for item in self.batches:
+            column = item.batch.column("dst")
+            known = np.ascontiguousarray(address_bytes(column.dictionary)).view(">u8").astype(np.uint64)
+            among = (known[:, None, :] == halves[None]).all(axis=2).any(axis=1)
+            parts.append(among[column.indices.to_numpy()] if among.any() else np.zeros(item.batch.num_rows, np.bool_))
+        return np.concatenate(parts)
+
+    def words_as(self, name: str, rows: I64, numbers: Mapping[str, int], other: int) -> I64:
+        """Return a column of words of given rows, ascending, as the numbers given to them; ``other`` for the rest."""
+        out = np.full(len(rows), other, np.int64)
+        edges = np.searchsorted(rows, np.cumsum([0, *self._counts]))
+        start = 0
+        for item, first, last in zip(self.batches, edges[:-1], edges[1:], strict=True):
+            if last > first:
+                column = item.batch.column(name)
+                told = np.array([numbers.get(word, other) for word in column.dictionary.to_pylist()], np.int64)
+                out[first:last] = told[column.indices.to_numpy()[rows[first:last] - start]]
+            start += item.batch.num_rows
+        return out

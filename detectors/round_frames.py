@@ -12,6 +12,7 @@ from detectors.http_frame import HttpFrame
 from detectors.link_frame import LinkFrame
 from detectors.row_frame import RowBatch
 from detectors.tls_frame import TlsFrame
+from schemas.identity import IdentityTable
 
 
 class RoundFrames:
@@ -20,8 +21,9 @@ class RoundFrames:
     A frame is made when it is first asked for; it is none where no row of its kind came.
     """
 
-    def __init__(self, closed: Sequence[ClosedTick], names: Sequence[str]) -> None:
+    def __init__(self, closed: Sequence[ClosedTick], names: Sequence[str], identities: IdentityTable) -> None:
         self._closed = closed
+        self.identities = identities
         self.names = names  # of nodes, by number
 
     @cached_property

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from detectors.base import DetectorConfig, Meta, TickView, confidence
+from detectors.base import DetectorConfig, Mask, Meta, TickView, confidence
 from detectors.claim_detector import ClaimDetector, address_text
 from detectors.features import BUCKETS
 from detectors.flow_rows import FlowRows
@@ -39,6 +39,7 @@ _BY_PORT: I64 = np.full(1 << 16, _NUMBER[""], np.int64)
 _BY_PORT[list(_PORTS)] = [_NUMBER[name] for name in _PORTS.values()]
 _BY_PORT[list(_MAIL)] = _NOT_ASKING
 _REFUSALS = (401, 403)  # RFC 9110: credentials are missing or refused; forbidden
+_APPS = {name: _NUMBER[name] for name in ("ssh", "ftp", "rdp", "smb", "")}  # words of the column
 _STEADY = ("smb", "pop3", "imap", "quick ssh")  # clients of these come back every few seconds without being told to
 _SECOND = 1_000_000_000
 _CARRIED = 60  # s for which a data connection says of an FTP client that it is let in
@@ -104,6 +105,7 @@ class BruteForce(ClaimDetector):
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
         self._guesses = self.ledger("guesses", _Guesses, 4096, self.config.window)
+        self._asked = self.ledger("asked", Entry, 8, _CARRIED)  # whether a node's machines speak FTP at all
         self._carried = self.ledger("carried", Entry, 1024, _CARRIED)
         self._bucket = -(-self.config.window // BUCKETS)
 
@@ -119,7 +121,7 @@ class BruteForce(ClaimDetector):
         if not ended.any():
             return
         sent, answered = flows.numbers("total_src_payload"), flows.numbers("total_dst_payload")
-        self._carry(flows, positions(ended & ((sent > 0) != (answered > 0)) & (flows.dst_port >= 1024)))
+        self._carry(flows, ended & ((sent > 0) != (answered > 0)) & (flows.dst_port >= 1024))
         most = self.config.payload
         ended &= (sent > 0) & (sent <= most) & (answered > 0) & (answered <= most)
         rows = positions(ended)
@@ -128,28 +130,27 @@ class BruteForce(ClaimDetector):
         columns = (*flows.ends(rows), flows.dst_port[rows].astype(np.uint64), service.astype(np.uint64))
         self._add(flows, frames, rows, columns, answered)
 
-    def _carry(self, flows: FlowRows, rows: I64) -> None:
+    def _carry(self, flows: FlowRows, one_way: Mask) -> None:
         """Note who carried a file: FTP does so one way, on a connection of its own (RFC 959, section 3.2)."""
-        chosen = np.zeros(len(flows), np.bool_)
-        chosen[rows] = True
-        columns = flows.ends(rows)
-        active = flows.numbers("src_port")[rows] == 20
-        for node, tick, mine in flows.ticks(chosen):
-            at = np.searchsorted(rows, mine)
-            for first in self.pieces(columns, node, at).tolist():
-                pair = tuple(int(column[first]) for column in columns)
-                self._carried.touch(node, (*pair[2:], *pair[:2]) if active[first] else pair, tick)
+        for node, tick, _ in flows.ticks(flows.dst_port == 21):
+            self._asked.touch(node, (0,), tick)
+        for node, tick, mine in flows.ticks(one_way):
+            if self._asked.get(node, (0,), tick) is None:
+                continue
+            columns = flows.ends(mine)
+            active = flows.numbers("src_port")[mine] == 20
+            for at in self.pieces(columns, node, np.arange(len(mine))).tolist():
+                pair = tuple(int(column[at]) for column in columns)
+                self._carried.touch(node, (*pair[2:], *pair[:2]) if active[at] else pair, tick)
 
     def _service(self, flows: FlowRows, rows: I64) -> I64:
         """Return the number of each row's service, -1: none that asks for a password."""
         service = _BY_PORT[flows.dst_port[rows]]
-        number, words = flows.words_of("app", rows)
-        told = np.array([_NUMBER.get(word, _NOT_ASKING) if word else _NUMBER[""] for word in words], np.int64)
-        app = told[number] if len(words) else np.zeros(0, np.int64)
+        app = flows.words_as("app", rows, _APPS, _NOT_ASKING)
         odd = service == _NUMBER[""]
         greeted = flows.numbers("first_payload")[rows] == PayloadSide.RESPONDER
         app = np.where((app == _NUMBER[""]) & ~greeted, _NOT_ASKING, app)
-        named: I64 = np.where(odd, np.where(app == _NUMBER["http"], _NOT_ASKING, app), service)
+        named: I64 = np.where(odd, app, service)
         lasted = flows.numbers("end")[rows] - flows.numbers("conn_start")[rows]
         quick = (named == _NUMBER["ssh"]) & (lasted < self.config.delay * _SECOND)
         return np.where(quick, _NUMBER["quick ssh"], named)

@@ -13,24 +13,24 @@ from detectors.base import DetectorConfig, Mask, Meta, TickView
 from detectors.claim_detector import Address, ClaimDetector, address_text
 from detectors.flow_rows import FlowRows
 from detectors.frame import TCP
-from detectors.hashing import hash_text
+from detectors.hashing import U64, hash_text
 from detectors.index import positions
 from detectors.ledger import Entry
 from detectors.round_frames import RoundFrames
 from detectors.row_frame import Array
+from schemas.addresses import pack
 from schemas.events import Capability, FlowMark
 from schemas.finding import Endpoint, Evidence, Finding, Severity
+from schemas.identity import API_SERVICE
 from schemas.roles import SHARED
 
 API, KUBELET, ETCD, METADATA = "api_server", "kubelet", "etcd", "metadata"
 _WORDS = {API: "the API server", KUBELET: "a kubelet", ETCD: "etcd", METADATA: "the cloud's metadata service"}
-_API_PORTS, _KUBELET_PORTS, _ETCD_PORTS = (443, 6443), (10250, 10255), (2379, 2380)
+_API_PORT, _KUBELET_PORTS, _ETCD_PORTS = 6443, (10250, 10255), (2379, 2380)
 _FOLLOWED = np.zeros(1 << 16, np.bool_)
-_FOLLOWED[[80, *_API_PORTS, *_KUBELET_PORTS, *_ETCD_PORTS]] = True
+_FOLLOWED[[_API_PORT, *_KUBELET_PORTS, *_ETCD_PORTS]] = True
 # Instance metadata of Amazon, Google, Azure and others, and Amazon's by IPv6.
 _METADATA = ("169.254.169.254", "fd00:ec2::254")
-_METADATA_HALVES = np.array([[0, 0xFFFF_A9FE_A9FE], [0xFD00_0EC2 << 32, 0x254]], np.uint64)
-_API_SERVICE = "default/kubernetes"
 _TECHNIQUES = {API: "T1613", KUBELET: "T1609", ETCD: "T1552", METADATA: "T1552.005"}
 _SEVERITY: dict[str, Severity] = {API: "medium", KUBELET: "high", ETCD: "high", METADATA: "medium"}
 _CONFIDENCE: dict[Severity, float] = {"high": 0.8, "medium": 0.6, "low": 0.3}
@@ -103,18 +103,13 @@ class KubeApiAbuse(ClaimDetector):
             return
         for item in flows.batches:
             self._watched.touch(item.node, (0,), item.tick)
-        followed = _FOLLOWED[flows.dst_port] & (flows.proto == TCP) & flows.own & (flows.numbers("src_packets") > 0)
+        followed = _FOLLOWED[flows.dst_port] | flows.towards(_halves(frames.identities.api_addresses))
+        followed &= (flows.proto == TCP) & flows.own & (flows.numbers("src_packets") > 0)
         rows = positions(followed)
         if not len(rows):
             return
-        ends = flows.ends(rows)
-        port = flows.dst_port[rows]
-        metadata = ((ends[2] == _METADATA_HALVES[:, :1]) & (ends[3] == _METADATA_HALVES[:, 1:])).any(axis=0)
-        wanted = metadata | (port != 80)
-        followed[rows] = wanted
         proven = (flows.marks[rows] & np.uint8(FlowMark.ESTABLISHED | FlowMark.EXCHANGED)) != 0
-        columns = [*(e[wanted] for e in ends), port[wanted], proven[wanted]]
-        self._take(flows, frames, followed, columns)
+        self._take(flows, frames, followed, (*flows.ends(rows), flows.dst_port[rows], proven))
 
     def _take(self, flows: FlowRows, frames: RoundFrames, chosen: Mask, columns: Sequence[Array]) -> None:
         rows = positions(chosen)
@@ -149,7 +144,7 @@ class KubeApiAbuse(ClaimDetector):
         if target.ip in _METADATA:
             return METADATA
         control = "shared" in target.roles or target.namespace in self.config.namespaces
-        if target.service == _API_SERVICE or (port == 6443 and control):
+        if target.service == API_SERVICE or (port == _API_PORT and control):
             return API
         if port in _KUBELET_PORTS and "shared" in target.roles:
             return KUBELET
@@ -189,3 +184,10 @@ class KubeApiAbuse(ClaimDetector):
             spoofable=not contact.proven, data_quality=view.quality[contact.name],
             response=self.meta.response if severity != "low" else None, quiet=600,
         )  # fmt: skip
+
+
+def _halves(api: set[bytes]) -> U64:
+    """Return metadata's and the API server's addresses as their halves; at most 16 of the latter, in order."""
+    packed = b"".join([*(pack(ip) for ip in _METADATA), *sorted(api)[:16]])
+    halves: U64 = np.frombuffer(packed, ">u8").reshape(-1, 2).astype(np.uint64)
+    return halves

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
@@ -14,9 +15,10 @@ from detectors.claim_detector import Address, ClaimDetector, address_text
 from detectors.frame import TCP, UDP
 from detectors.grouping import Grouping
 from detectors.hashing import combine
-from detectors.index import positions
+from detectors.index import I64, positions
 from detectors.ledger import Entry
 from detectors.round_frames import RoundFrames
+from detectors.row_frame import Array
 from detectors.statement import count
 from schemas.events import Capability, FlowMark
 from schemas.finding import MAX_ENDPOINTS, Evidence, Finding, Severity
@@ -90,22 +92,26 @@ class SlowScan(ClaimDetector):
         rows = positions(failed)
         columns = (*flows.ends(rows), port[rows])
         for node, tick, mine in flows.ticks(failed):
-            at = np.searchsorted(rows, mine)
-            host = Grouping.equal(combine(columns[2][at], columns[3][at]))
-            # So many failures at one host in a second are a flood, a fast scan or an outage.
-            calm = at[host.total(np.ones(len(at), np.int64))[host.number] <= _CALM]
-            first = self.pieces(columns, node, calm)
+            first = self.head(node, self._calm(columns, np.searchsorted(rows, mine)))
             self._take(frames.names[node], node, tick, zip(*(c[first].tolist() for c in columns), strict=True))
+
+    def _calm(self, columns: Sequence[Array], at: I64) -> I64:
+        """Leave out hosts with so many failures in a second that it is a flood, a fast scan or an outage."""
+        if len(at) <= _CALM:
+            return at
+        host = Grouping.equal(combine(columns[2][at], columns[3][at]))
+        return at[host.total(np.ones(len(at), np.int64))[host.number] <= _CALM]
 
     def _take(self, name: str, node: int, tick: int, tries: Any) -> None:
         config = self.config
         judged: dict[Address, None] = {}
         for a, b, c, d, port in tries:
             entry = self._tries.touch(node, (a, b), tick)
-            entry.tried = [t for t in entry.tried if t[3] > tick - config.window]
-            slot = tick // _SLOT
-            lately = sum(1 for t in entry.tried if t[3] // _SLOT == slot)
-            if lately >= config.per_slot or [c, d, port] in [t[:3] for t in entry.tried]:
+            slot, tried = tick // _SLOT, entry.tried
+            if len(tried) >= config.per_slot and tried[-config.per_slot][3] // _SLOT == slot:
+                continue
+            entry.tried = tried = [t for t in tried if t[3] > tick - config.window]
+            if any(t[2] == port and t[1] == d and t[0] == c for t in tried):
                 continue
             entry.tried = [*entry.tried, [c, d, port, tick]][-_KEPT:]
             judged[a, b] = None
