@@ -49,7 +49,10 @@ class ClaimDetector(Detector):
 
     def pieces(self, columns: Sequence[Array], node: int, rows: I64) -> I64:
         """Return the first of equal rows of one node's tick; what is too much for one tick is shed."""
-        first = distinct(columns, rows)
+        return self.head(node, distinct(columns, rows))
+
+    def head(self, node: int, first: I64) -> I64:
+        """Return as many of one node's different things as are looked at in a tick; the others are shed."""
         self.skip(node, len(first) - _PER_TICK)
         return first[:_PER_TICK]
 

@@ -7,9 +7,12 @@ from functools import cached_property
 
 from detectors.answer_frame import AnswerFrame
 from detectors.assembly import ClosedTick
+from detectors.flow_rows import FlowRows
+from detectors.http_frame import HttpFrame
 from detectors.link_frame import LinkFrame
-from detectors.row_frame import RowBatch, RowFrame
+from detectors.row_frame import RowBatch
 from detectors.tls_frame import TlsFrame
+from schemas.identity import IdentityTable
 
 
 class RoundFrames:
@@ -18,15 +21,16 @@ class RoundFrames:
     A frame is made when it is first asked for; it is none where no row of its kind came.
     """
 
-    def __init__(self, closed: Sequence[ClosedTick], names: Sequence[str]) -> None:
+    def __init__(self, closed: Sequence[ClosedTick], names: Sequence[str], identities: IdentityTable) -> None:
         self._closed = closed
+        self.identities = identities
         self.names = names  # of nodes, by number
 
     @cached_property
-    def flow(self) -> RowFrame | None:
+    def flow(self) -> FlowRows | None:
         """Flow rows, ungrouped: a detector may compare a column of them, never walk through them."""
         batches = self._batches("flow")
-        return RowFrame(batches) if batches else None
+        return FlowRows(batches) if batches else None
 
     @cached_property
     def dns(self) -> AnswerFrame | None:
@@ -47,10 +51,10 @@ class RoundFrames:
         return TlsFrame(batches) if batches else None
 
     @cached_property
-    def http(self) -> RowFrame | None:
+    def http(self) -> HttpFrame | None:
         """HTTP rows."""
         batches = self._batches("http")
-        return RowFrame(batches) if batches else None
+        return HttpFrame(batches) if batches else None
 
     def _batches(self, kind: str) -> list[RowBatch]:
         return [

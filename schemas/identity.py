@@ -13,6 +13,8 @@ from schemas.exceptions import RoleRule
 from schemas.finding import Endpoint
 from schemas.inventory import InventoryObject
 
+API_SERVICE = "default/kubernetes"  # the Service by which every cluster offers its API server
+
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -37,6 +39,8 @@ class IdentityTable:
         self._networks: dict[_Network, dict[str, None]] = {}
         # Packed addresses of objects that lie outside the ranges for private use; only ever grows, like the history.
         self.public_addresses: set[bytes] = set()
+        # Packed addresses of the API server's Service; likewise.
+        self.api_addresses: set[bytes] = set()
         self._declared: tuple[RoleRule, ...] = ()
         for item in objects:
             self.add(item)
@@ -61,6 +65,8 @@ class IdentityTable:
                     self.public_addresses.add(pack(cover))
             else:
                 self._networks.setdefault(cover, {})[item.uid] = None
+        if item.kind == "Service" and f"{item.namespace}/{item.name}" == API_SERVICE:
+            self.api_addresses.update(pack(cover) for cover in covers if isinstance(cover, str))
         others = [known for known in self._history.get(item.uid, ()) if known.item.valid_from != item.valid_from]
         self._history[item.uid] = sorted([*others, _Statement(item, covers)], key=_begin)
 

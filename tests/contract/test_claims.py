@@ -14,10 +14,25 @@ from detectors.registry import build_detectors
 from detectors.settings import EngineSettings
 from detectors.snapshot import encode_state
 from schemas.event_codec import EventMessage
-from schemas.events import LinkClaim
+from schemas.events import LinkClaim, PayloadSide
 from schemas.finding import Finding
 from schemas.identity import IdentityTable
-from tests.event_rows import BEGIN, Node, Row, arp, certificate, dhcp, flow, mac, query
+from schemas.inventory import InventoryObject
+from tests.event_rows import (
+    BEGIN,
+    CLOSED,
+    CONVERSATION,
+    OPENED,
+    REFUSED,
+    Node,
+    Row,
+    arp,
+    certificate,
+    dhcp,
+    flow,
+    mac,
+    query,
+)
 from tests.snapshots import copied
 
 OBSERVERS = sorted(d.meta.id for d in build_detectors() if type(d).observe is not Detector.observe)
@@ -25,8 +40,12 @@ SECONDS = 90
 BAD, VICTIM, GATEWAY = 9, 2, 1
 
 
+WEB_POD = "10.0.0.66"
+
+
 def engine() -> DetectEngine:
-    return DetectEngine(0, EngineSettings(), build_detectors(), IdentityTable())
+    pod = InventoryObject(kind="Pod", uid="w", namespace="shop", name="w", ips=(WEB_POD,), workload="Deployment/web")
+    return DetectEngine(0, EngineSettings(), build_detectors(), IdentityTable([pod]))
 
 
 def findings(messages: Sequence[EventMessage], batch: int, part: DetectEngine | None = None) -> list[Finding]:
@@ -61,6 +80,15 @@ def answers(at: int) -> list[Row]:
     return [asked, second]
 
 
+def logins(at: int) -> list[Row]:
+    """A guess each second, a machine that is reached by SSH and goes on, a pod that asks for the cloud's metadata."""
+    end = (BEGIN + at) * 10**9
+    guess = flow("10.0.0.9", "10.0.0.7", 22, marks=CONVERSATION | CLOSED, end=end, conn_start=end - 3 * 10**9)
+    guess |= {"total_src_payload": 2500, "total_dst_payload": 2400, "first_payload": PayloadSide.RESPONDER}
+    onwards = flow("10.0.0.7", f"10.0.0.{20 + at % 10}", 22, marks=CONVERSATION)
+    return [guess, onwards, flow(WEB_POD, "169.254.169.254", 80, marks=CONVERSATION)]
+
+
 def stored(part: DetectEngine) -> dict[str, bytes]:
     return {name: encode_state(section.state) for name, section in part.snapshot().items()}
 
@@ -79,9 +107,14 @@ def storm() -> tuple[EventMessage, ...]:
         for number, node in enumerate(nodes):
             shows = certificate("10.0.0.7", "Shop CA" if at < 75 else "mitmproxy")
             used = flow("10.0.0.1", "10.0.0.2", src_mac=mac(GATEWAY), end=(BEGIN + at) * 10**9)
-            message = node.second(at, link=attacks(at), dns=answers(at), tls=[shows], flows=[used], http=heads(at))
+            message = node.second(
+                at, link=attacks(at), dns=answers(at), tls=[shows], flows=[used, *logins(at)], http=heads(at)
+            )
             out.insert(len(out) - (number and at % 4 == 0), message)
-    return tuple(out)
+    # One port in five minutes, by a third node, so that the others' claims keep their pace.
+    slow = Node("node3")
+    tries = [flow("10.0.0.9", "10.0.0.7", 1000 + n, marks=OPENED | REFUSED) for n in range(15)]
+    return (*out, *(slow.second(1 + 300 * n, flows=[row]) for n, row in enumerate(tries)))
 
 
 def test_there_are_observers_and_the_storm_is_seen_by_all() -> None:

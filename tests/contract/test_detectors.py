@@ -31,6 +31,8 @@ CASES = ROOT / "tests" / "cases"
 GENERATED = {
     "traffic_anomaly": "its warm-up takes hours; generated feature rows in tests/unit/detectors",
     "promiscuous_interface": "told by a node's own state, which no capture holds; tests/unit/detectors",
+    "kube_api_abuse": "the laboratory has no API server; rows and identities in tests/unit/detectors",
+    "slow_scan": "takes hours; recorded scans whose rows are moved apart, in tests/unit/detectors",
     "packet_socket": "told by a node's own state, which no capture holds; tests/unit/detectors",
 }
 

@@ -1,4 +1,4 @@
-"""The servers of the lab, one process each: `python -m tests.lab.services {http,query,passive,names,swallow} …`.
+"""The servers of the lab, one process each: `python -m tests.lab.services {http,login,query,passive,names,swallow} …`.
 
 Small protocols on real sockets.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import itertools
 import re
 import struct
@@ -49,6 +50,18 @@ async def serve_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
         await writer.drain()
         if close:
             return
+
+
+async def serve_login(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """HTTP/1.1 without keep-alive; a page for who gives the password `right` (basic authentication), else 401."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("ascii", "replace")
+    _, _, given = head.partition("Authorization: Basic ")
+    known = base64.b64decode(given.partition("\r\n")[0]).endswith(b":right")
+    body = text(800 if known else 40)
+    status = "200 OK" if known else '401 Unauthorized\r\nWWW-Authenticate: Basic realm="lab"'
+    reply = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    writer.write(reply.encode() + body)
+    await writer.drain()
 
 
 async def serve_query(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -138,7 +151,9 @@ def _guarded(handler: Handler) -> Handler:
 
 async def _main(kind: str, ports: list[int], address: str | None) -> None:
     loop = asyncio.get_running_loop()
-    handlers: dict[str, Handler] = {"http": serve_http, "query": serve_query, "passive": serve_passive}
+    handlers: dict[str, Handler] = {
+        "http": serve_http, "login": serve_login, "query": serve_query, "passive": serve_passive,
+    }  # fmt: skip
     datagrams = {"names": NameServer, "swallow": Collector}
     for port in ports:
         if kind in datagrams:
@@ -150,7 +165,7 @@ async def _main(kind: str, ports: list[int], address: str | None) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=("http", "query", "passive", "names", "swallow"))
+    parser.add_argument("kind", choices=("http", "login", "query", "passive", "names", "swallow"))
     parser.add_argument("ports", nargs="+", type=int)
     parser.add_argument("--address", help="address to listen on (default: all)")
     options = parser.parse_args()

@@ -1,0 +1,154 @@
+"""Slow scan: one source tries ports over hours, so few at a time that no shorter window sees them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from detectors.base import DetectorConfig, Meta, TickView, confidence
+from detectors.claim_detector import Address, ClaimDetector, address_text
+from detectors.frame import TCP, UDP
+from detectors.grouping import Grouping
+from detectors.hashing import combine
+from detectors.index import I64, positions
+from detectors.ledger import Entry
+from detectors.round_frames import RoundFrames
+from detectors.row_frame import Array
+from detectors.statement import count
+from schemas.events import Capability, FlowMark
+from schemas.finding import MAX_ENDPOINTS, Evidence, Finding, Severity
+from schemas.roles import SHARED
+
+_SLOT = 300  # s, the window of the fast detectors
+_CALM = 32  # failed tries of one host in one tick
+_KEPT = 64  # failed tries kept per source, the last ones
+# Ports that traceroute sends to, one after the other, to hosts that are not meant to answer there.
+_TRACEROUTE = (33434, 33625)
+_CONFIDENT: dict[Severity, float] = {"medium": 0.6, "low": 0.3}
+
+
+@dataclass
+class _Tries(Entry):
+    """What one source tried in vain: [high, low, port, tick] of the first try of each host and port."""
+
+    tried: list[list[int]] = field(default_factory=list)
+
+
+class SlowScanConfig(DetectorConfig):
+    """Limits of ``slow_scan``."""
+
+    ports: Annotated[int, Field(ge=1)] = Field(
+        10, description="ports of one host that one source may try in vain within the window (count)"
+    )
+    targets: Annotated[int, Field(ge=1, lt=_KEPT)] = Field(
+        40, description="hosts and ports together that it may try (count); raises a low alert, as rollouts leave some"
+    )
+    slots: Annotated[int, Field(ge=2)] = Field(
+        4, description="spans of 5 min in which such tries began (count); faster scans have detectors of their own"
+    )
+    per_slot: Annotated[int, Field(ge=1)] = Field(
+        10, description="tries of one source that count in one span of 5 min (count)"
+    )
+    window: Annotated[int, Field(ge=600)] = Field(86_400, description="s; a working day and a night")
+
+
+class SlowScan(ClaimDetector):
+    """Fires per source, when a try fails that is more than a host's or the day's share."""
+
+    meta = Meta(
+        id="slow_scan",
+        title="Slow scan",
+        stage=1,
+        severity="medium",
+        techniques=("T1046", "T1595.001"),
+        needs=Capability.PORTS | Capability.ATTEMPTS,
+        blind="slow scans are not seen: the source does not report unanswered attempts with ports",
+        response="quarantine_pod",
+    )
+    Config: ClassVar[type[DetectorConfig]] = SlowScanConfig
+    config: SlowScanConfig
+
+    def __init__(self, config: DetectorConfig | None = None) -> None:
+        super().__init__(config)
+        self._tries = self.ledger("tries", _Tries, 1024, self.config.window)
+
+    def observe(self, frames: RoundFrames) -> None:
+        """Take in tries that were refused or not answered."""
+        flows = frames.flow
+        if flows is None:
+            return
+        failed = (flows.marked(FlowMark.REFUSED) | flows.marked(FlowMark.UNANSWERED)) & flows.own
+        if not failed.any():
+            return
+        port, udp = flows.dst_port, flows.proto == UDP
+        walk = (port >= _TRACEROUTE[0]) & (port <= _TRACEROUTE[1])
+        # The answer to a question that passed before the capture began looks like a try of an ephemeral port.
+        failed &= (flows.proto == TCP) | (udp & ~walk & flows.numbers("direction_known"))
+        rows = positions(failed)
+        columns = (*flows.ends(rows), port[rows])
+        for node, tick, mine in flows.ticks(failed):
+            first = self.head(node, self._calm(columns, np.searchsorted(rows, mine)))
+            self._take(frames.names[node], node, tick, zip(*(c[first].tolist() for c in columns), strict=True))
+
+    def _calm(self, columns: Sequence[Array], at: I64) -> I64:
+        """Leave out hosts with so many failures in a second that it is a flood, a fast scan or an outage."""
+        if len(at) <= _CALM:
+            return at
+        host = Grouping.equal(combine(columns[2][at], columns[3][at]))
+        return at[host.total(np.ones(len(at), np.int64))[host.number] <= _CALM]
+
+    def _take(self, name: str, node: int, tick: int, tries: Any) -> None:
+        config = self.config
+        judged: dict[Address, None] = {}
+        for a, b, c, d, port in tries:
+            entry = self._tries.touch(node, (a, b), tick)
+            slot, tried = tick // _SLOT, entry.tried
+            if len(tried) >= config.per_slot and tried[-config.per_slot][3] // _SLOT == slot:
+                continue
+            entry.tried = tried = [t for t in tried if t[3] > tick - config.window]
+            if any(t[2] == port and t[1] == d and t[0] == c for t in tried):
+                continue
+            entry.tried = [*entry.tried, [c, d, port, tick]][-_KEPT:]
+            judged[a, b] = None
+        for source in judged:
+            kept = self._tries.get(node, source, tick)
+            if kept is not None and len({t[3] // _SLOT for t in kept.tried}) >= config.slots:
+                self._noted.append((name, tick, source, list(kept.tried)))
+
+    def judge(self, view: TickView, noted: Any) -> list[Finding]:
+        """Return the finding about one source, where it tried too much."""
+        name, tick, source, tried = noted
+        config = self.config
+        per_host = Counter((t[0], t[1]) for t in tried)
+        host, ports = max(per_host.items(), key=lambda item: (item[1], item[0]))
+        on_host = [t for t in tried if (t[0], t[1]) == host]
+        vertical = ports > config.ports and len({t[3] // _SLOT for t in on_host}) >= config.slots
+        if not vertical and len(tried) <= config.targets:
+            return []
+        who = view.endpoint(address_text(source), tick)
+        if SHARED.intersection(who.roles) or "monitoring_scraper" in who.roles:
+            return []
+        severity: Severity = "medium" if vertical else "low"
+        value, limit = (ports, config.ports) if vertical else (len(tried), config.targets)
+        began = min(t[3] for t in (on_host if vertical else tried))
+        hosts = [host] if vertical else sorted(per_host, key=lambda h: (-per_host[h], h))[:MAX_ENDPOINTS]
+        what = f"ports of {address_text(host)}" if vertical else f"ports of {len(per_host)} hosts"
+        return [Finding(
+            detector=self.meta.id, kind=self.meta.id, title=self.meta.title, severity=severity,
+            confidence=confidence(value, limit) if vertical else _CONFIDENT[severity], tick=tick, started=began,
+            node=name, subject=f"{who.ip}@{name}", attackers=(who,),
+            victims=tuple(view.endpoint(address_text(h), tick) for h in hosts), techniques=self.meta.techniques,
+            evidence=(
+                Evidence(name="slow_tries", value=value, limit=limit, unit="ports", window=config.window),
+                Evidence(name="hosts", value=len(per_host), unit="hosts", window=config.window),
+                Evidence(name="duration", value=tick - began, unit="s"),
+            ),
+            summary=f"{count(value)} {what} tried in vain within {tick - began} s, a few at a time, limit {limit}",
+            spoofable=True, data_quality=view.quality[name],
+            response=self.meta.response if vertical else None, quiet=3600,
+        )]  # fmt: skip

@@ -1,0 +1,107 @@
+"""Slow scans: recorded ones whose rows are moved hours apart, the limits, and failures of ordinary programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from exporter.sources.capture import read_messages
+from schemas.alert import Alert
+from schemas.event_codec import EventMessage
+from schemas.identity import IdentityTable
+from schemas.inventory import InventoryObject
+from stream.pipeline import Pipeline
+from stream.stages import Parts, PipelineSettings
+from tests.event_rows import CONVERSATION, OPENED, REFUSED, UDP, UNANSWERED, Node, Row, flow
+
+CASES = Path(__file__).parents[2] / "cases"
+SCANNER, HOST = "10.0.0.66", "10.0.0.7"
+
+
+def run(messages: Sequence[EventMessage], identities: IdentityTable | None = None) -> list[Alert]:
+    found = [a for output in Pipeline(Parts(PipelineSettings(), identities)).run(messages) for a in output.alerts]
+    return [a for a in found if a.detector in ("slow_scan", "port_scan", "host_sweep")]
+
+
+def tried(port: int, host: str = HOST, marks: int = OPENED | REFUSED, **more: object) -> Row:
+    return flow(SCANNER, host, port, marks=marks) | more
+
+
+def apart(rows: Sequence[Row], seconds: int = 600) -> list[EventMessage]:
+    """One row each so many seconds."""
+    node = Node()
+    return [node.second(1 + at * seconds, flows=[row]) for at, row in enumerate(rows)]
+
+
+def severities(rows: Sequence[Row], seconds: int = 600, identities: IdentityTable | None = None) -> list[str]:
+    return sorted({a.id: a.severity for a in run(apart(rows, seconds), identities)}.values())
+
+
+@pytest.mark.parametrize("name", ["syn_slow", "connect"])
+def test_recorded_tries_of_nmap_moved_apart(name: str) -> None:
+    """The first sixteen ports that nmap tried, one in ten minutes instead of one in a second or less."""
+    rows = [
+        row
+        for message in read_messages(CASES / "port_scan" / name / "capture.pcapng.gz", "node1", "lab")
+        if "flow" in message.batches
+        for row in message.batches["flow"].to_pylist()
+        if row["src"][-1] == 66 and row["marks"] & (REFUSED | UNANSWERED)
+    ][:16]
+    (alert,) = {a.id: a for a in run(apart(rows))}.values()
+    assert (alert.detector, alert.severity) == ("slow_scan", "medium")
+    assert [e.ip for e in alert.attackers] == ["10.244.1.66"]
+    assert [e.ip for e in alert.victims] == ["10.244.1.10"]
+
+
+@pytest.mark.parametrize(("count", "expected"), [(10, []), (11, ["medium"])])
+@pytest.mark.parametrize("marks", [OPENED | REFUSED, OPENED | UNANSWERED, UNANSWERED])
+def test_ports_of_one_host_at_and_above_the_limit(count: int, expected: list[str], marks: int) -> None:
+    assert severities([tried(1000 + n, marks=marks) for n in range(count)]) == expected
+
+
+@pytest.mark.parametrize(("count", "expected"), [(40, []), (41, ["low"])])
+def test_hosts_at_and_above_the_limit(count: int, expected: list[str]) -> None:
+    assert severities([tried(22, f"10.0.1.{n}") for n in range(count)]) == expected
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [tried(80)] * 90,  # a client whose server is down
+        [tried(1000 + n % 9) for n in range(90)],
+        [tried(1000 + n, marks=CONVERSATION) for n in range(60)],
+        [tried(33440 + n, marks=OPENED | UNANSWERED, proto=UDP) for n in range(60)],  # traceroute
+        [tried(40000 + n, marks=UNANSWERED, proto=UDP, direction_known=False) for n in range(60)],
+        [tried(1000 + n, copy=True) for n in range(60)],
+    ],
+    ids=["retry", "few ports", "served", "traceroute", "answers", "copy"],
+)
+def test_what_is_no_slow_scan(rows: list[Row]) -> None:
+    assert severities(rows) == []
+
+
+def test_what_is_fast_has_a_detector_of_its_own() -> None:
+    node = Node()
+    burst = [node.second(at, flows=[tried(1000 + at)]) for at in range(1, 200)]
+    assert {a.detector for a in run(burst)} == {"port_scan"}
+
+
+def test_a_day_later_all_is_forgotten() -> None:
+    assert severities([tried(1000 + n) for n in range(60)], 9000) == []
+
+
+def test_a_node_is_many() -> None:
+    shared = IdentityTable([InventoryObject(kind="Node", uid="n", name="node1", ips=(SCANNER,))])
+    assert severities([tried(1000 + n) for n in range(30)], 600, shared) == []
+
+
+def test_spoofed_sources_of_a_flood_hide_no_slow_scanner() -> None:
+    node = Node()
+
+    def second(n: int, at: int) -> EventMessage:
+        noise = [flow(f"11.{n}.{i >> 8}.{i & 255}", "10.0.0.8", 80, marks=UNANSWERED) for i in range(900)]
+        return node.second(1 + n * 600 + at * 9, flows=[*noise, *([tried(1000 + n)] if at == 0 else [])])
+
+    assert "slow_scan" in {a.detector for a in run([second(n, at) for n in range(16) for at in range(4)])}
