@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -113,7 +113,7 @@ def _batch(name: str, span: Any, body: pa.Buffer, schemas: Mapping[str, pa.Schem
             _check_columns(name, reader.schema, schemas[name])
             batch = reader.read_next_batch()
         batch.validate(full=False)
-        _check_values(name, batch, nulls=nulls)
+        _check_values(name, batch, schemas[name], nulls=nulls)
     except (pa.ArrowException, StopIteration, OSError, UnicodeDecodeError, struct.error) as error:
         problem = f"batches.{name} is not an Arrow stream: {str(error)[:200]}"
         raise DecodeError(problem) from None
@@ -134,7 +134,7 @@ def _check_columns(name: str, found: pa.Schema, wanted: pa.Schema) -> None:
     raise DecodeError(problem)
 
 
-def _check_values(name: str, batch: pa.RecordBatch, *, nulls: bool) -> None:
+def _check_values(name: str, batch: pa.RecordBatch, wanted: pa.Schema, *, nulls: bool) -> None:
     """Refuse nulls, and offsets or dictionary indices that point outside, which would read foreign memory.
 
     Compiled loops trust the indices of what was decoded.
@@ -144,12 +144,10 @@ def _check_values(name: str, batch: pa.RecordBatch, *, nulls: bool) -> None:
         raise DecodeError(problem)
     if not batch.num_rows:
         return
-    for number, text in _pointing(batch.schema):
-        where = f"batches.{name}.{batch.schema.names[number]}"
-        if text:
-            _check_text(where, batch.column(number))
-        else:
-            _check_dictionary(where, batch.column(number))
+    for number, column_name, text in _pointing(wanted):
+        problem = (_text_problem if text else _dictionary_problem)(batch.column(number))
+        if problem:
+            raise DecodeError(f"batches.{name}.{column_name} {problem}")
 
 
 def _with_nulls(batch: pa.RecordBatch) -> str:
@@ -159,27 +157,35 @@ def _with_nulls(batch: pa.RecordBatch) -> str:
     return str(batch.schema.names[0])
 
 
-@lru_cache(maxsize=64)
-def _pointing(schema: pa.Schema) -> tuple[tuple[int, bool], ...]:
-    """Return the columns that point into other memory: number, and whether it is plain text."""
-    types = enumerate(schema.types)
-    return tuple((n, pa.types.is_string(t)) for n, t in types if pa.types.is_string(t) or pa.types.is_dictionary(t))
+# By the identity of schemas that live as long as the process; to compare or hash one costs more than to decode a column.
+_POINTING: dict[int, tuple[pa.Schema, tuple[tuple[int, str, bool], ...]]] = {}
 
 
-def _check_dictionary(where: str, column: pa.DictionaryArray) -> None:
-    indices = column.indices.to_numpy()
+def _pointing(schema: pa.Schema) -> tuple[tuple[int, str, bool], ...]:
+    """Return the columns that point into other memory: number, name, and whether it is plain text."""
+    known = _POINTING.get(id(schema))
+    if known is None or known[0] is not schema:
+        columns = [
+            (n, f.name, pa.types.is_string(f.type), pa.types.is_dictionary(f.type)) for n, f in enumerate(schema)
+        ]
+        known = schema, tuple((n, name, text) for n, name, text, coded in columns if text or coded)
+        _POINTING[id(schema)] = known
+    return known[1]
+
+
+def _dictionary_problem(column: pa.DictionaryArray) -> str:
     words = column.dictionary
-    if indices.min() < 0 or indices.max() >= len(words):
-        problem = f"{where} points outside its dictionary"
-        raise DecodeError(problem)
+    # As unsigned numbers, negative indices are large ones.
+    if column.indices.to_numpy().view(np.uint32).max() >= len(words):
+        return "points outside its dictionary"
     if pa.types.is_string(words.type):
-        _check_text(where, words)
-    else:
-        words.validate(full=True)
+        return _text_problem(words)
+    words.validate()
+    return ""
 
 
-def _check_text(where: str, column: pa.StringArray) -> None:
+def _text_problem(column: pa.StringArray) -> str:
     column.validate(full=True)
     if column.nbytes > MAX_TEXT_BYTES and pc.max(pc.binary_length(column)).as_py() > MAX_TEXT_BYTES:
-        problem = f"{where} holds text of more than {MAX_TEXT_BYTES} bytes"
-        raise DecodeError(problem)
+        return f"holds text of more than {MAX_TEXT_BYTES} bytes"
+    return ""
