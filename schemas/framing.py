@@ -147,7 +147,8 @@ def _check_values(name: str, batch: pa.RecordBatch, wanted: pa.Schema, *, nulls:
     for number, column_name, text in _pointing(wanted):
         problem = (_text_problem if text else _dictionary_problem)(batch.column(number))
         if problem:
-            raise DecodeError(f"batches.{name}.{column_name} {problem}")
+            message = f"batches.{name}.{column_name} {problem}"
+            raise DecodeError(message)
 
 
 def _with_nulls(batch: pa.RecordBatch) -> str:
@@ -157,18 +158,21 @@ def _with_nulls(batch: pa.RecordBatch) -> str:
     return str(batch.schema.names[0])
 
 
-# By the identity of schemas that live as long as the process; to compare or hash one costs more than to decode a column.
+# By identity: to compare or hash a schema costs more than to decode a column. Schemas of messages are few constants.
 _POINTING: dict[int, tuple[pa.Schema, tuple[tuple[int, str, bool], ...]]] = {}
+_MOST_SCHEMAS = 64
 
 
 def _pointing(schema: pa.Schema) -> tuple[tuple[int, str, bool], ...]:
     """Return the columns that point into other memory: number, name, and whether it is plain text."""
     known = _POINTING.get(id(schema))
     if known is None or known[0] is not schema:
-        columns = [
-            (n, f.name, pa.types.is_string(f.type), pa.types.is_dictionary(f.type)) for n, f in enumerate(schema)
-        ]
-        known = schema, tuple((n, name, text) for n, name, text, coded in columns if text or coded)
+        columns = [(n, f.name, f.type) for n, f in enumerate(schema)]
+        coded = [(n, name, False) for n, name, kind in columns if pa.types.is_dictionary(kind)]
+        texts = [(n, name, True) for n, name, kind in columns if pa.types.is_string(kind)]
+        known = schema, (*coded, *texts)
+        if len(_POINTING) >= _MOST_SCHEMAS:
+            _POINTING.clear()
         _POINTING[id(schema)] = known
     return known[1]
 
