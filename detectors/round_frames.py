@@ -7,8 +7,10 @@ from functools import cached_property
 
 from detectors.answer_frame import AnswerFrame
 from detectors.assembly import ClosedTick
+from detectors.flow_rows import FlowRows
+from detectors.http_frame import HttpFrame
 from detectors.link_frame import LinkFrame
-from detectors.row_frame import RowBatch, RowFrame
+from detectors.row_frame import RowBatch
 from detectors.tls_frame import TlsFrame
 
 
@@ -23,10 +25,10 @@ class RoundFrames:
         self.names = names  # of nodes, by number
 
     @cached_property
-    def flow(self) -> RowFrame | None:
+    def flow(self) -> FlowRows | None:
         """Flow rows, ungrouped: a detector may compare a column of them, never walk through them."""
         batches = self._batches("flow")
-        return RowFrame(batches) if batches else None
+        return FlowRows(batches) if batches else None
 
     @cached_property
     def dns(self) -> AnswerFrame | None:
@@ -45,6 +47,12 @@ class RoundFrames:
         """TLS rows."""
         batches = self._batches("tls")
         return TlsFrame(batches) if batches else None
+
+    @cached_property
+    def http(self) -> HttpFrame | None:
+        """HTTP rows."""
+        batches = self._batches("http")
+        return HttpFrame(batches) if batches else None
 
     def _batches(self, kind: str) -> list[RowBatch]:
         return [

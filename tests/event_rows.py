@@ -71,7 +71,7 @@ class Node:
         self._header = header
 
     def second(self, at: int, *, flows: Sequence[Row] = (), dns: Sequence[Row] = (), link: Sequence[Row] = (),
-               tls: Sequence[Row] = (), **header: Any) -> EventMessage:  # fmt: skip
+               tls: Sequence[Row] = (), http: Sequence[Row] = (), **header: Any) -> EventMessage:  # fmt: skip
         """The message of the second that ends ``at`` seconds after ``BEGIN``."""
         cut = BEGIN + at
         fields = {"exporter": "test", "capabilities": int(CAPTURE_CAPABILITIES), "clock": "capture"}
@@ -81,7 +81,7 @@ class Node:
             **fields,
         )  # fmt: skip
         self._sequence += 1
-        kinds = (("flow", flows), ("dns", dns), ("link", link), ("tls", tls))
+        kinds = (("flow", flows), ("dns", dns), ("link", link), ("tls", tls), ("http", http))
         batches = {kind: rows_to_batch(kind, list(rows), cut) for kind, rows in kinds if rows}
         return EventMessage(head, batches)
 
