@@ -12,12 +12,13 @@ from detectors.base import Detector
 from detectors.detect import DetectEngine
 from detectors.registry import build_detectors
 from detectors.settings import EngineSettings
-from detectors.snapshot import decode_state, encode_state
+from detectors.snapshot import encode_state
 from schemas.event_codec import EventMessage
-from schemas.events import LinkClaim
+from schemas.events import FlowMark, LinkClaim, Verdict
 from schemas.finding import Finding
 from schemas.identity import IdentityTable
 from tests.event_rows import BEGIN, Node, Row, arp, certificate, dhcp, flow, mac, query
+from tests.snapshots import copied
 
 OBSERVERS = sorted(d.meta.id for d in build_detectors() if type(d).observe is not Detector.observe)
 SECONDS = 90
@@ -57,7 +58,23 @@ def answers(at: int) -> list[Row]:
     asked = query("10.0.0.2", "a.example", record_type=1, record_data="192.0.2.1", id=at, client_port=4000)
     asked |= {"time": (BEGIN + at) * 10**9, "flags": 0x8180}
     second = asked | {"record_data": f"192.0.2.{1 + at % 2}", "answer_number": 2, "query_bytes": 0}
-    return [asked, second]
+    lies = query("10.0.0.2", f"n{at}.invalid", record_type=1, record_data="203.0.113.66", id=at, client_port=4001)
+    return [asked, second, lies | {"time": (BEGIN + at) * 10**9, "flags": 0x8180}]
+
+
+def leaks(at: int) -> list[Row]:
+    """The flow rows of one second in which data leaves, in several ways."""
+    times = {"start": (BEGIN + at - 1) * 10**9, "end": (BEGIN + at) * 10**9}
+    upload = flow("10.0.0.9", "203.0.113.9", 443, marks=0, src_bytes=4_000_000, dst_bytes=9_000) | times
+    echoes = flow("10.0.0.9", "203.0.113.8", 0, marks=0, proto=1, icmp_type=8, src_packets=9, dst_packets=9) | times
+    echoes |= {"src_bytes": 900, "dst_bytes": 9_000}
+    telnet = flow("10.0.0.9", f"10.0.0.{at}", 23, marks=int(FlowMark.EXCHANGED)) | times
+    denied = flow("10.0.0.9", f"10.0.0.{at}", 443, verdict=Verdict.DENIED) | times
+    return [upload, echoes, telnet, denied]
+
+
+def stored(part: DetectEngine) -> dict[str, bytes]:
+    return {name: encode_state(section.state) for name, section in part.snapshot().items()}
 
 
 @cache
@@ -69,13 +86,13 @@ def storm() -> tuple[EventMessage, ...]:
         for number, node in enumerate(nodes):
             shows = certificate("10.0.0.7", "Shop CA" if at < 75 else "mitmproxy")
             used = flow("10.0.0.1", "10.0.0.2", src_mac=mac(GATEWAY), end=(BEGIN + at) * 10**9)
-            message = node.second(at, link=attacks(at), dns=answers(at), tls=[shows], flows=[used])
+            message = node.second(at, link=attacks(at), dns=answers(at), tls=[shows], flows=[used, *leaks(at)])
             out.insert(len(out) - (number and at % 4 == 0), message)
     return tuple(out)
 
 
 def test_there_are_observers_and_the_storm_is_seen_by_all() -> None:
-    assert len(OBSERVERS) >= 9
+    assert len(OBSERVERS) >= 14
     assert set(OBSERVERS) <= {f.detector for f in findings(storm(), 16)}
 
 
@@ -89,8 +106,8 @@ def test_a_snapshot_between_two_seconds_changes_nothing(share: float) -> None:
     middle = int(len(storm()) * share)
     first, second = engine(), engine()
     before = findings(storm()[:middle], 8, first)
-    second.restore(decode_state(encode_state(first.snapshot())))
-    assert encode_state(second.snapshot()) == encode_state(first.snapshot())
+    second.restore(copied(first.snapshot()))
+    assert stored(second) == stored(first)
     after = findings(storm()[middle:], 8, second)
     expected = findings(storm(), 1)
     assert sorted(before + after, key=lambda f: (f.node, f.tick, f.detector, f.subject)) == expected
