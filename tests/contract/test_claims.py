@@ -17,6 +17,7 @@ from schemas.event_codec import EventMessage
 from schemas.events import FlowMark, LinkClaim, Verdict
 from schemas.finding import Finding
 from schemas.identity import IdentityTable
+from schemas.inventory import InventoryObject
 from tests.event_rows import BEGIN, Node, Row, arp, certificate, dhcp, flow, mac, query
 from tests.snapshots import copied
 
@@ -25,8 +26,13 @@ SECONDS = 90
 BAD, VICTIM, GATEWAY = 9, 2, 1
 
 
+PROTECTED = InventoryObject(
+    kind="Pod", uid="pod", name="pod", ips=("10.0.0.70",), labels={"sluicegate.io/mtls-ports": "all"}
+)
+
+
 def engine() -> DetectEngine:
-    return DetectEngine(0, EngineSettings(), build_detectors(), IdentityTable())
+    return DetectEngine(0, EngineSettings(), build_detectors(), IdentityTable([PROTECTED]))
 
 
 def findings(messages: Sequence[EventMessage], batch: int, part: DetectEngine | None = None) -> list[Finding]:
@@ -70,7 +76,8 @@ def leaks(at: int) -> list[Row]:
     echoes |= {"src_bytes": 900, "dst_bytes": 9_000}
     telnet = flow("10.0.0.9", f"10.0.0.{at}", 23, marks=int(FlowMark.EXCHANGED)) | times
     denied = flow("10.0.0.9", f"10.0.0.{at}", 443, verdict=Verdict.DENIED) | times
-    return [upload, echoes, telnet, denied]
+    past_the_mesh = flow("10.0.0.9", "10.0.0.70", 81, marks=int(FlowMark.EXCHANGED)) | times
+    return [upload, echoes, telnet, denied, past_the_mesh]
 
 
 def stored(part: DetectEngine) -> dict[str, bytes]:
@@ -92,7 +99,7 @@ def storm() -> tuple[EventMessage, ...]:
 
 
 def test_there_are_observers_and_the_storm_is_seen_by_all() -> None:
-    assert len(OBSERVERS) >= 14
+    assert len(OBSERVERS) >= 15
     assert set(OBSERVERS) <= {f.detector for f in findings(storm(), 16)}
 
 
