@@ -100,7 +100,7 @@ class TestExfiltration:
         engine = DetectEngine(0, EngineSettings(), [detector], IdentityTable())
         node, sizes = Node(), []
         for at in range(1, 12):
-            rows = [sent(at, 5000, src=f"10.{at}.{i >> 8}.{i & 255}") for i in range(3000)]
+            rows = [sent(at, 20_000, src=f"10.{at}.{i >> 8}.{i & 255}") for i in range(3000)]
             engine.feed([node.second(at, flows=rows)])
             sizes.append(len(encode_state(engine.snapshot()["detector.exfiltration"].state)))
         assert sizes[-1] == pytest.approx(sizes[5], rel=0.05)
