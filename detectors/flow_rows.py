@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from detectors.columns import address_bytes
 from detectors.hashing import U64
@@ -94,3 +95,10 @@ class FlowRows(RowFrame):
                 out[first:last] = told[column.indices.to_numpy()[rows[first:last] - start]]
             start += item.batch.num_rows
         return out
+
+    def words_of(self, name: str, rows: I64) -> tuple[I64, list[str]]:
+        """Return a column of words of given rows as numbers into a list of distinct ones."""
+        whole = pa.chunked_array([b.batch.column(name) for b in self.batches]).take(pa.array(rows))
+        joined = whole.unify_dictionaries().combine_chunks()
+        single = joined.chunk(0) if isinstance(joined, pa.ChunkedArray) else joined
+        return single.indices.to_numpy().astype(np.int64), single.dictionary.to_pylist()

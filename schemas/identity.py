@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,8 @@ class IdentityTable:
         # Packed addresses of the API server's Service; likewise.
         self.api_addresses: set[bytes] = set()
         self._declared: tuple[RoleRule, ...] = ()
+        self._services: dict[tuple[str, str], dict[str, None]] = {}  # uids by namespace and name
+        self._labelled: dict[str, set[bytes]] = {}
         for item in objects:
             self.add(item)
 
@@ -67,8 +69,29 @@ class IdentityTable:
                 self._networks.setdefault(cover, {})[item.uid] = None
         if item.kind == "Service" and f"{item.namespace}/{item.name}" == API_SERVICE:
             self.api_addresses.update(pack(cover) for cover in covers if isinstance(cover, str))
+        if item.kind == "Service":
+            self._services.setdefault((item.namespace, item.name), {})[item.uid] = None
+        for label in item.labels.keys() & self._labelled.keys():
+            self._labelled[label] |= _packed(covers)
         others = [known for known in self._history.get(item.uid, ()) if known.item.valid_from != item.valid_from]
         self._history[item.uid] = sorted([*others, _Statement(item, covers)], key=_begin)
+
+    def service(self, namespace: str, name: str, at: int) -> InventoryObject | None:
+        """Return the Service of a name at a time (s since epoch), or none."""
+        for uid in self._services.get((namespace, name), ()):
+            history = self._history[uid]
+            number = bisect_right(history, at, key=_begin)
+            item = history[number - 1].item if number else None
+            if item is not None and item.name == name and (item.valid_to is None or at < item.valid_to):
+                return item
+        return None
+
+    def labelled(self, label: str) -> Set[bytes]:
+        """Return packed addresses that objects with a label ever had; only ever grows, like the history."""
+        if label not in self._labelled:
+            told = (s for history in self._history.values() for s in history if label in s.item.labels)
+            self._labelled[label] = {address for statement in told for address in _packed(statement.covers)}
+        return self._labelled[label]
 
     def declare(self, roles: Iterable[RoleRule]) -> None:
         """Take in the roles that the operator gives to endpoints; they add to those declared before."""
@@ -151,6 +174,10 @@ def _identified(plain: Endpoint, item: InventoryObject) -> Endpoint:
         "node": item.node or (item.name if item.kind == "Node" else None), "labels": dict(item.labels),
     }  # fmt: skip
     return plain.model_copy(update=more)
+
+
+def _packed(covers: Iterable[str | _Network]) -> set[bytes]:
+    return {pack(cover) for cover in covers if isinstance(cover, str)}
 
 
 def _normal(text: str) -> str:

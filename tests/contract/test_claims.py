@@ -14,7 +14,7 @@ from detectors.registry import build_detectors
 from detectors.settings import EngineSettings
 from detectors.snapshot import encode_state
 from schemas.event_codec import EventMessage
-from schemas.events import LinkClaim, PayloadSide
+from schemas.events import FlowMark, LinkClaim, PayloadSide, Verdict
 from schemas.finding import Finding
 from schemas.identity import IdentityTable
 from schemas.inventory import InventoryObject
@@ -41,11 +41,14 @@ BAD, VICTIM, GATEWAY = 9, 2, 1
 
 
 WEB_POD = "10.0.0.66"
+PROTECTED = InventoryObject(
+    kind="Pod", uid="pod", name="pod", ips=("10.0.0.70",), labels={"sluicegate.io/mtls-ports": "all"}
+)
 
 
 def engine() -> DetectEngine:
     pod = InventoryObject(kind="Pod", uid="w", namespace="shop", name="w", ips=(WEB_POD,), workload="Deployment/web")
-    return DetectEngine(0, EngineSettings(), build_detectors(), IdentityTable([pod]))
+    return DetectEngine(0, EngineSettings(), build_detectors(), IdentityTable([pod, PROTECTED]))
 
 
 def findings(messages: Sequence[EventMessage], batch: int, part: DetectEngine | None = None) -> list[Finding]:
@@ -77,7 +80,20 @@ def answers(at: int) -> list[Row]:
     asked = query("10.0.0.2", "a.example", record_type=1, record_data="192.0.2.1", id=at, client_port=4000)
     asked |= {"time": (BEGIN + at) * 10**9, "flags": 0x8180}
     second = asked | {"record_data": f"192.0.2.{1 + at % 2}", "answer_number": 2, "query_bytes": 0}
-    return [asked, second]
+    lies = query("10.0.0.2", f"n{at}.invalid", record_type=1, record_data="203.0.113.66", id=at, client_port=4001)
+    return [asked, second, lies | {"time": (BEGIN + at) * 10**9, "flags": 0x8180}]
+
+
+def leaks(at: int) -> list[Row]:
+    """The flow rows of one second in which data leaves, in several ways."""
+    times = {"start": (BEGIN + at - 1) * 10**9, "end": (BEGIN + at) * 10**9}
+    upload = flow("10.0.0.9", "203.0.113.9", 443, marks=0, src_bytes=4_000_000, dst_bytes=9_000) | times
+    echoes = flow("10.0.0.9", "203.0.113.8", 0, marks=0, proto=1, icmp_type=8, src_packets=9, dst_packets=9) | times
+    echoes |= {"src_bytes": 900, "dst_bytes": 9_000}
+    telnet = flow("10.0.0.9", f"10.0.0.{at}", 23, marks=int(FlowMark.EXCHANGED)) | times
+    denied = flow("10.0.0.9", f"10.0.0.{at}", 443, verdict=Verdict.DENIED) | times
+    past_the_mesh = flow("10.0.0.9", "10.0.0.70", 81, marks=int(FlowMark.EXCHANGED)) | times
+    return [upload, echoes, telnet, denied, past_the_mesh]
 
 
 def logins(at: int) -> list[Row]:
@@ -108,7 +124,12 @@ def storm() -> tuple[EventMessage, ...]:
             shows = certificate("10.0.0.7", "Shop CA" if at < 75 else "mitmproxy")
             used = flow("10.0.0.1", "10.0.0.2", src_mac=mac(GATEWAY), end=(BEGIN + at) * 10**9)
             message = node.second(
-                at, link=attacks(at), dns=answers(at), tls=[shows], flows=[used, *logins(at)], http=heads(at)
+                at,
+                link=attacks(at),
+                dns=answers(at),
+                tls=[shows],
+                flows=[used, *logins(at), *leaks(at)],
+                http=heads(at),
             )
             out.insert(len(out) - (number and at % 4 == 0), message)
     # One port in five minutes, by a third node, so that the others' claims keep their pace.
@@ -118,7 +139,7 @@ def storm() -> tuple[EventMessage, ...]:
 
 
 def test_there_are_observers_and_the_storm_is_seen_by_all() -> None:
-    assert len(OBSERVERS) >= 10
+    assert len(OBSERVERS) >= 15
     assert set(OBSERVERS) <= {f.detector for f in findings(storm(), 16)}
 
 

@@ -12,10 +12,16 @@ CLUSTER = "lab"
 PORTS = {"web": {"http": 80}, "api": {"http": 8080}, "db": {"postgresql": 5432}, "dns": {"dns": 53}}
 SERVICES = (("shop", "web", "10.96.0.10", 80), ("shop", "api", "10.96.0.11", 80), ("shop", "db", "10.96.0.12", 5432))
 
+# The first is the label by which clusters mark their DNS, whatever serves it; proofs look for it.
+MARKS = {
+    "dns": {"k8s-app": "kube-dns"},
+    "db": {"sluicegate.io/sensitive": "true"},
+    "api": {"sluicegate.io/mtls-ports": "8443"},
+}
+
 
 def _labels(app: str) -> dict[str, str]:
-    # The label by which clusters mark their DNS, whatever serves it; proofs look for it.
-    return {"app": app, "k8s-app": "kube-dns"} if app == "dns" else {"app": app}
+    return {"app": app, **MARKS.get(app, {})}
 
 
 def _pod(pod: Pod) -> InventoryObject:

@@ -1,4 +1,4 @@
-"""The servers of the lab, one process each: `python -m tests.lab.services {http,login,query,passive,names,swallow} …`.
+"""The servers of the lab, one process each: `python -m tests.lab.services KIND …`; `--help` lists the kinds.
 
 Small protocols on real sockets.
 """
@@ -112,6 +112,36 @@ async def _first_free(handler: Handler) -> asyncio.Server:
     raise RuntimeError("no free passive port")
 
 
+async def serve_upload(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """HTTP/1.1 that takes a body of any length and answers with as many bytes as the last number in the path says."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    number = head.split(b" ", 2)[1].decode("ascii", "replace").rsplit("/", 1)[-1]
+    left = int(re.findall(rb"(?i)content-length: *([0-9]+)", head)[0])
+    while left:
+        left -= len(await reader.read(min(left, 1 << 18)) or await reader.readexactly(1))
+    body = text(int(number) if number.isdigit() else 100)
+    writer.write(f"HTTP/1.1 201 Created\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
+    await writer.drain()
+
+
+_REPLIES = {
+    "USER": b"331 password please\r\n", "PASS": b"230 welcome\r\n", "EHLO": b"250-lab\r\n250 AUTH PLAIN LOGIN\r\n",
+    "HELO": b"250 lab\r\n", "AUTH": b"235 welcome\r\n", "QUIT": b"221 bye\r\n", "DATA": b"354 go on\r\n",
+    "SYST": b"215 UNIX Type: L8\r\n",
+}  # fmt: skip
+
+
+async def serve_greeting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Greets and takes every login, in the manner of FTP and SMTP."""
+    writer.write(b"220 lab ready\r\n")
+    while line := await reader.readline():
+        verb = line.decode("ascii", "replace").strip().split(" ", 1)[0].upper()
+        writer.write(_REPLIES.get(verb, b"250 yes\r\n"))
+        await writer.drain()
+        if verb == "QUIT":
+            return
+
+
 class NameServer(asyncio.DatagramProtocol):
     """Answers every question: TXT with 120 bytes of text, AAAA with none, others with one address."""
 
@@ -153,6 +183,7 @@ async def _main(kind: str, ports: list[int], address: str | None) -> None:
     loop = asyncio.get_running_loop()
     handlers: dict[str, Handler] = {
         "http": serve_http, "login": serve_login, "query": serve_query, "passive": serve_passive,
+        "upload": serve_upload, "greeting": serve_greeting,
     }  # fmt: skip
     datagrams = {"names": NameServer, "swallow": Collector}
     for port in ports:
@@ -165,7 +196,7 @@ async def _main(kind: str, ports: list[int], address: str | None) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=("http", "login", "query", "passive", "names", "swallow"))
+    parser.add_argument("kind", choices=("http", "login", "query", "passive", "names", "swallow", "upload", "greeting"))
     parser.add_argument("ports", nargs="+", type=int)
     parser.add_argument("--address", help="address to listen on (default: all)")
     options = parser.parse_args()

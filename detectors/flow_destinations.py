@@ -1,0 +1,22 @@
+"""Which flow rows go to some addresses: those that the inventory labels, for instance."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+import numpy as np
+
+from detectors.flow_rows import FlowRows
+from detectors.hashing import combine
+from detectors.index import I64
+
+
+def bound_for(rows: FlowRows, at: I64, wanted: Set[bytes]) -> I64:
+    """Return those of the given rows, ascending, whose responder is one of the wanted packed addresses.
+
+    Addresses are compared by a 64-bit hash: who judges asks the inventory once more.
+    """
+    halves = np.frombuffer(b"".join(sorted(wanted)), ">u8").reshape(-1, 2).astype(np.uint64)
+    _, _, high, low = rows.ends(at)
+    chosen: I64 = at[np.isin(combine(high, low), combine(halves[:, 0], halves[:, 1]))]
+    return chosen
