@@ -25,7 +25,7 @@ SYSTEM_TOOLS := java:default-jre-headless mvn:maven ip:iproute2 nft:nftables pin
 	curl:curl nmap:nmap hping3:hping3 iodine:iodine dnsmasq:dnsmasq-base tcpdump:tcpdump \
 	dumpcap:wireshark-common tshark:tshark ethtool:ethtool setpriv:util-linux sysctl:procps \
 	arpspoof:dsniff arping:arping arp-scan:arp-scan udhcpc:udhcpc dhcpstarv:dhcpstarv \
-	atk6-fake_router26:thc-ipv6 openssl:openssl
+	atk6-fake_router26:thc-ipv6 openssl:openssl nc:netcat-openbsd
 
 .PHONY: help
 help: ## this menu

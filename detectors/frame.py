@@ -128,10 +128,10 @@ class FlowFrame:
         other |= (self._row_proto == ICMPV6) & ~_ICMPV6_REQUESTS[kind]
         other |= (self._row_proto == UDP) & ~self._column("direction_known")
         sent = self._column("src_packets") > 0
-        return self._total(self._opened & sent & ~walk & ~other & ~self._to_group[self._row_dst])
+        return self._total(self._opened & sent & ~walk & ~other & ~self.to_group[self._row_dst])
 
     @cached_property
-    def _to_group(self) -> npt.NDArray[np.bool_]:
+    def to_group(self) -> npt.NDArray[np.bool_]:
         """Tell per address whether it is a multicast or the limited broadcast address."""
         mapped = (self.addresses[:, :10] == 0).all(axis=1) & (self.addresses[:, 10:12] == 255).all(axis=1)
         four = self.addresses[:, 12:]
@@ -196,6 +196,35 @@ class FlowFrame:
     def failed(self) -> I64:
         """Flows refused or unanswered."""
         return self.refused + self.unanswered
+
+    @cached_property
+    def first_opened(self) -> I64:
+        """Row of the first flow that each group opened, -1 where it opened none."""
+        rows = self._opened.nonzero()[0]
+        first = np.full(len(self), -1, np.int64)
+        first[self._number[rows[::-1]]] = rows[::-1]  # of several writes to one place the last one stands
+        return first
+
+    @cached_property
+    def conn_start_ms(self) -> I64:
+        """First packet of the flow of each row, ms since epoch."""
+        started: I64 = self._column("conn_start") // 1_000_000
+        return started
+
+    @cached_property
+    def bursts(self) -> I64:
+        """Bursts that began after at least a second of quiet."""
+        return self._total(self._column("bursts"))
+
+    @cached_property
+    def burst_gap_sum(self) -> I64:
+        """Sum of the quiet gaps before bursts, ms."""
+        return self._total(self._column("burst_gap_sum"))
+
+    @cached_property
+    def burst_gap_squares(self) -> I64:
+        """Sum of the squares of those gaps, ms²."""
+        return self._total(self._column("burst_gap_squares"))
 
     @cached_property
     def syn(self) -> I64:

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from detectors.answer_frame import AnswerFrame
 from detectors.assembly import ClosedTick
+from detectors.frame import FlowFrame
 from detectors.link_frame import LinkFrame
 from detectors.row_frame import RowBatch, RowFrame
 from detectors.tls_frame import TlsFrame
@@ -18,9 +19,10 @@ class RoundFrames:
     A frame is made when it is first asked for; it is none where no row of its kind came.
     """
 
-    def __init__(self, closed: Sequence[ClosedTick], names: Sequence[str]) -> None:
+    def __init__(self, closed: Sequence[ClosedTick], names: Sequence[str], groups: FlowFrame | None = None) -> None:
         self._closed = closed
         self.names = names  # of nodes, by number
+        self.groups = groups  # of flow rows, as the key spaces are made from; none where no flow row came
 
     @cached_property
     def flow(self) -> RowFrame | None:

@@ -14,7 +14,7 @@ from detectors.registry import build_detectors
 from detectors.settings import EngineSettings
 from detectors.snapshot import decode_state, encode_state
 from schemas.event_codec import EventMessage
-from schemas.events import LinkClaim
+from schemas.events import LinkClaim, PayloadSide
 from schemas.finding import Finding
 from schemas.identity import IdentityTable
 from tests.event_rows import BEGIN, Node, Row, arp, certificate, dhcp, flow, mac, query
@@ -60,6 +60,16 @@ def answers(at: int) -> list[Row]:
     return [asked, second]
 
 
+def calls(at: int) -> list[Row]:
+    """A beacon every other second, and a shell that was given away."""
+    began = {"conn_start": (BEGIN + at) * 10**9, "dst_bytes": 200}
+    shell = {"first_payload": PayloadSide.RESPONDER, "direction_known": True, "src_payload": 9, "dst_payload": 9}
+    return [
+        *([flow("10.0.0.9", "203.0.113.7", 443, **began)] if at % 2 else []),
+        flow("10.0.0.9", "203.0.113.8", 4444, marks=0, bursts=1, **shell),
+    ]
+
+
 @cache
 def storm() -> tuple[EventMessage, ...]:
     """Two nodes' logs, one a second behind the other in places, so that rounds hold now one and now both."""
@@ -69,7 +79,8 @@ def storm() -> tuple[EventMessage, ...]:
         for number, node in enumerate(nodes):
             shows = certificate("10.0.0.7", "Shop CA" if at < 75 else "mitmproxy")
             used = flow("10.0.0.1", "10.0.0.2", src_mac=mac(GATEWAY), end=(BEGIN + at) * 10**9)
-            message = node.second(at, link=attacks(at), dns=answers(at), tls=[shows], flows=[used])
+            flows = [used, *calls(at)]
+            message = node.second(at, link=attacks(at), dns=answers(at), tls=[shows], flows=flows)
             out.insert(len(out) - (number and at % 4 == 0), message)
     return tuple(out)
 
