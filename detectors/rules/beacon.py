@@ -133,7 +133,10 @@ class Beacon(ClaimDetector):
 
     def _judge_channels(self, channels: Channels, name: str, node: int, tick: int, slots: I64) -> None:
         """Note the channels that are beacons by any of the three signs."""
-        config, rows = self.config, channels.rows[slots]
+        config, rows = self.config, channels.rows
+        enough = (rows["gaps"][slots] > config.gaps) | (rows["pauses"][slots] > config.gaps)
+        slots = slots[enough | (rows["failed"][slots] > config.failed)]
+        rows = rows[slots]
         by_calls, by_pauses = regularity(rows), pause_regularity(rows)
         small = rows["sent"] + rows["received"] <= config.call_bytes * np.maximum(rows["calls"], 1)
         regular = self._regular(by_calls, rows["gaps"]) & small

@@ -58,7 +58,7 @@ def found(*many: dict[int, list[Row]], identities: IdentityTable | None = None) 
     [
         (gaps(30, 30, 30), "medium"), (gaps(30, 15, 30), "medium"), (gaps(100, 1, 15), "medium"),
         (gaps(9, 60, 60), "low"), (gaps(5, 60, 60), None),
-        (by_chance(200, 2), None), (by_chance(200, 10), None), (by_chance(200, 60), None),
+        (by_chance(200, 0.2), None), (by_chance(200, 2), None), (by_chance(200, 10), None), (by_chance(200, 60), None),
     ],
 )  # fmt: skip
 def test_regular_calls_and_random_ones(times: list[float], expected: str | None) -> None:
