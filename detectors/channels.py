@@ -18,6 +18,7 @@ BINS = 32
 # Gaps by half octaves, from 1 s to 18 hours.
 EDGES_MS: I64 = np.rint(DEAD_MS * 2 ** (np.arange(1, BINS) / 2)).astype(np.int64)
 _MIDDLE_MS = DEAD_MS * 2 ** ((np.arange(BINS) + 0.5) / 2)
+_INSIDE_MS = (DEAD_MS * 2 ** (np.arange(BINS) / 2) * (2**0.5 - 1)) ** 2 / 12  # variance of an even law over a bin, ms²
 # Above so many gaps the older half is forgotten, so that what a channel does now outweighs what it did.
 _MOST_GAPS = 1024
 _YOUNG = 3  # gaps below which a channel gives way to a new one
@@ -162,7 +163,9 @@ def regularity(rows: Array) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.flo
     median = value[reached.argmax(axis=1)]
     clipped = np.minimum(value[None, :], _CLIP * median[:, None])
     mean = (bins * clipped).sum(axis=1) / count
-    variance = (bins * (clipped - mean[:, None]) ** 2).sum(axis=1) / count
+    # Within its bin a gap may lie anywhere.
+    inside = (bins * _INSIDE_MS[None, :]).sum(axis=1) / count
+    variance = (bins * (clipped - mean[:, None]) ** 2).sum(axis=1) / count + np.minimum(inside, (median / 2) ** 2)
     spread = np.sqrt(variance) / np.maximum(mean, 1.0) / _EXPONENTIAL
     # Several calls a second at random leave gaps of just over the dead second, all in the first bin.
     fast = median <= value[0]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from detectors.columns import Columns, TickBatch
+from detectors.columns import Columns, TickBatch, is_mapped
 from detectors.filtered_measure import passing, split_measure
 from detectors.hashing import U64, combine
 from detectors.index import I64
@@ -133,7 +133,7 @@ class FlowFrame:
     @cached_property
     def to_group(self) -> npt.NDArray[np.bool_]:
         """Tell per address whether it is a multicast or the limited broadcast address."""
-        mapped = (self.addresses[:, :10] == 0).all(axis=1) & (self.addresses[:, 10:12] == 255).all(axis=1)
+        mapped = is_mapped(self.addresses)
         four = self.addresses[:, 12:]
         group4 = ((four[:, 0] >= 224) & (four[:, 0] < 240)) | (four == 255).all(axis=1)
         group: npt.NDArray[np.bool_] = np.where(mapped, group4, self.addresses[:, 0] == 255)
