@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from detectors.base import Detector, DetectorConfig, KeyView, Meta, TickView, confidence
-from detectors.features import Distinct, Feature
+from detectors.features import Distinct, Feature, Sum
 from detectors.index import positions
 from detectors.statement import count
 from schemas.events import Capability
@@ -27,8 +27,8 @@ class DgaConfig(DetectorConfig):
     missing: Annotated[int, Field(ge=3)] = Field(
         12, description="such domains that do not exist (count); above it the share does not matter"
     )
-    bulk: Annotated[int, Field(ge=3, le=1000)] = Field(
-        600, description="domains within the window (count) above which the client is a crawler or resolver; then low"
+    bulk: Annotated[int, Field(ge=3)] = Field(
+        2000, description="queries within the window (count) above which the client is a crawler or resolver; then low"
     )
     window: Annotated[int, Field(ge=12)] = Field(
         1200, description="s; generators try some names a minute until one answers"
@@ -58,7 +58,8 @@ class Dga(Detector):
         self._generated = Feature("generated_domains", "dns_client", window, Distinct("label", "generated"), "domains")
         self._missing = Feature("generated_domains_missing", "dns_client", window,
                                 Distinct("label", "generated_failures"), "domains")  # fmt: skip
-        return self._domains, self._generated, self._missing
+        self._queries = Feature("dns_queries", "dns_client", window, Sum("queries"))
+        return self._domains, self._generated, self._missing, self._queries
 
     def evaluate(self, view: TickView) -> list[Finding]:
         """Return one finding per client."""
@@ -81,7 +82,7 @@ class Dga(Detector):
         generated, domains, missing = (int(keys.value(f)[row]) for f in (self._generated, self._domains, self._missing))
         by = view.endpoint(client, tick)
         # Who asks for everything asks for some generated names too, and distinct counts end at a cap.
-        severity: Severity = "low" if domains > config.bulk else self.meta.severity
+        severity: Severity = "low" if int(keys.value(self._queries)[row]) > config.bulk else self.meta.severity
         more = f", {count(missing)} of them without existing" if missing else ""
         return Finding(
             detector=self.meta.id, kind=self.meta.id, title=self.meta.title, severity=severity,

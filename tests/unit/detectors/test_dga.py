@@ -79,7 +79,7 @@ def test_hashes_in_front_of_one_domain_are_one_domain() -> None:
 
 
 def test_who_asks_for_everything_is_a_crawler() -> None:
-    assert worst(run(play(asked(generated(601), seconds=1))), "dga") == "low"
+    assert worst(run(play(asked(generated(2001), seconds=1))), "dga") == "low"
 
 
 def _counted() -> npt.NDArray[np.float64]:
