@@ -81,8 +81,10 @@ class Dga(Detector):
         tick, node, client = int(keys.ticks[row]), keys.node(row), keys.address("client", row)
         generated, domains, missing = (int(keys.value(f)[row]) for f in (self._generated, self._domains, self._missing))
         by = view.endpoint(client, tick)
-        # Who asks for everything asks for some generated names too, and distinct counts end at a cap.
-        severity: Severity = "low" if int(keys.value(self._queries)[row]) > config.bulk else self.meta.severity
+        # Who asks for everything asks for some generated names too; and a generator's names mostly do not exist.
+        crawls = int(keys.value(self._queries)[row]) > config.bulk
+        told = bool(keys.can_see(Capability.DNS_ANSWERS)[row])
+        severity: Severity = "low" if crawls or (told and 2 * missing < generated) else self.meta.severity
         more = f", {count(missing)} of them without existing" if missing else ""
         return Finding(
             detector=self.meta.id, kind=self.meta.id, title=self.meta.title, severity=severity,

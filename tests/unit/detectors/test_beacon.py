@@ -56,7 +56,8 @@ def found(*many: dict[int, list[Row]], identities: IdentityTable | None = None) 
 @pytest.mark.parametrize(
     ("times", "expected"),
     [
-        (gaps(30, 30, 30), "medium"), (gaps(30, 15, 30), "medium"), (gaps(100, 1, 15), "low"), (gaps(200, 1, 15), "medium"),
+        (gaps(30, 30, 30), "medium"), (gaps(30, 15, 30), "medium"), (gaps(100, 1, 15), "low"),
+        (gaps(200, 1, 15), "medium"),
         (gaps(9, 60, 60), "low"), (gaps(5, 60, 60), None),
         (by_chance(200, 0.2), None), (by_chance(200, 2), None), (by_chance(200, 10), None), (by_chance(200, 60), None),
     ],
