@@ -26,7 +26,7 @@ SYSTEM_TOOLS := java:default-jre-headless mvn:maven ip:iproute2 nft:nftables pin
 	dumpcap:wireshark-common tshark:tshark ethtool:ethtool setpriv:util-linux sysctl:procps \
 	arpspoof:dsniff arping:arping arp-scan:arp-scan udhcpc:udhcpc dhcpstarv:dhcpstarv \
 	atk6-fake_router26:thc-ipv6 openssl:openssl slowhttptest:slowhttptest dnsperf:dnsperf \
-	ptunnel-ng:ptunnel-ng ftp:ftp telnet:telnet swaks:swaks
+	ptunnel-ng:ptunnel-ng ftp:ftp telnet:telnet swaks:swaks nc:netcat-openbsd
 
 .PHONY: help
 help: ## this menu

@@ -14,7 +14,8 @@ from detectors.filtered_measure import passing, split_measure
 from detectors.grouping import Grouping
 from detectors.hashing import U64
 from detectors.index import I64, positions
-from detectors.names import read_names
+from detectors.letter_pairs import looks_generated
+from detectors.names import hash_strings, read_names, registered_labels
 
 Array = npt.NDArray[Any]
 
@@ -22,6 +23,7 @@ Array = npt.NDArray[Any]
 # NULL, TXT, KEY, CERT, SINK-like private range.
 _FREE_FORM_TYPES = (10, 16, 25, 37, 40)
 _PRIVATE_TYPES = 65280
+_NXDOMAIN = 3
 
 
 class DnsFrame:
@@ -38,8 +40,8 @@ class DnsFrame:
             self.columns.by_place(what)[self.place] for what in ("node", "tick", "capabilities")
         )
         self.hashes, self.addresses, (self.client, self.server) = self.columns.addresses(("client", "server"), seed)
-        distinct, self.name = self.columns.words("qname")
-        table = read_names(distinct)
+        self._names, self.name = self.columns.words("qname")
+        table = read_names(self._names)
         self.zone = table.zone[self.name]
         self.name_hashes: U64 = table.hashes
         self.zones, self.zone_hashes = table.zones, table.zone_hashes
@@ -101,6 +103,36 @@ class DnsFrame:
         code = self._column("rcode")
         last = self._column("answer_number") <= 1
         failed: I64 = (last & ((code == 2) | (code == 3) | (code < 0))).astype(np.int64)
+        return failed
+
+    @cached_property
+    def _labels(self) -> tuple[I64, U64, npt.NDArray[np.bool_]]:
+        labels = registered_labels(self._names)
+        distinct = labels.dictionary
+        number = labels.indices.to_numpy().astype(np.int64)[self.name]
+        return number, hash_strings(distinct), looks_generated(distinct)
+
+    @property
+    def label(self) -> I64:
+        """Number of the registered label that each row asks below."""
+        return self._labels[0]
+
+    @property
+    def label_hashes(self) -> U64:
+        """Hash of each registered label."""
+        return self._labels[1]
+
+    @cached_property
+    def generated(self) -> I64:
+        """Queries below a registered label that looks generated."""
+        asked: I64 = np.where(self._labels[2][self.label], self.queries, 0)
+        return asked
+
+    @cached_property
+    def generated_failures(self) -> I64:
+        """Such queries that were answered NXDOMAIN; silence of a server says nothing of the name."""
+        missing = (self._column("rcode") == _NXDOMAIN) & (self._column("answer_number") <= 1)
+        failed: I64 = (missing & self._labels[2][self.label]).astype(np.int64)
         return failed
 
     def measure(self, name: str) -> I64:

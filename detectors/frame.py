@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.amplifiers import AMPLIFIES, TUNNELS
-from detectors.columns import Columns, TickBatch
+from detectors.columns import Columns, TickBatch, is_mapped
 from detectors.filtered_measure import passing, split_measure
 from detectors.hashing import U64, combine
 from detectors.index import I64
@@ -133,12 +133,12 @@ class FlowFrame:
         other |= (self._row_proto == ICMPV6) & ~_ICMPV6_REQUESTS[kind]
         other |= (self._row_proto == UDP) & ~self._column("direction_known")
         sent = self._column("src_packets") > 0
-        return self._total(self._opened & sent & ~walk & ~other & ~self._to_group[self._row_dst])
+        return self._total(self._opened & sent & ~walk & ~other & ~self.to_group[self._row_dst])
 
     @cached_property
-    def _to_group(self) -> npt.NDArray[np.bool_]:
+    def to_group(self) -> npt.NDArray[np.bool_]:
         """Tell per address whether it is a multicast or the limited broadcast address."""
-        mapped = (self.addresses[:, :10] == 0).all(axis=1) & (self.addresses[:, 10:12] == 255).all(axis=1)
+        mapped = is_mapped(self.addresses)
         four = self.addresses[:, 12:]
         group4 = ((four[:, 0] >= 224) & (four[:, 0] < 240)) | (four == 255).all(axis=1)
         group: npt.NDArray[np.bool_] = np.where(mapped, group4, self.addresses[:, 0] == 255)
@@ -203,6 +203,35 @@ class FlowFrame:
         return self.refused + self.unanswered
 
     @cached_property
+    def first_opened(self) -> I64:
+        """Row of the first flow that each group opened, -1 where it opened none."""
+        rows = self._opened.nonzero()[0]
+        first = np.full(len(self), -1, np.int64)
+        first[self._number[rows[::-1]]] = rows[::-1]  # of several writes to one place the last one stands
+        return first
+
+    @cached_property
+    def conn_start_ms(self) -> I64:
+        """First packet of the flow of each row, ms since epoch."""
+        started: I64 = self._column("conn_start") // 1_000_000
+        return started
+
+    @cached_property
+    def bursts(self) -> I64:
+        """Bursts that began after at least a second of quiet."""
+        return self._total(self._column("bursts"))
+
+    @cached_property
+    def burst_gap_sum(self) -> I64:
+        """Sum of the quiet gaps before bursts, ms."""
+        return self._total(self._column("burst_gap_sum"))
+
+    @cached_property
+    def burst_gap_squares(self) -> I64:
+        """Sum of the squares of those gaps, ms²."""
+        return self._total(self._column("burst_gap_squares"))
+
+    @cached_property
     def syn(self) -> I64:
         """SYN packets by initiators."""
         return self._total(self._column("src_syn"))
@@ -233,7 +262,7 @@ class FlowFrame:
         rows: npt.NDArray[np.bool_] = self._row_proto == UDP
         rows &= (self._column("dst_packets") == 0) & (self._column("src_packets") > 0)
         if rows.any():
-            rows &= ~TUNNELS[self._row_port] & ~self._to_group[self._row_dst]
+            rows &= ~TUNNELS[self._row_port] & ~self.to_group[self._row_dst]
         return rows
 
     @cached_property

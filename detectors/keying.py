@@ -234,7 +234,11 @@ def _dns_client(frame: DnsFrame) -> SpaceInput:
     first = grouping.first
     keys = scoped(frame.node[first], frame.hashes[frame.client[first]])
 
+    def labels(members: I64) -> tuple[Grouping, U64]:
+        finer = Grouping(members, [*parts, frame.label])
+        return finer, frame.label_hashes[frame.label[finer.first]]
+
     def identity(rows: I64) -> dict[str, Array]:
         return {"client": frame.addresses[frame.client[first[rows]]]}
 
-    return SpaceInput(keys, grouping, frame, identity, {"name": _names(frame, parts)})
+    return SpaceInput(keys, grouping, frame, identity, {"name": _names(frame, parts), "label": labels})

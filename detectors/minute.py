@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from detectors.columns import is_mapped
 from detectors.dns_frame import DnsFrame
 from detectors.frame import FlowFrame, scoped
 from detectors.grouping import Grouping
@@ -230,6 +231,5 @@ def is_private(address: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     first, second = address[:, 12], address[:, 13]
     four = (first == 10) | ((first == 172) & (second & 0xF0 == 16)) | ((first == 192) & (second == 168))
     four |= (first == 100) & (second & 0xC0 == 64)
-    mapped = (address[:, :10] == 0).all(axis=1) & (address[:, 10:12] == 255).all(axis=1)
-    private: npt.NDArray[np.bool_] = np.where(mapped, four, address[:, 0] & 0xFE == 0xFC)
+    private: npt.NDArray[np.bool_] = np.where(is_mapped(address), four, address[:, 0] & 0xFE == 0xFC)
     return private

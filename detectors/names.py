@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +20,24 @@ from detectors.index import I64, positions
 # (letters, or an IDNA label) belongs to no zone: tunnels that are asked directly need none.
 _ZONE = r"(?P<zone>[^.]+\.(?:(?:co|com|net|org|gov|edu|ac|or|ne|go)\.[a-z]{2}|[a-z]{2,18}|xn--[a-z0-9-]+))$"
 
+# Under these everybody may have a name, so what stands in front of them is registered too: the larger providers of
+# names for changing addresses.
+_DYNAMIC = (
+    "ddns.net", "mooo.com", "duckdns.org", "dyndns.org", "dyndns.com", "no-ip.org", "no-ip.com", "no-ip.biz",
+    "hopto.org", "zapto.org", "sytes.net", "servebeer.com", "serveftp.com", "myftp.org", "redirectme.net", "dynu.net",
+    "chickenkiller.com", "yi.org", "dynserv.com", "3utilities.com", "bounceme.net",
+)  # fmt: skip
+_LABEL = _ZONE.replace(
+    r"(?P<zone>[^.]+\.(?:", r"(?P<label>[^.]+)\.(?:(?:" + "|".join(map(re.escape, _DYNAMIC)) + ")|"
+).replace("))$", ")$")
+
 ZONE_BYTES = 96
 _POWERS = np.cumprod(np.full(1024, 0x100000001B3, np.uint64))  # FNV prime, as the base of a polynomial
 
 
 def hash_strings(values: pa.Array) -> U64:
     """Return one u64 per string: a polynomial in its bytes, mixed with its length. Shape (n,)."""
-    raw, starts, lengths = _bytes_of(values)
+    raw, starts, lengths = bytes_of(values)
     result = np.zeros(len(values), np.uint64)
     full = positions(lengths > 0)
     if len(full):
@@ -35,7 +47,8 @@ def hash_strings(values: pa.Array) -> U64:
     return mix(result ^ mix(lengths.astype(np.uint64)))
 
 
-def _bytes_of(values: pa.Array) -> tuple[npt.NDArray[np.uint8], I64, I64]:
+def bytes_of(values: pa.Array) -> tuple[npt.NDArray[np.uint8], I64, I64]:
+    """Return the bytes of all strings one after the other, and where each begins and how long it is."""
     joined = values.cast(pa.binary())
     offsets = np.frombuffer(joined.buffers()[1], np.int32, len(joined) + 1, 4 * joined.offset).astype(np.int64)
     data = joined.buffers()[2]
@@ -62,7 +75,7 @@ def read_names(values: pa.Array) -> NameTable:
     encoded = zones.dictionary_encode()
     distinct = encoded.dictionary
     sub_length = pc.subtract(pc.binary_length(values), pc.binary_length(zones))
-    raw, starts, lengths = _bytes_of(values)
+    raw, starts, lengths = bytes_of(values)
     inside = np.arange(len(raw)) - np.repeat(starts, lengths)
     owner = np.repeat(np.arange(len(values)), lengths)
     counted = (inside < np.repeat(sub_length.to_numpy(zero_copy_only=False), lengths)) & (raw != ord("."))
@@ -84,6 +97,12 @@ def _information(owner: I64, raw: npt.NDArray[np.uint8], lengths: I64) -> I64:
     whole = lengths[cells // 256]
     bits = count * (np.log2(whole) - np.log2(count))
     return np.rint(np.bincount(cells // 256, weights=bits, minlength=len(lengths))).astype(np.int64)
+
+
+def registered_labels(values: pa.Array) -> pa.DictionaryArray:
+    """Return of each name the label that somebody registered, such as ``example``; empty where there is none."""
+    labels = pc.struct_field(pc.extract_regex(values, _LABEL), "label")
+    return pc.fill_null(labels, "").dictionary_encode()
 
 
 def hash_one(text: str) -> int:

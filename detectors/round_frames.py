@@ -8,6 +8,7 @@ from functools import cached_property
 from detectors.answer_frame import AnswerFrame
 from detectors.assembly import ClosedTick
 from detectors.flow_rows import FlowRows
+from detectors.frame import FlowFrame
 from detectors.http_frame import HttpFrame
 from detectors.link_frame import LinkFrame
 from detectors.row_frame import RowBatch
@@ -21,10 +22,12 @@ class RoundFrames:
     A frame is made when it is first asked for; it is none where no row of its kind came.
     """
 
-    def __init__(self, closed: Sequence[ClosedTick], names: Sequence[str], identities: IdentityTable) -> None:
+    def __init__(self, closed: Sequence[ClosedTick], names: Sequence[str], identities: IdentityTable,
+                 groups: FlowFrame | None = None) -> None:  # fmt: skip
         self._closed = closed
         self.identities = identities
         self.names = names  # of nodes, by number
+        self.groups = groups  # of flow rows, as the key spaces are made from; none where no flow row came
 
     @cached_property
     def flow(self) -> FlowRows | None:

@@ -114,6 +114,16 @@ def heads(at: int) -> list[Row]:
     return [head | {"flow_id": 3 * at + i} for i in range(3)]
 
 
+def calls(at: int) -> list[Row]:
+    """A beacon every other second, and a shell that was given away."""
+    began = {"conn_start": (BEGIN + at) * 10**9, "dst_bytes": 200}
+    shell = {"first_payload": PayloadSide.RESPONDER, "direction_known": True, "src_payload": 9, "dst_payload": 9}
+    return [
+        *([flow("10.0.0.9", "203.0.113.7", 443, **began)] if at % 2 else []),
+        flow("10.0.0.9", "203.0.113.8", 4444, marks=0, bursts=1, **shell),
+    ]
+
+
 @cache
 def storm() -> tuple[EventMessage, ...]:
     """Two nodes' logs, one a second behind the other in places, so that rounds hold now one and now both."""
@@ -128,7 +138,7 @@ def storm() -> tuple[EventMessage, ...]:
                 link=attacks(at),
                 dns=answers(at),
                 tls=[shows],
-                flows=[used, *logins(at), *leaks(at)],
+                flows=[used, *logins(at), *leaks(at), *calls(at)],
                 http=heads(at),
             )
             out.insert(len(out) - (number and at % 4 == 0), message)

@@ -91,7 +91,15 @@ def drip(chance: random.Random) -> Iterator[Question]:
         yield f"{piece}{number:x}.leak.example", "A"
 
 
-STYLES = {each.__name__: each for each in (browsing, hashed, search, service, blocklist, reverse, leak, drip)}
+def generated(chance: random.Random) -> Iterator[Question]:
+    """Names as an arithmetic generator makes them, of which none exists."""
+    while True:
+        yield "".join(chr(97 + chance.randrange(25)) for _ in range(chance.randint(8, 15))) + ".example", "A"
+
+
+STYLES = {
+    each.__name__: each for each in (browsing, hashed, search, service, blocklist, reverse, leak, drip, generated)
+}
 
 
 def ask(sock: socket.socket, question: Question, number: int) -> bool:

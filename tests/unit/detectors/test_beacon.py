@@ -1,0 +1,172 @@
+"""Beacons and reverse shells: what is regular, what only looks like it, and what bounds the memory."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detectors.channels import CHANNEL, Channels, regularity
+from detectors.index import positions
+from schemas.events import PayloadSide
+from schemas.identity import IdentityTable
+from schemas.inventory import InventoryObject
+from tests.event_rows import BEGIN, CLOSED, CONVERSATION, OPENED, REFUSED, Row, flow
+from tests.unit.detectors.test_claim_detectors import play, run, worst
+
+AGENT, OTHER, CONTROL = "10.0.0.9", "10.0.0.8", "203.0.113.7"
+
+
+def at_times(times: Iterable[float], source: str = AGENT, to: str = CONTROL, **more: Any) -> dict[int, list[Row]]:
+    """One short connection at each time, s after BEGIN."""
+    seconds: dict[int, list[Row]] = {}
+    for time in times:
+        fields: dict[str, Any] = {"marks": CONVERSATION | CLOSED, "src_bytes": 600, "dst_bytes": 900, "port": 443}
+        fields |= {"conn_start": int((BEGIN + time) * 1e9), "dst_packets": 5} | more
+        seconds.setdefault(int(time) + 1, []).append(flow(source, to, **fields))
+    return seconds
+
+
+def together(*many: dict[int, list[Row]]) -> dict[int, dict[str, list[Row]]]:
+    out: dict[int, dict[str, list[Row]]] = {}
+    for seconds in many:
+        for at, rows in seconds.items():
+            out.setdefault(at, {"flows": []})["flows"].extend(rows)
+    return out
+
+
+def gaps(count: int, low: float, high: float, seed: int = 1) -> list[float]:
+    chance = random.Random(seed)
+    return list(accumulate(chance.uniform(low, high) for _ in range(count)))
+
+
+def by_chance(count: int, mean: float, seed: int = 1) -> list[float]:
+    chance = random.Random(seed)
+    return list(accumulate(chance.expovariate(1 / mean) for _ in range(count)))
+
+
+def found(*many: dict[int, list[Row]], identities: IdentityTable | None = None) -> str | None:
+    return worst(run(play(together(*many)), identities), "beacon")
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        (gaps(30, 30, 30), "medium"), (gaps(30, 15, 30), "medium"), (gaps(100, 1, 15), "low"),
+        (gaps(200, 1, 15), "medium"),
+        (gaps(9, 60, 60), "low"), (gaps(5, 60, 60), None),
+        (by_chance(200, 0.2), None), (by_chance(200, 2), None), (by_chance(200, 10), None), (by_chance(200, 60), None),
+    ],
+)  # fmt: skip
+def test_regular_calls_and_random_ones(times: list[float], expected: str | None) -> None:
+    assert found(at_times(times)) == expected
+
+
+def test_an_hour_between_calls() -> None:
+    assert found(at_times(gaps(20, 3300, 3900))) == "medium"
+
+
+def test_random_callers_are_hardly_ever_taken_for_regular_ones() -> None:
+    rows = np.zeros(1000, CHANNEL)
+    chance = np.random.default_rng(3)
+    channels = Channels(len(rows), 10**9)
+    slots, _ = channels.touch(np.arange(1, len(rows) + 1, dtype=np.uint64), 1, np.ones(len(rows), np.bool_))
+    times = np.full(len(rows), 1000)
+    for _ in range(60):
+        times = times + np.rint(chance.exponential(8000, len(rows))).astype(np.int64)
+        channels.call(slots, times)
+    nats, spread, _ = regularity(channels.rows[slots])
+    assert len(positions((nats > 9) & (spread <= 0.75))) <= 1
+    assert abs(float(np.median(spread)) - 1) < 0.1
+
+
+def test_popular_services_scrapers_and_clocks_are_silent() -> None:
+    times = gaps(30, 10, 10)
+    assert found(*(at_times(times, f"10.0.0.{n}") for n in range(1, 5))) is None
+    assert found(*(at_times(times, to=f"203.0.113.{n}") for n in range(1, 6))) is None
+    assert found(at_times(times, port=123, proto=17)) is None
+    assert found(at_times(times, to="224.0.0.251")) is None
+    assert found(at_times(times, "198.51.100.1", AGENT)) is None
+
+
+def test_transfers_are_no_check_ins() -> None:
+    assert found(at_times(gaps(30, 10, 10), dst_bytes=900_000)) is None
+
+
+def pod(name: str, ip: str) -> InventoryObject:
+    return InventoryObject(kind="Pod", uid=name, namespace="shop", name=name, ips=(ip,), valid_from=0)
+
+
+def test_services_of_the_cluster_are_polled() -> None:
+    known = IdentityTable([pod("agent", AGENT), pod("store", "10.0.0.7")])
+    times = gaps(30, 10, 10)
+    assert found(at_times(times, to="10.0.0.7"), identities=known) == "low"
+    assert found(at_times(times), identities=known) == "medium"
+    assert found(at_times(times, "10.0.0.66", "10.0.0.7"), identities=known) is None
+
+
+def test_calls_in_vain() -> None:
+    times = by_chance(200, 0.5)
+    assert found(at_times(times, marks=OPENED | REFUSED, dst_bytes=40)) == "low"
+    assert found(at_times(times)) is None
+
+
+@pytest.mark.parametrize(("squares", "expected"), [(4 * 15_100**2, "low"), (4 * 25_000**2, None)])
+def test_bursts_in_one_connection(squares: int, expected: str | None) -> None:
+    row = flow(AGENT, CONTROL, 443, marks=0, src_bytes=600, dst_bytes=900, bursts=4, burst_gap_sum=60_000,
+               burst_gap_squares=squares)  # fmt: skip
+    opened = at_times([0.5], marks=CONVERSATION)
+    assert found(opened, {60 * n: [row] for n in range(1, 6)}) == expected
+
+
+def test_channels_are_bounded_and_young_ones_make_room() -> None:
+    channels = Channels(64, 10**6)
+    keys = np.arange(1, 41, dtype=np.uint64)
+    every = np.ones(40, np.bool_)
+    for tick in range(1, 6):
+        slots, _ = channels.touch(keys, tick, every)
+        channels.call(slots, np.full(40, tick * 5000))
+    for tick in range(6, 20):
+        channels.touch(np.arange(1000 * tick, 1000 * tick + 40, dtype=np.uint64), tick, every)
+    assert len(channels) == 64
+    assert channels.shed == 14 * 40 - 24
+    slots, new = channels.touch(keys, 20, every)
+    assert len(new) == 0
+    other = Channels(64, 10**6)
+    other.restore(channels.snapshot())
+    assert other.snapshot().tobytes() == channels.snapshot().tobytes()
+
+
+def shell(port: int = 4444, source: str = AGENT, flow_id: int = 7, **more: Any) -> Row:
+    fields = {"marks": 0, "first_payload": PayloadSide.RESPONDER, "src_payload": 300, "dst_payload": 20, "bursts": 3}
+    return flow(source, CONTROL, port, flow_id=flow_id, **({"direction_known": True} | fields | more))
+
+
+def shells(rows: Sequence[Row], identities: IdentityTable | None = None) -> str | None:
+    return worst(run(play({at + 1: {"flows": [row]} for at, row in enumerate(rows)}), identities), "reverse_shell")
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([shell()], "high"),
+        ([shell(bursts=1), shell(bursts=2)], "high"),
+        ([shell(bursts=2)], None),
+        ([shell(bursts=2), shell(bursts=2, flow_id=8)], None),
+        ([shell(22)], None), ([shell(3306)], None), ([shell(app="ssh")], None), ([shell(proto=17)], None),
+        ([shell(first_payload=PayloadSide.INITIATOR)], None),
+        ([shell(direction_known=False)], None),
+        ([shell(src_payload=0)], None),
+        ([shell(source=f"10.0.0.{n}", flow_id=n, bursts=1) for n in range(1, 4)] + [shell(flow_id=1)], None),
+    ],
+)  # fmt: skip
+def test_who_speaks_first(rows: list[Row], expected: str | None) -> None:
+    assert shells(rows) == expected
+
+
+def test_between_known_endpoints_a_greeting_is_likelier_than_a_shell() -> None:
+    assert shells([shell()], IdentityTable([pod("control", CONTROL)])) == "low"
