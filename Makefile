@@ -28,6 +28,10 @@ SYSTEM_TOOLS := java:default-jre-headless mvn:maven ip:iproute2 nft:nftables pin
 	atk6-fake_router26:thc-ipv6 openssl:openssl slowhttptest:slowhttptest dnsperf:dnsperf \
 	ptunnel-ng:ptunnel-ng ftp:ftp telnet:telnet swaks:swaks nc:netcat-openbsd
 
+# Likewise files that tests read, as path:package.
+SYSTEM_FILES := /usr/share/dict/american-english:wamerican /usr/share/dict/french:wfrench \
+	/usr/share/dict/spanish:wspanish /usr/share/dict/ngerman:wngerman /usr/share/dict/italian:witalian
+
 .PHONY: help
 help: ## this menu
 	@echo "Sluicegate: make TARGET"
@@ -63,6 +67,7 @@ system: ## install the system packages that tests and demo call (Debian, root)
 	@missing=""; \
 	for tool in $(SYSTEM_TOOLS); do \
 		PATH="$$PATH:/usr/sbin:/sbin" command -v "$${tool%%:*}" >/dev/null || missing="$$missing $${tool##*:}"; done; \
+	for file in $(SYSTEM_FILES); do test -e "$${file%%:*}" || missing="$$missing $${file##*:}"; done; \
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
 	if [ -z "$$missing" ]; then echo "system: nothing to install"; exit 0; fi; \
 	if [ "$$(id -u)" != 0 ]; then echo "system: as root: apt-get install$$missing" >&2; exit 1; fi; \
