@@ -60,8 +60,8 @@ def caveats(quality: DataQuality, spoofable: bool) -> list[str]:
         (quality.lost_rows, "rows were shed by exporters"),
         (quality.malformed, "packets could not be parsed"),
         (quality.lost_messages, "messages of exporters were lost"),
-        (quality.late, "messages came too late"),
-        (quality.restamped, "messages came from a wrong clock"),
+        (quality.late, "seconds of nodes came too late"),
+        (quality.restamped, "seconds of nodes had a wrong clock"),
         (quality.shed, "keys did not fit a full table"),
     )
     found += [f"{number(count)} {what}" for count, what in losses if count]

@@ -30,6 +30,8 @@ _OUTSIDE_SERVERS = 4800
 _OUTSIDE_CLIENTS = 20_000
 _SERVICES = np.array([443, 443, 80, 8080, 5432, 6379, 9092, 3306, 50051, 8443, 9200, 5672], np.int64)
 _APPS = np.array(["", "http", "tls"])
+_TLS = 2
+_ALWAYS_TLS = (6379, 5672)  # Redis and AMQP in clear would be alerted, rightly
 _ZONES = ("svc.cluster.local", "example.com", "example.org", "example.net")
 _NEW, _INGRESS, _DANGLING, _REFUSED, _CROSSING = 0.70, 0.125, 0.02, 0.01, 0.04
 _TCP, _UDP = 6, 17
@@ -124,7 +126,7 @@ class _Node:
             "proto": np.where((port == 443) & (dice.random(rows) < 0.1), _UDP, _TCP),
             "flow_id": dice.integers(0, 1 << 63, rows), "direction_known": np.ones(rows, np.bool_),
             "interface": _text(np.where(ingress, PODS, pod), [*self._interfaces, "eth0"]),
-            "app": _text(dice.integers(0, len(_APPS), rows), list(_APPS)),
+            "app": _text(np.where(np.isin(port, _ALWAYS_TLS), _TLS, dice.integers(0, len(_APPS), rows)), list(_APPS)),
             "src_mac": np.where(ingress, 2, 16 + pod), "ttl_min": np.full(rows, 63), "ttl_max": np.full(rows, 64),
         }  # fmt: skip
         return _batch("flow", rows, given | self._volumes(cut, marks))

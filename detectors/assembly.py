@@ -218,7 +218,8 @@ class Assembler:
     def _quality(self, node: NodeLog, second: Second) -> DataQuality:
         # What the partition has passed is late as a whole: it counts in the rollups of a later tick.
         passed = node.tick <= self._watermark
-        sampling, packets, rows, malformed, late, moved = 1, 0, 0, 0, 0, 0
+        sampling, packets, rows, malformed = 1, 0, 0, 0
+        late, moved = set[int](), set[int]()
         numbers: dict[Key, list[int]] = {}
         for message, message_late, message_moved in second.messages:
             header = message.header
@@ -229,7 +230,11 @@ class Assembler:
                 rows + header.lost_rows,
                 malformed + header.malformed,
             )
-            late, moved = late + (message_late or passed), moved + message_moved
+            # Counted as seconds: into how many messages an exporter cuts one must not show.
+            if message_late or passed:
+                late.add(header.cut)
+            if message_moved:
+                moved.add(header.cut)
         lost = 0
         for key, found in numbers.items():
             if key in node.speakers:
@@ -245,7 +250,7 @@ class Assembler:
         self.counts["lost"] += lost
         return DataQuality(
             sampling=sampling, lost_packets=min(_MOST, packets), lost_rows=min(_MOST, rows),
-            malformed=min(_MOST, malformed), late=late, lost_messages=min(_MOST, lost), restamped=moved,
+            malformed=min(_MOST, malformed), late=len(late), lost_messages=min(_MOST, lost), restamped=len(moved),
             notes=tuple(notes),
         )  # fmt: skip
 

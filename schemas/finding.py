@@ -49,9 +49,9 @@ class DataQuality(Word):
     lost_packets: int = Field(0, description="packets dropped before parsing during the episode")
     lost_rows: int = Field(0, description="rows shed by exporters during the episode")
     malformed: int = Field(0, description="packets that could not be parsed")
-    late: int = Field(0, description="messages that came after their tick was closed and count in a later one")
+    late: int = Field(0, description="seconds of nodes of which something came late and counts in a later tick")
     lost_messages: int = Field(0, description="messages of exporters that never came, by their sequence numbers")
-    restamped: int = Field(0, description="messages from a wrong clock, moved to the broker's time")
+    restamped: int = Field(0, description="seconds of nodes with a wrong clock, moved to the broker's time")
     shed: int = Field(0, description="keys that a full table did not admit")
     notes: tuple[str, ...] = Field((), description="what the source cannot see, in words")
 

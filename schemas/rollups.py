@@ -130,9 +130,9 @@ class RollupHeader(BaseModel):
     lost_packets: Count = Field(0, description="dropped before parsing in this tick")
     lost_rows: Count = Field(0, description="rows shed by exporters in this tick")
     malformed: Count = Field(0, description="packets or messages that could not be parsed in this tick")
-    late: Count = Field(0, description="late messages that count in this tick")
+    late: Count = Field(0, description="seconds of nodes of which something late counts in this tick")
     lost_messages: Count = Field(0, description="messages of exporters that never came, noticed in this tick")
-    restamped: Count = Field(0, description="messages from a wrong clock, moved to the broker's time")
+    restamped: Count = Field(0, description="seconds of nodes with a wrong clock, moved to the broker's time")
     silent_nodes: Count = Field(
         0, description="nodes that are not heard and not waited for; idle: those heard until the sender fell idle"
     )
