@@ -15,6 +15,10 @@ from detectors.statement import count
 from schemas.events import Capability
 from schemas.finding import Evidence, Finding
 
+# Names counted per client and zone. Beyond it freshness can no longer be told, and the names of one second must fit: a
+# tunnel that asks for more at once is what `dns_flood` finds.
+_MOST_NAMES = 1 << 14
+
 
 class DnsTunnelConfig(DetectorConfig):
     """Limits of ``dns_tunnel``."""
@@ -60,7 +64,8 @@ class DnsTunnel(Detector):
     def features(self) -> Sequence[Feature]:
         """Names, what they can carry, and the types asked."""
         window = self.config.window
-        self._names = Feature("unique_dns_names", "dns_zone", window, Distinct("name", "queries"), "names")
+        most = Distinct("name", "queries", cap=_MOST_NAMES)
+        self._names = Feature("unique_dns_names", "dns_zone", window, most, "names")
         sums = ("queries", "name_bytes", "name_information", "free_form", "query_bytes", "answer_bytes")
         self._sums = {m: Feature(f"dns_{m}", "dns_zone", window, Sum(m)) for m in sums}
         return self._names, *self._sums.values()

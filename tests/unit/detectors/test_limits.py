@@ -11,7 +11,7 @@ from schemas.alert import Alert
 from schemas.event_codec import EventMessage
 from stream.pipeline import Pipeline
 from stream.stages import Parts, PipelineSettings
-from tests.event_rows import CONVERSATION, ICMP, UDP, Node, Row, flow
+from tests.event_rows import CONVERSATION, ICMP, UDP, Node, Row, flow, query
 from tests.mission import MISSION
 
 
@@ -40,6 +40,13 @@ def ports(count: int, **more: object) -> list[Row]:
 
 def connections(count: int, **more: object) -> list[Row]:
     return [flow(f"10.1.{i % 200}.{i % 7}", "10.0.0.2", 80, src_port=1024 + i, **more) for i in range(count)]  # type: ignore[arg-type]
+
+
+def test_a_tunnel_that_asks_for_thousands_of_names_at_once_is_found() -> None:
+    names = [f"{i:x}{'q7z4k9w2' * 5}.t.example.com" for i in range(5000)]
+    rows = [query("10.0.0.9", name, query_bytes=80, answer_bytes=200) for name in names]
+    node = Node()
+    assert "dns_tunnel" in {a.detector for a in run([node.second(0), node.second(1, dns=rows), node.second(2)])}
 
 
 @pytest.mark.parametrize(("count", "expected"), [(10, set()), (11, {None, "port_scan"})])
