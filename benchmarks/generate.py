@@ -129,7 +129,7 @@ class _Node:
             "app": _text(np.where(np.isin(port, _ALWAYS_TLS), _TLS, dice.integers(0, len(_APPS), rows)), list(_APPS)),
             "src_mac": np.where(ingress, 2, 16 + pod), "ttl_min": np.full(rows, 63), "ttl_max": np.full(rows, 64),
         }  # fmt: skip
-        return _batch("flow", rows, given | self._volumes(cut, marks))
+        return filled_batch("flow", rows, given | self._volumes(cut, marks))
 
     def _marks(self, rows: int) -> Array:
         dice = self._dice
@@ -169,7 +169,7 @@ class _Node:
             "answer_number": np.ones(rows), "query_bytes": np.full(rows, 48), "answer_bytes": np.full(rows, 96),
             "latency": dice.integers(100_000, 20_000_000, rows),
         }  # fmt: skip
-        return _batch("dns", rows, given)
+        return filled_batch("dns", rows, given)
 
 
 def _words(dice: np.random.Generator, count: int) -> list[str]:
@@ -191,7 +191,7 @@ def _text(number: Array, words: list[str]) -> pa.Array:
     )
 
 
-def _batch(kind: str, rows: int, given: Mapping[str, Array | pa.Array]) -> pa.RecordBatch:
+def filled_batch(kind: str, rows: int, given: Mapping[str, Array | pa.Array]) -> pa.RecordBatch:
     """Return a batch; columns that are not given hold what stands for "absent"."""
     arrays = []
     for column in KINDS[kind]:

@@ -18,7 +18,7 @@ from detectors.columns import Columns, TickBatch, is_mapped
 from detectors.filtered_measure import passing, split_measure
 from detectors.hashing import U64, combine
 from detectors.index import I64
-from detectors.kernels.grouping import count_marked, number_rows, sum_by
+from detectors.kernels.grouping import count_marked, number_words, sum_by
 from schemas.events import Capability, FlowMark
 
 TCP, UDP, ICMP, SCTP, ICMPV6 = 6, 17, 1, 132, 58
@@ -58,7 +58,9 @@ class FlowFrame:
         copy = self._column("copy")
         if copy.any():
             service |= copy.astype(np.int32) << 24
-        self._number, first = number_rows(self.columns.place, src, dst, service)
+        # Two numbers of 32 bits in a word each: equal words are equal rows.
+        ends = src.astype(np.int64) << 32 | dst
+        self._number, first = number_words(ends, self.columns.place.astype(np.int64) << 32 | service)
         self.first_row: I64 = first
         self.src, self.dst, self.place = src[first], dst[first], self.columns.place[first]
         self.copy = copy[first]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from detectors.index import I64, positions
+from detectors.index import I64
 from detectors.kernels import windows as kernel
 from detectors.kernels.cells import fill
 
@@ -57,10 +57,6 @@ class Slots:
     def _build(self, wanted: int) -> None:
         self.cells = np.zeros(1 << (2 * wanted - 1).bit_length(), np.int32)
         fill(self.cells, self.rows, self.used)
-
-    def live(self) -> I64:
-        """Return the slots in use, ascending."""
-        return positions(self.rows[: self.used, 1] >= 0)
 
     def snapshot(self) -> dict[str, Array]:
         """Return rows, free slots and counters: views, valid until the next change."""

@@ -50,35 +50,6 @@ def number_words(one: Any, two: Any) -> Any:
 
 
 @compiled
-def number_rows(place: Any, src: Any, dst: Any, service: Any) -> Any:
-    """Number equal (place, source, destination, service) of int32; see ``number_words``."""
-    count = len(place)
-    cells = _cells(count)
-    last = len(cells) - 1
-    number = np.empty(count, np.int32)
-    first = np.empty(count, np.int64)
-    found = 0
-    for i in range(count):
-        ends = (np.uint64(src[i]) << np.uint64(32)) | np.uint64(dst[i])
-        rest = (np.uint64(place[i]) << np.uint64(32)) | np.uint64(service[i])
-        at = np.int64(mix(ends ^ mix(rest)) & np.uint64(last))
-        while True:
-            known = cells[at]
-            if known == 0:
-                first[found] = i
-                number[i] = found
-                found += 1
-                cells[at] = found
-                break
-            o = first[known - 1]
-            if src[o] == src[i] and dst[o] == dst[i] and service[o] == service[i] and place[o] == place[i]:
-                number[i] = known - 1
-                break
-            at = (at + 1) & last
-    return number, first[:found].copy()
-
-
-@compiled
 def sum_by(number: Any, values: Any, count: Any) -> Any:
     """Sum int64 values by their int32 number; int64, shape (count,)."""
     out = np.zeros(count, np.int64)

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.events import ADDRESS, KINDS, WORD, FlowMark, arrow_schema
+from benchmarks.generate import filled_batch
+from schemas.events import FlowMark
 
 SECOND = 1_000_000_000
 TCP, UDP = 6, 17
@@ -57,7 +58,7 @@ def _flows(cut: int, src: Array, dst: Hosts, port: Array | int, dice: np.random.
            given: Mapping[str, Array]) -> pa.RecordBatch:  # fmt: skip
     rows = len(src)
     end = cut * SECOND - dice.integers(1, SECOND, rows)
-    return _filled("flow", rows, {
+    return filled_batch("flow", rows, {
         "src": _address(src), "dst": _address(np.broadcast_to(dst, rows)), "marks": marks,
         "src_port": dice.integers(32_768, 61_000, rows), "dst_port": np.broadcast_to(port, rows),
         "proto": np.full(rows, TCP), "flow_id": dice.integers(0, 1 << 63, rows),
@@ -69,7 +70,7 @@ def _flows(cut: int, src: Array, dst: Hosts, port: Array | int, dice: np.random.
 def lookups(cut: int, client: Hosts, server: Hosts, names: Sequence[str], dice: np.random.Generator) -> pa.RecordBatch:
     """Return DNS rows of answered TXT queries, one per name."""
     rows = len(names)
-    return _filled("dns", rows, {
+    return filled_batch("dns", rows, {
         "time": cut * SECOND - dice.integers(1, SECOND, rows), "client": _address(np.broadcast_to(client, rows)),
         "server": _address(np.broadcast_to(server, rows)), "client_port": dice.integers(32_768, 61_000, rows),
         "transport": np.full(rows, UDP), "id": dice.integers(0, 1 << 16, rows),
@@ -93,19 +94,3 @@ def _address(numbers: Array) -> pa.DictionaryArray:
     mapped[:, 12:] = used.astype(">u4").view(np.uint8).reshape(-1, 4)
     distinct = pa.Array.from_buffers(pa.binary(16), len(used), [None, pa.py_buffer(mapped.tobytes())])
     return pa.DictionaryArray.from_arrays(pa.array(indices.astype(np.int32)), distinct)
-
-
-def _filled(kind: str, rows: int, given: Mapping[str, Array | pa.Array]) -> pa.RecordBatch:
-    """Return a batch; columns that are not given hold what stands for absent."""
-    arrays = []
-    for column in KINDS[kind]:
-        values = given.get(column.name)
-        if isinstance(values, pa.Array):
-            arrays.append(values)
-        elif column.dtype in (ADDRESS, WORD):
-            nothing = pa.array([bytes(16)] if column.dtype == ADDRESS else [""], column.dtype.value_type)
-            arrays.append(pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), nothing))
-        else:
-            kept = np.zeros(rows, np.int64) if values is None else values
-            arrays.append(pa.array(kept.astype(column.dtype.to_pandas_dtype())))
-    return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(kind))
