@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from detectors.frame import scoped
 from detectors.hashing import U64
-from detectors.index import I64, KeyIndex, positions
+from detectors.index import I64, positions
+from detectors.kernels import channels as kernel
+from detectors.slots import Slots
 
 Array = npt.NDArray[Any]
 
@@ -28,128 +32,147 @@ _CLIP = 4  # longer than so many medians is a pause (night, restart) and counts 
 _EXPONENTIAL = 0.86
 _SHARPEST = 0.05  # deviation to mean that bins of half an octave can tell from none
 
-CHANNEL = np.dtype([
-    ("key", np.uint64), ("source", np.uint64), ("service_key", np.uint64), ("src", np.uint8, 16), ("dst", np.uint8, 16),
-    ("service", np.int64), ("since", np.int64), ("touched", np.int64), ("last_ms", np.int64), ("gaps", np.int64),
-    ("sum_ms", np.int64), ("bins", np.int32, BINS), ("calls", np.int64), ("failed", np.int64), ("sent", np.int64),
-    ("received", np.int64), ("pauses", np.int64), ("pause_sum", np.int64), ("pause_squares", np.float64),
-    ("regular", np.bool_),
-])  # fmt: skip
+_SUMS = 7  # calls, failed, sent, received, pauses, sum of pauses, sum of squares
+_ROWS = 1 << 18  # channels on all nodes together, 108 MB
+_WIDTH = kernel.BINS + BINS
 
 
 class Channels:
-    """The channels of one node. Which slot a channel has never shows in a result.
+    """The channels of all nodes, bounded for each. Which slot a channel has never shows in a result."""
 
-    Attributes:
-        shed: channels that were pushed out or not taken in for lack of room.
-    """
+    def __init__(self, share: int, memory: int, capacity: int = _ROWS) -> None:
+        """Start empty.
 
-    def __init__(self, capacity: int, memory: int) -> None:
-        self._index = KeyIndex(capacity)
-        self._capacity, self._memory = capacity, memory
-        self.rows: Array = np.zeros(0, CHANNEL)
-        self.shed = 0
+        Args:
+            share: channels of one node.
+            memory: s that a channel is remembered after it was last touched.
+            capacity: channels in all.
+        """
+        self._table = Slots(capacity, _WIDTH)
+        self._tallies: I64 = np.zeros((1, 2), np.int64)
+        self._limits = np.array([capacity, share, _ROOM, memory], np.int64)
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self._table)
 
-    def touch(self, keys: U64, tick: int, opens: npt.NDArray[np.bool_]) -> tuple[I64, I64]:
+    @property
+    def rows(self) -> I64:
+        """The rows by slot, int64; columns are named in `detectors.kernels.channels`."""
+        return self._table.rows
+
+    def touch(self, keys: U64, nodes: I64, ticks: I64, opens: npt.NDArray[np.bool_]) -> tuple[I64, I64]:
         """Find channels, and admit absent ones that opened a connection.
 
         Args:
             keys: distinct, u64, shape (n,).
-            tick: s since epoch.
+            nodes, ticks: of each, int64; one tick per node.
             opens: whether each opened a connection.
 
         Returns:
-            (slots, -1 where absent; positions of keys that are new and whose rows the caller fills).
+            (slots, negative where absent; positions of keys that are new and whose rows the caller fills).
         """
-        slots = self._index.lookup(keys)
-        found = slots[slots >= 0]
-        old = found[self.rows["touched"][found] <= tick - self._memory]
-        if len(old):
-            self._drop(old)
-            slots[np.isin(slots, old)] = -1
-        self.rows["touched"][slots[slots >= 0]] = tick
-        new = positions((slots < 0) & opens)
-        self.shed += max(0, len(new) - _ROOM)
-        new = new[:_ROOM]
-        self._make_room(len(new), tick)
-        slots[new] = self._index.insert(keys[new])
-        taken = new[slots[new] >= 0]
-        self.shed += len(new) - len(taken)
-        self._grow(int(slots.max(initial=-1)) + 1)
-        self.rows[slots[taken]] = np.zeros(1, CHANNEL)
-        for name, value in (("key", keys[taken]), ("since", tick), ("touched", tick)):
-            self.rows[name][slots[taken]] = value
-        return slots, taken
+        most = int(nodes.max(initial=0))
+        if most >= len(self._tallies):
+            self._tallies = np.concatenate([self._tallies, np.zeros((most + 1, 2), np.int64)])
+        slots, fresh = self._meet(keys, nodes, ticks, opens)
+        waiting = positions(slots == kernel.WAITING)
+        if len(waiting):
+            for node in np.unique(nodes[waiting]).tolist():
+                mine = waiting[nodes[waiting] == node]
+                self._make_room(node, len(mine), int(ticks[mine[0]]))
+            self._table.rebuild()
+            slots[waiting], fresh[waiting] = self._meet(keys[waiting], nodes[waiting], ticks[waiting], opens[waiting])
+            left = waiting[slots[waiting] == kernel.WAITING]
+            np.add.at(self._tallies[:, kernel.SHED], nodes[left], 1)
+        return slots, positions(fresh)
 
-    def _make_room(self, count: int, tick: int) -> None:
-        over = len(self._index) + count - self._capacity
-        if over <= 0:
-            return
-        live = self._index.live()
-        ended = live[self.rows["touched"][live] <= tick - self._memory]
-        self._drop(ended)
-        over -= len(ended)
-        live = self._index.live()
-        young = live[(self.rows["gaps"][live] < _YOUNG) & (self.rows["touched"][live] < tick)]
-        order = np.lexsort((self.rows["key"][young], self.rows["touched"][young]))
+    def _meet(self, keys: U64, nodes: I64, ticks: I64, opens: npt.NDArray[np.bool_]) -> tuple[I64, Array]:
+        table = self._table
+        table.make_room(len(keys))
+        slots, fresh = kernel.meet(
+            table.cells, table.rows, table.free, table.state, self._tallies, self._limits, keys.view(np.int64), nodes,
+            ticks, opens,
+        )  # fmt: skip
+        return slots, fresh
+
+    def _make_room(self, node: int, count: int, tick: int) -> None:
+        """Free the channels of a node that are forgotten, then as many young ones as are needed, the oldest first."""
+        rows, memory = self.rows, int(self._limits[3])
+        live = self._live(node)
+        ended = rows[live, kernel.TOUCHED] <= tick - memory
+        self._drop(live[ended])
+        live = live[~ended]
+        young = live[(rows[live, kernel.GAPS] < _YOUNG) & (rows[live, kernel.TOUCHED] < tick)]
+        order = np.lexsort((rows[young, kernel.KEY], rows[young, kernel.TOUCHED]))
+        over = int(self._tallies[node, kernel.HELD]) + count - int(self._limits[1])
         pushed = young[order[: max(0, over)]]
         self._drop(pushed)
-        self.shed += len(pushed)
+        self._tallies[node, kernel.SHED] += len(pushed)
+
+    def _live(self, node: int) -> I64:
+        rows = self.rows[: self._table.used]
+        return positions((rows[:, kernel.NODE] == node) & (rows[:, kernel.TOUCHED] >= 0))
 
     def _drop(self, slots: I64) -> None:
-        self._index.remove(slots)
+        kernel.drop(self.rows, self._table.free, self._table.state, self._tallies, slots)
 
-    def _grow(self, needed: int) -> None:
-        if needed > len(self.rows):
-            size = min(self._capacity, max(64, 2 * needed))
-            self.rows = np.concatenate([self.rows, np.zeros(size - len(self.rows), CHANNEL)])
+    def note(self, slots: I64, amounts: I64, began_ms: I64, limits: tuple[int, int, int]) -> I64:
+        """Add one tick's sums and calls to channels; return the positions of those that are worth judging.
 
-    def call(self, slots: I64, began_ms: I64) -> None:
-        """Note calls: the first connection that each of some channels opened in a tick; slots differ."""
-        rows = self.rows
-        gap = began_ms - rows["last_ms"][slots]
-        first = rows["last_ms"][slots] == 0
-        counted = ~first & (gap >= DEAD_MS)
-        moved = slots[first | counted]
-        rows["last_ms"][moved] = began_ms[first | counted]
-        slots, gap = slots[counted], gap[counted]
-        rows["bins"][slots, np.searchsorted(EDGES_MS, gap, side="right")] += 1
-        rows["gaps"][slots] += 1
-        rows["sum_ms"][slots] += gap
-        full = slots[rows["gaps"][slots] > _MOST_GAPS]
-        if len(full):
-            rows["bins"][full] //= 2
-            before = rows["gaps"][full]
-            rows["gaps"][full] = rows["bins"][full].sum(axis=1)
-            rows["sum_ms"][full] = rows["sum_ms"][full] * rows["gaps"][full] // before
+        Args:
+            slots: different ones, negative: none.
+            amounts: calls, failed, sent, received, pauses, sum of pauses (ms) and of their squares; shape (n, 7).
+            began_ms: of the first connection that each opened, -1: none; it is a call.
+            limits: gaps, failed calls and bytes of a call, up to which there is nothing to judge.
+        """
+        worth = kernel.note(
+            self.rows, slots, amounts, began_ms, EDGES_MS, DEAD_MS, _MOST_GAPS, np.array(limits, np.int64)
+        )
+        return positions(worth)
 
-    def callers(self, slot: int) -> int:
-        """Return how many sources call the same service."""
-        live = self._index.live()
-        return int((self.rows["service_key"][live] == self.rows["service_key"][slot]).sum())
+    def callers(self, slots: I64) -> I64:
+        """Return for given channels how many sources call the same service on their node."""
+        return self._equal(kernel.SERVICE_KEY, slots, np.ones(self._table.used, np.bool_))
 
-    def targets(self, slot: int) -> int:
-        """Return how many services the same source calls regularly."""
-        live = self._index.live()
-        same = self.rows["source"][live] == self.rows["source"][slot]
-        return int((same & self.rows["regular"][live]).sum())
+    def targets(self, slots: I64) -> I64:
+        """Return for given channels how many services their source calls regularly on their node."""
+        return self._equal(kernel.SOURCE, slots, self.rows[: self._table.used, kernel.REGULAR] == 1)
 
-    def snapshot(self) -> npt.NDArray[np.uint8]:
-        """Return the channels as bytes."""
-        live = self.rows[self._index.live()]
-        return np.frombuffer(live[np.argsort(live["key"])].tobytes(), np.uint8)
+    def _equal(self, column: int, slots: I64, among: npt.NDArray[np.bool_]) -> I64:
+        """Count the channels that have a column's value and the node in common with each of some."""
+        live = self.rows[positions(among & (self.rows[: self._table.used, kernel.TOUCHED] >= 0))]
+        keys = scoped(live[:, kernel.NODE], live[:, column].view(np.uint64))
+        rows = self.rows[slots]
+        asked, place = np.unique(scoped(rows[:, kernel.NODE], rows[:, column].view(np.uint64)), return_inverse=True)
+        at = np.minimum(np.searchsorted(asked, keys), len(asked) - 1)
+        counts: I64 = np.bincount(at[asked[at] == keys], minlength=len(asked))[place]
+        return counts
 
-    def restore(self, state: npt.NDArray[np.uint8]) -> None:
-        """Take in what ``snapshot`` gave."""
-        rows = np.frombuffer(state.tobytes(), CHANNEL)
-        self._grow(len(rows))
-        self.rows[self._index.insert(rows["key"])] = rows
+    def shed(self) -> dict[int, int]:
+        """Return the channels that were pushed out or not taken in for lack of room so far, by node."""
+        counts = self._tallies[:, kernel.SHED]
+        return {node: int(counts[node]) for node in positions(counts > 0).tolist()}
+
+    def snapshot(self) -> dict[str, Array]:
+        """Return the channels: views, valid until the next change."""
+        return {**self._table.snapshot(), "tallies": self._tallies}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Take in what ``snapshot`` gave.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        rows, tallies = np.array(state["rows"]), np.array(state["tallies"])
+        nodes = rows[rows[:, kernel.TOUCHED] >= 0, kernel.NODE]
+        if len(nodes) and (nodes.min() < 0 or nodes.max() >= len(tallies)):
+            problem = "a channel belongs to no node of its table"
+            raise ValueError(problem)
+        self._table.restore(state, rows)
+        self._tallies = tallies
 
 
-def regularity(rows: Array) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def regularity(rows: I64) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return per channel (nats, spread, median gap in s) of its calls.
 
     ``spread`` is the deviation of gaps divided by their mean, each less the dead second, and scaled so that calls at
@@ -157,7 +180,7 @@ def regularity(rows: Array) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.flo
     but one times ln(1/spread) - (1 - spread²)/2, the divergence of two normal laws of equal mean and different
     deviation, which is below that of a gamma law from the exponential one.
     """
-    bins, count = rows["bins"].astype(np.float64), np.maximum(rows["gaps"], 1)
+    bins, count = rows[:, kernel.BINS :].astype(np.float64), np.maximum(rows[:, kernel.GAPS], 1)
     reached = np.cumsum(bins, axis=1) >= (count / 2)[:, None]
     value = _MIDDLE_MS - DEAD_MS
     median = value[reached.argmax(axis=1)]
@@ -169,16 +192,16 @@ def regularity(rows: Array) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.flo
     spread = np.sqrt(variance) / np.maximum(mean, 1.0) / _EXPONENTIAL
     # Several calls a second at random leave gaps of just over the dead second, all in the first bin.
     fast = median <= value[0]
-    return np.where(fast, 0.0, _nats(spread, rows["gaps"])), spread, (median + DEAD_MS) / 1000
+    return np.where(fast, 0.0, _nats(spread, rows[:, kernel.GAPS])), spread, (median + DEAD_MS) / 1000
 
 
-def pause_regularity(rows: Array) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def pause_regularity(rows: I64) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return per channel (nats, spread, mean pause in s) of the quiet gaps inside its connections."""
-    count = np.maximum(rows["pauses"], 1).astype(np.float64)
-    mean = rows["pause_sum"] / count
-    variance = np.maximum(0.0, rows["pause_squares"] / count - mean**2)
+    count = np.maximum(rows[:, kernel.PAUSES], 1).astype(np.float64)
+    mean = rows[:, kernel.PAUSE_SUM] / count
+    variance = np.maximum(0.0, rows[:, kernel.PAUSE_SQUARES] / count - mean**2)
     spread = np.sqrt(variance) / np.maximum(mean - DEAD_MS, 1.0)
-    return _nats(spread, rows["pauses"]), spread, mean / 1000
+    return _nats(spread, rows[:, kernel.PAUSES]), spread, mean / 1000
 
 
 def _nats(spread: npt.NDArray[np.float64], count: I64) -> npt.NDArray[np.float64]:

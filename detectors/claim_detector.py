@@ -12,9 +12,11 @@ import numpy.typing as npt
 
 from detectors.base import Detector, DetectorConfig, TickView
 from detectors.features import Feature
+from detectors.grouping import Grouping
 from detectors.index import I64
+from detectors.kernels.grouping import rank_by
 from detectors.ledger import E, Ledger
-from detectors.row_frame import Array, distinct
+from detectors.row_frame import Array, distinct, row_keys
 from schemas.addresses import unpack
 from schemas.finding import Finding
 
@@ -50,6 +52,25 @@ class ClaimDetector(Detector):
     def pieces(self, columns: Sequence[Array], node: int, rows: I64) -> I64:
         """Return the first of equal rows of one node's tick; what is too much for one tick is shed."""
         return self.head(node, distinct(columns, rows))
+
+    def first_of(self, columns: Sequence[Array], nodes: I64) -> I64:
+        """Return the positions of the first of equal entries of each node; what is too much for one tick is shed.
+
+        Args:
+            columns: to compare by, one entry each.
+            nodes: node number of each entry; one tick of each.
+        """
+        keys = row_keys((nodes, *columns), np.arange(len(nodes)))
+        first = Grouping.equal(keys).first
+        return self.heads(nodes[first], first)
+
+    def heads(self, nodes: I64, things: I64, most: int = _PER_TICK) -> I64:
+        """Return as many of each node's things, in their order, as are looked at in a tick; the others are shed."""
+        kept: I64 = things[rank_by(nodes, int(nodes.max(initial=0)) + 1) < most]
+        if len(kept) < len(things):
+            for node, count in enumerate(np.bincount(nodes).tolist()):
+                self.skip(node, count - most)
+        return kept
 
     def head(self, node: int, first: I64) -> I64:
         """Return as many of one node's different things as are looked at in a tick; the others are shed."""

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from detectors.frame import FlowFrame
 from detectors.hashing import U64, combine
 from detectors.index import I64
+from detectors.outside import is_outside
 from detectors.row_frame import Array, RowFrame
 from schemas.events import FlowMark
 
@@ -62,10 +63,25 @@ class FlowRows(RowFrame):
         halves: U64 = self._groups.halves[numbers]
         return halves
 
+    def is_outside(self, rows: I64) -> npt.NDArray[np.bool_]:
+        """Tell which of given rows have a responder outside (`detectors.outside`)."""
+        outside: npt.NDArray[np.bool_] = self._outside[self._groups.row_dst[rows]]
+        return outside
+
+    @cached_property
+    def _outside(self) -> npt.NDArray[np.bool_]:
+        halves = self._groups.halves
+        return is_outside(halves[:, 0], halves[:, 1])
+
     def pair_keys(self, rows: I64) -> U64:
         """Return a hash of source and destination of given rows, u64."""
         groups = self._groups
         return combine(groups.hashes[groups.row_src[rows]], groups.hashes[groups.row_dst[rows]])
+
+    def responder_keys(self, rows: I64) -> U64:
+        """Return a hash of the destination of given rows, u64."""
+        hashes: U64 = self._groups.hashes[self._groups.row_dst[rows]]
+        return hashes
 
     def towards(self, halves: U64) -> npt.NDArray[np.bool_]:
         """Tell which rows have one of a few responders.
@@ -80,9 +96,10 @@ class FlowRows(RowFrame):
 
     def words_as(self, name: str, rows: I64, numbers: Mapping[str, int], other: int) -> I64:
         """Return a column of words of given rows as the numbers given to them; ``other`` for the rest."""
+        if not len(rows):
+            return np.zeros(0, np.int64)
         number, words = self.words_of(name, rows)
-        told = np.array([numbers.get(word, other) for word in words], np.int64)
-        return told[number] if len(rows) else np.zeros(0, np.int64)
+        return np.array([numbers.get(word, other) for word in words], np.int64)[number]
 
     def words_of(self, name: str, rows: I64) -> tuple[I64, list[str]]:
         """Return a column of words of given rows as numbers into a list of distinct ones."""

@@ -71,8 +71,12 @@ class RowFrame:
 
     def ticks(self, chosen: npt.NDArray[np.bool_]) -> Iterator[TickRows]:
         """Return the chosen rows of each node's tick that has any, ordered by node."""
-        for head, rows in self._columns.ticks(positions(chosen)):
-            yield TickRows(head.node, head.tick, rows)
+        return self.ticks_of(positions(chosen))
+
+    def ticks_of(self, rows: I64) -> Iterator[TickRows]:
+        """Return given rows, ascending, by the node's tick that they are of, ordered by node."""
+        for head, mine in self._columns.ticks(rows):
+            yield TickRows(head.node, head.tick, mine)
 
 
 def distinct(columns: Sequence[Array], rows: I64) -> I64:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +13,10 @@ from pydantic import Field
 from detectors.base import DetectorConfig, Meta, TickView, confidence
 from detectors.channels import Channels, pause_regularity, regularity
 from detectors.claim_detector import ClaimDetector
-from detectors.frame import TCP, UDP, FlowFrame
+from detectors.frame import TCP, UDP, FlowFrame, scoped
 from detectors.hashing import combine
 from detectors.index import I64, positions
+from detectors.kernels import channels as column
 from detectors.minute import is_private
 from detectors.round_frames import RoundFrames
 from detectors.statement import PROTOCOLS, count
@@ -21,12 +24,28 @@ from schemas.addresses import unpack
 from schemas.events import Capability
 from schemas.finding import Endpoint, Evidence, Finding, Severity
 
-_CHANNELS = 4096  # per node, 400 bytes each
+_CHANNELS = 4096  # per node, 424 bytes each
 _JUDGED = 64  # channels of one node's tick
 # What calls regularly by design: DNS, DHCP, NTP, PTP, NetBIOS, IKE, SSDP, STUN, mDNS, LLMNR, NAT-PMP.
 _PERIODIC = (53, 67, 68, 123, 137, 138, 319, 320, 500, 546, 547, 1900, 3478, 4500, 5351, 5353, 5355)
 _QUIET_SOURCES = frozenset({"monitoring_scraper", "vulnerability_scanner", "shared", "load_balancer", "nat_gateway"})
 _CALLS, _PAUSES, _FAILED = "calls", "pauses", "failed"
+_SUMS = ("opened", "failed", "src_bytes", "dst_bytes", "bursts", "burst_gap_sum", "burst_gap_squares")
+_TRANSPORT = np.zeros(256, np.bool_)
+_TRANSPORT[[TCP, UDP]] = True
+
+
+class _Noted(NamedTuple):
+    """A channel with one of the three signs; ``row`` is a copy."""
+
+    node: str
+    tick: int
+    sign: str
+    row: I64
+    nats: float
+    spread: float
+    every: float
+    callers: int
 
 
 class BeaconConfig(DetectorConfig):
@@ -82,115 +101,103 @@ class Beacon(ClaimDetector):
     Config: ClassVar[type[DetectorConfig]] = BeaconConfig
     config: BeaconConfig
 
+    state_version: ClassVar[int] = 2
+
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
-        self._nodes: dict[int, Channels] = {}
+        self._followed = np.ones(1 << 16, np.bool_)
+        self._followed[list(self.config.periodic_ports)] = False
+        self._channels = Channels(_CHANNELS, self.config.memory)
 
     def observe(self, frames: RoundFrames) -> None:
         """Take in connections that were opened, and bursts inside connections."""
         frame = frames.groups
-        if frame is None:
+        groups = self._candidates(frame) if frame is not None else ()
+        if frame is None or not len(groups):
             return
-        chosen = self._candidates(frame)
-        nodes = frame.node[chosen]
-        for node in np.unique(nodes).tolist():
-            self._tick(frame, frames.names[node], node, chosen[nodes == node])
+        src, dst, service = frame.src[groups], frame.dst[groups], frame.service[groups].astype(np.uint64)
+        nodes, ticks, opened = frame.node[groups], frame.tick[groups], frame.first_opened[groups]
+        services = combine(frame.hashes[dst], service)
+        keys = combine(scoped(nodes, frame.hashes[src]), services)
+        slots, new = self._channels.touch(keys, nodes, ticks, opened >= 0)
+        rows, fresh, words = self._channels.rows, slots[new], frame.addresses.view(np.int64)
+        rows[fresh, column.SERVICE], rows[fresh, column.SERVICE_KEY] = service[new], services[new].view(np.int64)
+        rows[fresh, column.SOURCE] = frame.hashes[src[new]].view(np.int64)
+        rows[fresh, column.SRC : column.DST] = words[src[new]]
+        rows[fresh, column.DST : column.REGULAR] = words[dst[new]]
+        began = np.where(opened >= 0, frame.conn_start_ms[np.maximum(opened, 0)], -1)
+        amounts = np.stack([frame.measure(name)[groups] for name in _SUMS], axis=1)
+        limits = (self.config.gaps, self.config.failed, self.config.call_bytes)
+        worth = self._channels.note(slots, amounts, began, limits)
+        if len(worth):
+            self._judge_channels(frames.names, nodes[worth], ticks[worth], slots[worth])
 
     def _candidates(self, frame: FlowFrame) -> I64:
         """Return the groups that may be calls: what a workload of ours sends to one service."""
         private = is_private(frame.addresses)
-        port = frame.service & 0xFFFF
-        wanted = (
-            ((frame.proto == TCP) | (frame.proto == UDP)) & ~frame.copy & ~np.isin(port, self.config.periodic_ports)
-        )
+        wanted = _TRANSPORT[frame.proto] & ~frame.copy & self._followed[frame.service & 0xFFFF]
         wanted &= (private[frame.src] | ~private[frame.dst]) & ~frame.to_group[frame.dst]
         needs = int(self.meta.needs)
         return positions(wanted & (frame.capabilities & needs == needs))
 
-    def _tick(self, frame: FlowFrame, name: str, node: int, groups: I64) -> None:
-        tick = int(frame.tick[groups[0]])
-        channels = self._nodes.setdefault(node, Channels(_CHANNELS, self.config.memory))
-        src, dst, service = frame.src[groups], frame.dst[groups], frame.service[groups].astype(np.uint64)
-        keys = combine(combine(frame.hashes[src], frame.hashes[dst]), service)
-        opened = frame.first_opened[groups]
-        slots, new = channels.touch(keys, tick, opened >= 0)
-        rows, fresh = channels.rows, slots[new]
-        rows["src"][fresh], rows["dst"][fresh] = frame.addresses[src[new]], frame.addresses[dst[new]]
-        rows["service"][fresh], rows["source"][fresh] = frame.service[groups[new]], frame.hashes[src[new]]
-        rows["service_key"][fresh] = combine(frame.hashes[dst[new]], service[new])
-        known = positions(slots >= 0)
-        slots, groups, opened = slots[known], groups[known], opened[known]
-        for field, measure in (
-            ("calls", "opened"), ("failed", "failed"), ("sent", "src_bytes"), ("received", "dst_bytes"),
-            ("pauses", "bursts"), ("pause_sum", "burst_gap_sum"), ("pause_squares", "burst_gap_squares"),
-        ):  # fmt: skip
-            rows[field][slots] += frame.measure(measure)[groups]
-        calling = positions(opened >= 0)
-        began = frame.conn_start_ms[np.maximum(opened[calling], 0)]
-        channels.call(slots[calling], began)
-        told = (opened >= 0) | (frame.failed[groups] > 0) | (frame.bursts[groups] > 0)
-        self._judge_channels(channels, name, node, tick, slots[told])
-
-    def _judge_channels(self, channels: Channels, name: str, node: int, tick: int, slots: I64) -> None:
+    def _judge_channels(self, names: Sequence[str], nodes: I64, ticks: I64, slots: I64) -> None:
         """Note the channels that are beacons by any of the three signs."""
-        config, rows = self.config, channels.rows
-        enough = (rows["gaps"][slots] > config.gaps) | (rows["pauses"][slots] > config.gaps)
-        slots = slots[enough | (rows["failed"][slots] > config.failed)]
-        rows = rows[slots]
+        config, rows = self.config, self._channels.rows[slots]
         by_calls, by_pauses = regularity(rows), pause_regularity(rows)
-        small = rows["sent"] + rows["received"] <= config.call_bytes * np.maximum(rows["calls"], 1)
-        regular = self._regular(by_calls, rows["gaps"]) & small
-        channels.rows["regular"][slots] = regular
-        inside = rows["sent"] + rows["received"] <= config.call_bytes * np.maximum(rows["pauses"], 1)
-        pausing = self._regular(by_pauses, rows["pauses"]) & inside
-        failing = (rows["failed"] > config.failed) & (rows["failed"] >= rows["calls"] - 1)
+        calls, pauses, failed = (rows[:, c] for c in (column.CALLS, column.PAUSES, column.FAILED))
+        volume = rows[:, column.SENT] + rows[:, column.RECEIVED]
+        regular = self._regular(by_calls, rows[:, column.GAPS]) & (volume <= config.call_bytes * np.maximum(calls, 1))
+        self._channels.rows[slots, column.REGULAR] = regular
+        pausing = self._regular(by_pauses, pauses) & (volume <= config.call_bytes * np.maximum(pauses, 1))
+        failing = (failed > config.failed) & (failed >= calls - 1)
         fired = positions(regular | pausing | failing)
-        self.skip(node, len(fired) - _JUDGED)
-        for at in fired[:_JUDGED].tolist():
-            slot = int(slots[at])
-            callers, targets = channels.callers(slot), channels.targets(slot)
-            if callers > config.callers or targets > config.targets:
-                continue
+        if not len(fired):
+            return
+        fired = self.heads(nodes[fired], fired, _JUDGED)
+        callers, targets = self._channels.callers(slots[fired]), self._channels.targets(slots[fired])
+        kept = (callers <= config.callers) & (targets <= config.targets)
+        for at, many in zip(fired[kept].tolist(), callers[kept].tolist(), strict=True):
             sign = _CALLS if regular[at] else _PAUSES if pausing[at] else _FAILED
             nats, spread, every = (float(values[at]) for values in (by_pauses if sign == _PAUSES else by_calls))
-            self._noted.append((name, tick, sign, channels.rows[slot].copy(), nats, spread, every, callers))
+            noted = _Noted(names[nodes[at]], int(ticks[at]), sign, rows[at], nats, spread, every, many)
+            self._noted.append(noted)
 
     def _regular(self, judged: tuple[Any, Any, Any], gaps: I64) -> npt.NDArray[np.bool_]:
         nats, spread, _ = judged
         regular: npt.NDArray[np.bool_] = (nats > self.config.nats) & (spread <= self.config.spread)
         return regular & (gaps > self.config.gaps)
 
-    def judge(self, view: TickView, noted: Any) -> list[Finding]:
+    def judge(self, view: TickView, noted: _Noted) -> list[Finding]:
         """Return the finding about one channel."""
         node, tick, sign, row, nats, spread, every, callers = noted
-        protocol, port = PROTOCOLS[int(row["service"]) >> 16], int(row["service"]) & 0xFFFF
-        by = view.endpoint(unpack(bytes(row["src"])), tick)
-        to = view.endpoint(unpack(bytes(row["dst"])), tick, port=port, protocol=protocol)
+        protocol, port = PROTOCOLS[int(row[column.SERVICE]) >> 16], int(row[column.SERVICE]) & 0xFFFF
+        by = view.endpoint(unpack(row[column.SRC : column.DST].tobytes()), tick)
+        to = view.endpoint(unpack(row[column.DST : column.REGULAR].tobytes()), tick, port=port, protocol=protocol)
         stranger = by.identity == "unknown" and to.identity == "known"
         if stranger or _QUIET_SOURCES & set(by.roles) or "resolver" in to.roles:
             return []
-        gaps = int(row["pauses"] if sign == _PAUSES else row["gaps"])
+        gaps = int(row[column.PAUSES] if sign == _PAUSES else row[column.GAPS])
         if sign == _FAILED:
-            main = Evidence(name="failed_calls", value=int(row["failed"]), limit=self.config.failed, unit="calls")
+            main = Evidence(name="failed_calls", value=int(row[column.FAILED]), limit=self.config.failed, unit="calls")
         else:
             main = Evidence(name="regularity", value=round(nats, 2), limit=self.config.nats, unit="nats")
         return [Finding(
             detector=self.meta.id, kind="c2_beacon", title=self.meta.title,
             severity=self._severity(sign, row, nats, tick, to),
             confidence=confidence(main.value, main.limit or 0),
-            tick=tick, started=int(row["since"]), node=node, subject=f"{by.ip}/{to.ip}:{port}/{protocol}@{node}",
+            tick=tick, started=int(row[column.SINCE]), node=node, subject=f"{by.ip}/{to.ip}:{port}/{protocol}@{node}",
             attackers=(by,), victims=(to,), techniques=self.meta.techniques,
             evidence=(
                 main,
                 Evidence(name="interval", value=round(every, 1), unit="s"),
                 Evidence(name="spread", value=round(spread, 3), limit=self.config.spread, unit="of random"),
                 Evidence(name="gaps", value=gaps, limit=self.config.gaps, unit="gaps"),
-                Evidence(name="calls", value=int(row["calls"]), unit="connections"),
-                Evidence(name="bytes", value=int(row["sent"]) + int(row["received"]), unit="IP bytes"),
+                Evidence(name="calls", value=int(row[column.CALLS]), unit="connections"),
+                Evidence(name="bytes", value=int(row[column.SENT]) + int(row[column.RECEIVED]), unit="IP bytes"),
                 Evidence(name="callers", value=callers, unit="sources"),
             ),
             summary=self._summary(sign, row, by.ip, f"{to.ip}:{port}", nats, spread, every, gaps),
-            spoofable=bool(row["received"] == 0), data_quality=view.quality[node], response=self.meta.response,
+            spoofable=bool(row[column.RECEIVED] == 0), data_quality=view.quality[node], response=self.meta.response,
             quiet=max(120, int(4 * every)),
         )]  # fmt: skip
 
@@ -200,7 +207,7 @@ class Beacon(ClaimDetector):
         Keep-alives look like bursts, dead dependencies like failed calls, and services of the cluster are polled.
         """
         config = self.config
-        lasting = tick - int(row["since"]) >= config.sure_span and int(row["gaps"]) > config.sure_calls
+        lasting = tick - int(row[column.SINCE]) >= config.sure_span and int(row[column.GAPS]) > config.sure_calls
         sure = sign == _CALLS and lasting and nats > config.sure_nats and to.identity == "unknown"
         return self.meta.severity if sure else "low"
 
@@ -208,7 +215,7 @@ class Beacon(ClaimDetector):
                  gaps: int) -> str:  # fmt: skip
         if sign == _FAILED:
             return (
-                f"{by} called {to} {count(int(row['failed']))} times in vain, limit {self.config.failed}, and does not "
+                f"{by} called {to} {count(int(row[column.FAILED]))} times in vain, limit {self.config.failed}, and does not "
                 f"give up"
             )
         what = "calls" if sign == _CALLS else "sends a burst in one connection to"
@@ -218,31 +225,15 @@ class Beacon(ClaimDetector):
         )
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the channels of each node."""
-        nodes = sorted(self._nodes.items())
-        parts = [channels.snapshot() for _, channels in nodes]
-        index = [[node, len(part), channels.shed] for (node, channels), part in zip(nodes, parts, strict=True)]
-        own = {
-            "nodes": np.array(index, np.int64).reshape(-1, 3),
-            "channels": np.concatenate([np.zeros(0, np.uint8), *parts]),
-        }
-        return super().snapshot() | own
+        """Return the channels."""
+        return super().snapshot() | {f"channels.{name}": values for name, values in self._channels.snapshot().items()}
 
     def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
         """Take in what ``snapshot`` gave."""
         super().restore(state)
-        self._nodes = {}
-        at = 0
-        for node, size, shed in state["nodes"].tolist():
-            channels = self._nodes[node] = Channels(_CHANNELS, self.config.memory)
-            channels.restore(state["channels"][at : at + size])
-            channels.shed = shed
-            at += size
+        head = "channels."
+        self._channels.restore({k.removeprefix(head): v for k, v in state.items() if k.startswith(head)})
 
     def refused(self) -> dict[int, int]:
         """Return how many channels were too many so far, by node; only nodes with any."""
-        total = dict(super().refused())
-        for node, channels in self._nodes.items():
-            if channels.shed:
-                total[node] = total.get(node, 0) + channels.shed
-        return total
+        return dict(Counter(super().refused()) + Counter(self._channels.shed()))

@@ -14,12 +14,11 @@ from detectors.features import BUCKETS
 from detectors.flow_rows import FlowRows
 from detectors.frame import TCP
 from detectors.grouping import Grouping
-from detectors.hashing import combine, mix
 from detectors.http_frame import HttpFrame
 from detectors.index import I64, positions
 from detectors.ledger import Entry, Key
 from detectors.round_frames import RoundFrames
-from detectors.row_frame import Array
+from detectors.row_frame import Array, row_keys
 from detectors.statement import count
 from schemas.events import Capability, FlowMark, PayloadSide
 from schemas.finding import Evidence, Finding, Severity
@@ -134,7 +133,7 @@ class BruteForce(ClaimDetector):
         """Note who carried a file: FTP does so one way, on a connection of its own (RFC 959, section 3.2)."""
         for node, tick, _ in flows.ticks(flows.dst_port == 21):
             self._asked.touch(node, (0,), tick)
-        for node, tick, mine in flows.ticks(one_way):
+        for node, tick, mine in flows.ticks(one_way) if len(self._asked) else ():
             if self._asked.get(node, (0,), tick) is None:
                 continue
             columns = flows.ends(mine)
@@ -166,21 +165,18 @@ class BruteForce(ClaimDetector):
     def _add(self, frame: FlowRows | HttpFrame, frames: RoundFrames, rows: I64, columns: tuple[Array, ...],
              size: I64) -> None:  # fmt: skip
         """Add rows, whose ``columns`` make the key, to what is known of their pairs."""
-        chosen = np.zeros(len(frame), np.bool_)
-        chosen[rows] = True
-        for node, tick, mine in frame.ticks(chosen):
-            at = np.searchsorted(rows, mine)
-            parts = [column[at] for column in columns]
-            hashes = np.zeros(len(at), np.uint64)
-            for part in parts:
-                hashes = combine(hashes, mix(part))
-            grouping = Grouping.equal(hashes)
-            first = self.head(node, grouping.first)
-            sizes = size[mine]
-            sums = [grouping.total(values)[: len(first)] for values in (np.ones_like(sizes), sizes, sizes * sizes)]
-            keys = zip(*(part[first].tolist() for part in parts), strict=True)
-            for key, *amounts in zip(keys, *(s.tolist() for s in sums), strict=True):
-                self._learn(frames.names[node], node, tick, key, amounts)
+        if not len(rows):
+            return
+        nodes = frame.node_of(rows)
+        grouping = Grouping.equal(row_keys((nodes, *columns), np.arange(len(rows))))
+        sizes = size[rows]
+        kept = self.heads(nodes[grouping.first], np.arange(len(grouping)))
+        first = grouping.first[kept]
+        sums = [grouping.total(values)[kept] for values in (np.ones_like(sizes), sizes, sizes * sizes)]
+        keys = zip(*(column[first].tolist() for column in columns), strict=True)
+        when = zip(nodes[first].tolist(), frame.tick_of(rows[first]).tolist(), strict=True)
+        for key, (node, tick), *amounts in zip(keys, when, *(s.tolist() for s in sums), strict=True):
+            self._learn(frames.names[node], node, tick, key, amounts)
 
     def _learn(self, name: str, node: int, tick: int, key: Key, amounts: list[int]) -> None:
         if _SERVICES[key[5]] == "ftp" and self._carried.get(node, key[:4], tick) is not None:

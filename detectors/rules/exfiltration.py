@@ -11,11 +11,11 @@ from pydantic import Field
 from detectors.base import DetectorConfig, Meta, TickView, confidence
 from detectors.claim_detector import Address, ClaimDetector, address_text
 from detectors.flow_rows import FlowRows
+from detectors.frame import scoped
 from detectors.grouping import Grouping
-from detectors.hashing import combine, hash_text
-from detectors.index import I64
+from detectors.hashing import hash_text
+from detectors.index import I64, positions
 from detectors.ledger import Entry
-from detectors.outside import is_outside
 from detectors.recent_sums import add_recent
 from detectors.round_frames import RoundFrames
 from detectors.statement import count
@@ -113,16 +113,15 @@ class Exfiltration(ClaimDetector):
         rows = frames.flow
         if rows is None:
             return
-        for node, tick, at in rows.ticks(rows.own & (rows.numbers("src_bytes") >= _ROW_BYTES)):
-            sent = self._sent(rows, node, at)
-            if sent:
-                self._noted.append((frames.names[node], node, tick, sent))
+        at = positions(rows.own & (rows.numbers("src_bytes") >= _ROW_BYTES))
+        at = at[rows.is_outside(at)]
+        if len(at):
+            self._take(frames, rows, at)
 
-    def _sent(self, rows: FlowRows, node: int, at: I64) -> list[_Sent]:
-        ends = rows.ends(at)
-        outside = is_outside(ends[2], ends[3])
-        at, ends = at[outside], (ends[0][outside], ends[1][outside], ends[2][outside], ends[3][outside])
-        pairs = Grouping.equal(combine(combine(ends[0], ends[1]), combine(ends[2], ends[3])))
+    def _take(self, frames: RoundFrames, rows: FlowRows, at: I64) -> None:
+        """Note the pairs of given rows that sent the most on each node."""
+        nodes = rows.node_of(at)
+        pairs = Grouping.equal(scoped(nodes, rows.pair_keys(at)))
         # A log may tell a flow of many hours in one row: the window gets its share of it.
         span = np.maximum(rows.numbers("end")[at] - rows.numbers("start")[at], 1)
         share = np.minimum(self.config.window * 10**9 / span, 1.0)
@@ -130,19 +129,17 @@ class Exfiltration(ClaimDetector):
             pairs.total((rows.numbers(name)[at] * share).astype(np.int64)) for name in ("src_bytes", "dst_bytes")
         )
         order = np.lexsort((pairs.first, -out))
-        self.skip(node, len(order) - _PAIRS)
-        chosen = np.sort(order[:_PAIRS])
-        columns = [e[pairs.first[chosen]].tolist() for e in ends]
-        return [
-            _Sent((a, b), (c, d), o, i)
-            for a, b, c, d, o, i in zip(*columns, out[chosen].tolist(), back[chosen].tolist(), strict=True)
-        ]
+        chosen = np.sort(self.heads(nodes[pairs.first[order]], order, _PAIRS))
+        first = at[pairs.first[chosen]]
+        given = (rows.node_of(first), rows.tick_of(first), *rows.ends(first), out[chosen], back[chosen])
+        for node, tick, a, b, c, d, o, i in zip(*(x.tolist() for x in given), strict=True):
+            self._noted.append((frames.names[node], node, tick, _Sent((a, b), (c, d), o, i)))
 
     def judge(self, view: TickView, noted: Any) -> list[Finding]:
-        """Return the findings about one node's tick."""
+        """Return the finding about one pair."""
         name, node, tick, sent = noted
-        found = [self._judge_pair(view, name, node, tick, each) for each in sent]
-        return [finding for finding in found if finding is not None]
+        found = self._judge_pair(view, name, node, tick, sent)
+        return [found] if found is not None else []
 
     def _judge_pair(self, view: TickView, name: str, node: int, tick: int, sent: _Sent) -> Finding | None:
         config = self.config

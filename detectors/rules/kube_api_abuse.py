@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
-from detectors.base import DetectorConfig, Mask, Meta, TickView
+from detectors.base import DetectorConfig, Meta, TickView
 from detectors.claim_detector import Address, ClaimDetector, address_text
-from detectors.flow_rows import FlowRows
 from detectors.frame import TCP
 from detectors.hashing import U64, hash_text
 from detectors.index import positions
 from detectors.ledger import Entry
 from detectors.round_frames import RoundFrames
-from detectors.row_frame import Array
 from schemas.addresses import pack
 from schemas.events import Capability, FlowMark
 from schemas.finding import Endpoint, Evidence, Finding, Severity
@@ -109,14 +106,12 @@ class KubeApiAbuse(ClaimDetector):
         if not len(rows):
             return
         proven = (flows.marks[rows] & np.uint8(FlowMark.ESTABLISHED | FlowMark.EXCHANGED)) != 0
-        self._take(flows, frames, followed, (*flows.ends(rows), flows.dst_port[rows], proven))
-
-    def _take(self, flows: FlowRows, frames: RoundFrames, chosen: Mask, columns: Sequence[Array]) -> None:
-        rows = positions(chosen)
-        for node, tick, mine in flows.ticks(chosen):
-            first = self.pieces(columns, node, np.searchsorted(rows, mine))
-            for a, b, c, d, port, proven in zip(*(column[first].tolist() for column in columns), strict=True):
-                self._noted.append(_Contact(node, frames.names[node], tick, (a, b), (c, d), port, bool(proven)))
+        columns = (*flows.ends(rows), flows.dst_port[rows], proven)
+        nodes = flows.node_of(rows)
+        first = self.first_of(columns, nodes)
+        given = (nodes[first], flows.tick_of(rows[first]), *(column[first] for column in columns))
+        for node, tick, a, b, c, d, port, answered in zip(*(x.tolist() for x in given), strict=True):
+            self._noted.append(_Contact(node, frames.names[node], tick, (a, b), (c, d), port, answered))
 
     def judge(self, view: TickView, noted: _Contact) -> list[Finding]:
         """Learn one contact, and return the finding about it where it is no habit."""

@@ -10,10 +10,9 @@ from pydantic import Field
 
 from detectors.base import DetectorConfig, Meta, TickView
 from detectors.claim_detector import Address, ClaimDetector, address_text
-from detectors.flow_rows import FlowRows
 from detectors.frame import TCP
 from detectors.hashing import hash_text
-from detectors.index import I64, positions
+from detectors.index import positions
 from detectors.ledger import Entry, Key
 from detectors.minute import is_private
 from detectors.round_frames import RoundFrames
@@ -133,23 +132,16 @@ class LateralMovement(ClaimDetector):
         if not len(rows):
             return
         ends = flows.ends(rows)
-        inside = _private(ends[:2]) & _private(ends[2:])
-        rows, ends = rows[inside], tuple(e[inside] for e in ends)
-        talked[:] = False
-        talked[rows] = True
-        for node, tick, mine in flows.ticks(talked):
-            self._take(flows, frames.names[node], node, tick, (rows, *ends), mine)
-
-    def _take(self, flows: FlowRows, name: str, node: int, tick: int, followed: tuple[Any, ...], mine: I64) -> None:
-        rows, *ends = followed
-        at = np.searchsorted(rows, mine)
-        columns = [*(e[at] for e in ends), flows.dst_port[mine], flows.proto[mine]]
-        first = self.pieces(columns, node, np.arange(len(at)))
-        for a, b, c, d, port, proto in zip(*(column[first].tolist() for column in columns), strict=True):
+        rows = rows[_private(ends[:2]) & _private(ends[2:])]
+        columns = (*flows.ends(rows), flows.dst_port[rows], flows.proto[rows])
+        nodes = flows.node_of(rows)
+        first = self.first_of(columns, nodes)
+        given = (nodes[first], flows.tick_of(rows[first]), *(column[first] for column in columns))
+        for node, tick, a, b, c, d, port, proto in zip(*(x.tolist() for x in given), strict=True):
             if port in _DOMAIN:
                 self._domain.touch(node, (c, d), tick)
             elif proto == TCP:
-                self._noted.append(_Edge(node, name, tick, (a, b), (c, d), port))
+                self._noted.append(_Edge(node, frames.names[node], tick, (a, b), (c, d), port))
 
     def judge(self, view: TickView, noted: _Edge) -> list[Finding]:
         """Learn one connection, and return what it is a sign of."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -10,10 +11,14 @@ from pydantic import Field
 
 from detectors.base import DetectorConfig, Meta, TickView
 from detectors.claim_detector import Address, ClaimDetector, address_text
+from detectors.flow_rows import FlowRows
 from detectors.frame import TCP
+from detectors.http_frame import HttpFrame
+from detectors.index import I64, positions
 from detectors.ledger import Entry
 from detectors.outside import is_outside
 from detectors.round_frames import RoundFrames
+from detectors.row_frame import Array
 from schemas.events import Capability, FlowMark
 from schemas.finding import Evidence, Finding, Severity
 
@@ -92,10 +97,9 @@ class PlaintextSensitive(ClaimDetector):
         http = frames.http
         if http is None:
             return
-        for node, tick, rows in http.ticks(http.credentials.astype(np.bool_)):
-            (a, b), (c, d) = http.src, http.dst
-            first = self.pieces((a, b, c, d, http.dst_port), node, rows)
-            self._note(frames, node, tick, True, *(x[first] for x in (a, b, c, d, http.dst_port)))
+        asked = positions(http.credentials.astype(np.bool_))
+        if len(asked):
+            self._note(frames, http, asked, [x[asked] for x in (*http.src, *http.dst, http.dst_port)])
 
     def _observe_flows(self, frames: RoundFrames) -> None:
         rows = frames.flow
@@ -103,21 +107,23 @@ class PlaintextSensitive(ClaimDetector):
             return
         # Payload both ways is told once in a flow's life.
         talked = rows.own & rows.marked(FlowMark.EXCHANGED) & (rows.proto == TCP) & self._watched[rows.dst_port]
-        for node, tick, at in rows.ticks(talked):
-            number, apps = rows.words_of("app", at)
-            encrypted = np.array([app in ("tls", "ssh") for app in apps], np.bool_)[number]
-            kept = at[~encrypted]
-            ends = rows.ends(kept)
-            port = rows.dst_port[kept]
-            first = self.pieces((*ends, port), node, np.arange(len(kept)))
-            self._note(frames, node, tick, False, *(x[first] for x in (*ends, port)))
+        at = positions(talked)
+        if not len(at):
+            return
+        number, apps = rows.words_of("app", at)
+        encrypted = np.array([app in ("tls", "ssh") for app in apps], np.bool_)[number]
+        at = at[~encrypted]
+        self._note(frames, rows, at, [*rows.ends(at), rows.dst_port[at]])
 
-    def _note(self, frames: RoundFrames, node: int, tick: int, http: bool, *columns: Any) -> None:
-        a, b, c, d, port = columns
-        outward = is_outside(c, d)
-        for one, two, three, four, at, out in zip(*(x.tolist() for x in (a, b, c, d, port, outward)), strict=True):
-            use = _Use((one, two), (three, four), at, http, out)
-            self._noted.append((frames.names[node], node, tick, use))
+    def _note(self, frames: RoundFrames, rows: FlowRows | HttpFrame, at: I64, columns: Sequence[Array]) -> None:
+        """Note the clients, servers and ports of given rows, in ``columns``, each once."""
+        nodes = rows.node_of(at)
+        first = self.first_of(columns, nodes)
+        a, b, c, d, port = (column[first] for column in columns)
+        given = (nodes[first], rows.tick_of(at[first]), a, b, c, d, port, is_outside(c, d))
+        http = isinstance(rows, HttpFrame)
+        for node, tick, one, two, three, four, to, out in zip(*(x.tolist() for x in given), strict=True):
+            self._noted.append((frames.names[node], node, tick, _Use((one, two), (three, four), to, http, out)))
 
     def judge(self, view: TickView, noted: Any) -> list[Finding]:
         """Return the finding about one client and server, unless it was told lately."""

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from detectors.base import DetectorConfig, Meta, TickView, confidence
 from detectors.claim_detector import Address, ClaimDetector, address_text
-from detectors.frame import TCP, UDP
+from detectors.flow_rows import FlowRows
+from detectors.frame import TCP, UDP, scoped
 from detectors.grouping import Grouping
-from detectors.hashing import combine
 from detectors.index import I64, positions
 from detectors.ledger import Entry
 from detectors.round_frames import RoundFrames
-from detectors.row_frame import Array
 from detectors.statement import count
 from schemas.events import Capability, FlowMark
 from schemas.finding import MAX_ENDPOINTS, Evidence, Finding, Severity
@@ -90,17 +89,17 @@ class SlowScan(ClaimDetector):
         # The answer to a question that passed before the capture began looks like a try of an ephemeral port.
         failed &= (flows.proto == TCP) | (udp & ~walk & flows.numbers("direction_known"))
         rows = positions(failed)
-        columns = (*flows.ends(rows), port[rows])
-        for node, tick, mine in flows.ticks(failed):
-            first = self.head(node, self._calm(columns, np.searchsorted(rows, mine)))
-            self._take(frames.names[node], node, tick, zip(*(c[first].tolist() for c in columns), strict=True))
+        rows = rows[self._calm(flows, rows)]
+        rows = self.heads(flows.node_of(rows), rows)
+        for node, tick, mine in flows.ticks_of(rows):
+            columns = (*flows.ends(mine), port[mine])
+            self._take(frames.names[node], node, tick, zip(*(c.tolist() for c in columns), strict=True))
 
-    def _calm(self, columns: Sequence[Array], at: I64) -> I64:
-        """Leave out hosts with so many failures in a second that it is a flood, a fast scan or an outage."""
-        if len(at) <= _CALM:
-            return at
-        host = Grouping.equal(combine(columns[2][at], columns[3][at]))
-        return at[host.total(np.ones(len(at), np.int64))[host.number] <= _CALM]
+    def _calm(self, flows: FlowRows, rows: I64) -> npt.NDArray[np.bool_]:
+        """Tell which rows are of hosts with so few failures on a node that it is no flood, fast scan or outage."""
+        host = Grouping.equal(scoped(flows.node_of(rows), flows.responder_keys(rows)))
+        calm: npt.NDArray[np.bool_] = host.sizes()[host.number] <= _CALM
+        return calm
 
     def _take(self, name: str, node: int, tick: int, tries: Any) -> None:
         config = self.config

@@ -113,8 +113,9 @@ class UnauthorisedAccess(ClaimDetector):
         for node, tick, at in rows.ticks(denied):
             tries = self._tries(rows, node, at, True)
             self._noted += [(frames.names[node], node, tick, each) for each in tries]
-        for node, tick, at in rows.ticks(rows.own & rows.marked(FlowMark.ESTABLISHED) & transport & ~denied):
-            self._rows.append((rows, frames.names[node], node, tick, at))
+        if frames.identities.labelled(self.config.label):
+            for node, tick, at in rows.ticks(rows.own & rows.marked(FlowMark.ESTABLISHED) & transport & ~denied):
+                self._rows.append((rows, frames.names[node], node, tick, at))
 
     def _tries(self, rows: FlowRows, node: int, at: I64, denied: bool) -> list[_Try]:
         ends = rows.ends(at)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detectors.channels import CHANNEL, Channels, regularity
-from detectors.index import positions
+from detectors.channels import Channels, regularity
+from detectors.index import I64, positions
+from detectors.kernels import channels as kernel
 from schemas.events import PayloadSide
 from schemas.identity import IdentityTable
 from schemas.inventory import InventoryObject
@@ -70,15 +71,24 @@ def test_an_hour_between_calls() -> None:
     assert found(at_times(gaps(20, 3300, 3900))) == "medium"
 
 
+def call(channels: Channels, keys: Sequence[int], tick: int, began_ms: Any) -> I64:
+    """Touch channels of one node that opened a connection each, and note it; return their slots."""
+    count = len(keys)
+    ones = np.ones(count, np.int64)
+    slots, _ = channels.touch(np.array(keys, np.uint64), 0 * ones, tick * ones, np.ones(count, np.bool_))
+    channels.note(slots, np.zeros((count, 7), np.int64), began_ms * ones, (5, 60, 65_536))
+    return slots
+
+
 def test_random_callers_are_hardly_ever_taken_for_regular_ones() -> None:
-    rows = np.zeros(1000, CHANNEL)
+    keys = range(1, 1001)
     chance = np.random.default_rng(3)
-    channels = Channels(len(rows), 10**9)
-    slots, _ = channels.touch(np.arange(1, len(rows) + 1, dtype=np.uint64), 1, np.ones(len(rows), np.bool_))
-    times = np.full(len(rows), 1000)
+    channels = Channels(len(keys), 10**9)
+    times = np.full(len(keys), 1000)
+    slots = call(channels, keys, 1, times)
     for _ in range(60):
-        times = times + np.rint(chance.exponential(8000, len(rows))).astype(np.int64)
-        channels.call(slots, times)
+        times = times + np.rint(chance.exponential(8000, len(keys))).astype(np.int64)
+        slots = call(channels, keys, 1, times)
     nats, spread, _ = regularity(channels.rows[slots])
     assert len(positions((nats > 9) & (spread <= 0.75))) <= 1
     assert abs(float(np.median(spread)) - 1) < 0.1
@@ -125,20 +135,51 @@ def test_bursts_in_one_connection(squares: int, expected: str | None) -> None:
 
 def test_channels_are_bounded_and_young_ones_make_room() -> None:
     channels = Channels(64, 10**6)
-    keys = np.arange(1, 41, dtype=np.uint64)
-    every = np.ones(40, np.bool_)
+    keys = range(1, 41)
     for tick in range(1, 6):
-        slots, _ = channels.touch(keys, tick, every)
-        channels.call(slots, np.full(40, tick * 5000))
+        slots = call(channels, keys, tick, tick * 5000)
     for tick in range(6, 20):
-        channels.touch(np.arange(1000 * tick, 1000 * tick + 40, dtype=np.uint64), tick, every)
+        call(channels, range(1000 * tick, 1000 * tick + 40), tick, tick * 5000)
     assert len(channels) == 64
-    assert channels.shed == 14 * 40 - 24
-    slots, new = channels.touch(keys, 20, every)
-    assert len(new) == 0
+    assert channels.shed() == {0: 14 * 40 - 24}
+    assert (call(channels, keys, 20, -1) == slots).all()
     other = Channels(64, 10**6)
-    other.restore(channels.snapshot())
-    assert other.snapshot().tobytes() == channels.snapshot().tobytes()
+    other.restore({name: np.array(values) for name, values in channels.snapshot().items()})
+    assert (call(other, keys, 21, 21_000) == slots).all()
+    assert all((values == other.snapshot()[name]).all() for name, values in other.snapshot().items())
+
+
+def test_channels_of_one_node_do_not_take_the_room_of_another() -> None:
+    channels = Channels(8, 10**6)
+    ones = np.ones(12, np.int64)
+    opens = np.ones(12, np.bool_)
+    slots, new = channels.touch(np.arange(12, dtype=np.uint64), 0 * ones, ones, opens)
+    assert (slots >= 0).sum() == len(new) == 8
+    slots, _ = channels.touch(np.arange(100, 108, dtype=np.uint64), ones[:8], ones[:8], opens[:8])
+    assert (slots >= 0).all()
+    assert channels.shed() == {0: 4}
+
+
+def test_damaged_channels_are_refused() -> None:
+    channels = Channels(8, 10**6)
+    call(channels, range(1, 5), 1, 1000)
+    state = {name: np.array(values) for name, values in channels.snapshot().items()}
+    state["rows"][0, kernel.NODE] = 7
+    with pytest.raises(ValueError, match="belongs to no node"):
+        Channels(8, 10**6).restore(state)
+
+
+def test_only_what_may_be_a_beacon_is_judged() -> None:
+    channels = Channels(8, 10**6)
+    ones = np.ones(3, np.int64)
+    worth = np.zeros(0, np.int64)
+    for number in range(8):
+        slots, _ = channels.touch(np.arange(1, 4, dtype=np.uint64), 0 * ones, ones, np.ones(3, np.bool_))
+        amounts = np.zeros((3, 7), np.int64)
+        amounts[:, 0], amounts[2, 2] = 1, 1_000_000
+        # The first calls every 10 s, the second every 1.2 s, the third moves much.
+        worth = channels.note(slots, amounts, number * np.array([10_000, 1200, 10_000]) + 1, (5, 60, 65_536))
+    assert worth.tolist() == [0]
 
 
 def shell(port: int = 4444, source: str = AGENT, flow_id: int = 7, **more: Any) -> Row:
