@@ -13,7 +13,7 @@ import numpy.typing as npt
 from detectors.frame import FlowFrame
 from detectors.grouping import Grouping
 from detectors.index import I64, positions
-from detectors.kernels.grouping import best_by, rank_by, sum_columns
+from detectors.kernels.grouping import best_by, sum_columns, top_by
 
 Array = npt.NDArray[Any]
 Columns = dict[str, Array]
@@ -37,7 +37,7 @@ def flood_pieces(frame: FlowFrame) -> tuple[Columns, Columns] | None:
     """Return rows per (place, victim) and rows of the busiest (place, victim, sender); none without such packets.
 
     The first have ``place``, ``dst`` (16 bytes), ``port`` (the victim's most flooded UDP port), ``reflector_port``
-    and ``sums`` (int64, one column per ``FLOOD_SUMS``); the others ``place``, ``dst``, ``src`` and ``packets``.
+    and ``sums`` (int64, one column per ``FLOOD_SUMS``); the others ``place``, ``dst_hash``, ``src`` and ``packets``.
     """
     towards = positions((frame.udp_packets > 0) | (frame.icmp_packets > 0) | (frame.answer_packets > 0))
     instead = positions((frame.unasked_synacks > 0) | (frame.induced_questions > 0))
@@ -65,8 +65,8 @@ def flood_pieces(frame: FlowFrame) -> tuple[Columns, Columns] | None:
     service = best_by(per_entry, reflected, from_port, len(victims))
     at = first[victims.first]
     rows = {
-        "place": place[at], "dst": frame.addresses[victim[at]], "port": port[flooded],
-        "reflector_port": np.where(reflected[service] > 0, from_port[service], 0),
+        "place": place[at], "dst": frame.addresses[victim[at]], "dst_hash": frame.hashes[victim[at]],
+        "port": port[flooded], "reflector_port": np.where(reflected[service] > 0, from_port[service], 0),
         "sums": sum_columns(victims.number, by_pair, len(victims)),
     }  # fmt: skip
     return rows, _busiest(frame, victims, by_pair, (place[first], victim[first], sender[first]))
@@ -93,9 +93,8 @@ def _instead(frame: FlowFrame, groups: I64) -> I64:
 def _busiest(frame: FlowFrame, victims: Grouping, sums: I64, ends: tuple[Array, Array, Array]) -> Columns:
     place, victim, sender = ends
     packets = sums[:, [_sum(by) for _, by in _COUNTED_BY]].sum(axis=1)
-    order = np.lexsort((frame.hashes[sender], -packets))
-    top = order[rank_by(victims.number[order], len(victims)) < SENDERS_NAMED]
+    top = top_by(victims.number, packets, frame.hashes[sender], len(victims), SENDERS_NAMED)
     return {
-        "place": place[top], "dst": frame.addresses[victim[top]], "src": frame.addresses[sender[top]],
+        "place": place[top], "dst_hash": frame.hashes[victim[top]], "src": frame.addresses[sender[top]],
         "packets": packets[top],
     }  # fmt: skip

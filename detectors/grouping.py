@@ -10,10 +10,13 @@ import numpy.typing as npt
 
 from detectors.hashing import U64
 from detectors.index import I64
-from detectors.kernels.grouping import number_words, sum_by
+from detectors.kernels.grouping import number_small, number_words, sum_by
 
 Array = npt.NDArray[Any]
 I32 = npt.NDArray[np.int32]
+
+# Values below so many times their number are told apart by a table of all of them, which is faster than hashing.
+_DENSE = 8
 
 
 class Grouping:
@@ -32,7 +35,13 @@ class Grouping:
         self.members = members
         one, two = _packed([k[members] for k in keys])
         self.number: I32
-        self.number, first = number_words(one, two)
+        end = int(one.max(initial=0)) + 1
+        if two is not None:
+            self.number, first = number_words(one, two)
+        elif end <= _DENSE * len(members):
+            self.number, first = number_small(one, end)
+        else:
+            self.number, first = number_words(one, np.zeros_like(one))
         self.first: I64 = members[first]
 
     @classmethod
@@ -76,8 +85,8 @@ class Grouping:
         return np.bincount(self.number, minlength=len(self))
 
 
-def _packed(keys: Sequence[Array]) -> tuple[I64, I64]:
-    """Return the columns side by side in two words.
+def _packed(keys: Sequence[Array]) -> tuple[I64, I64 | None]:
+    """Return the columns side by side in one word, or two where they need them.
 
     Raises:
         ValueError: their values need more than 126 bits.
@@ -95,4 +104,4 @@ def _packed(keys: Sequence[Array]) -> tuple[I64, I64]:
     if len(words) > 2:
         problem = "the columns to group by do not fit two words"
         raise ValueError(problem)
-    return words[0], words[1] if len(words) > 1 else np.zeros_like(words[0])
+    return words[0], words[1] if len(words) > 1 else None

@@ -127,11 +127,12 @@ class MinuteBook:
             self._gather(frame, Grouping(own, [frame.place, ends]), ends, names)
         opening = members[(frame.opened[members] > 0) & ours[frame.src[members]]]
         keys = scoped(frame.node[opening], frame.hashes[frame.src[opening]])
-        minutes = (-(-frame.tick[opening] // SECONDS)) * SECONDS
-        for column, elements in ((_PEERS, frame.hashes[frame.dst[opening]]),
-                                 (_PORTS, frame.service[opening].astype(np.uint64))):  # fmt: skip
-            for minute in np.unique(minutes).tolist():
-                chosen = minutes == minute
+        peers, ports = frame.hashes[frame.dst[opening]], frame.service[opening].astype(np.uint64)
+        minutes = -(-frame.columns.by_place("tick") // SECONDS) * SECONDS
+        of_group = minutes[frame.place[opening]]
+        for minute in np.unique(minutes).tolist():
+            chosen = of_group == minute
+            for column, elements in ((_PEERS, peers), (_PORTS, ports)):
                 self._count(minute, keys[chosen], elements[chosen], column)
 
     def _count(self, minute: int, keys: U64, elements: U64, column: int) -> None:

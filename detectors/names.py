@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from detectors.hashing import U64, mix
-from detectors.index import I64, positions
+from detectors.index import I64
+from detectors.kernels.strings import count_letters, hash_bytes
 
 # The registered zone is the last two labels, or three where the last but one is a generic second level
 # under a country code. A list of public suffixes would be exact; it is data that ages, and a zone cut one
@@ -38,13 +39,7 @@ _POWERS = np.cumprod(np.full(1024, 0x100000001B3, np.uint64))  # FNV prime, as t
 def hash_strings(values: pa.Array) -> U64:
     """Return one u64 per string: a polynomial in its bytes, mixed with its length. Shape (n,)."""
     raw, starts, lengths = bytes_of(values)
-    result = np.zeros(len(values), np.uint64)
-    full = positions(lengths > 0)
-    if len(full):
-        inside = np.arange(len(raw)) - np.repeat(starts, lengths)
-        terms = (raw.astype(np.uint64) + np.uint64(1)) * _POWERS[inside % len(_POWERS)]
-        result[full] = np.add.reduceat(terms, starts[full])
-    return mix(result ^ mix(lengths.astype(np.uint64)))
+    return mix(hash_bytes(raw, starts, lengths, _POWERS) ^ mix(lengths.astype(np.uint64)))
 
 
 def bytes_of(values: pa.Array) -> tuple[npt.NDArray[np.uint8], I64, I64]:
@@ -76,27 +71,17 @@ def read_names(values: pa.Array) -> NameTable:
     distinct = encoded.dictionary
     sub_length = pc.subtract(pc.binary_length(values), pc.binary_length(zones))
     raw, starts, lengths = bytes_of(values)
-    inside = np.arange(len(raw)) - np.repeat(starts, lengths)
-    owner = np.repeat(np.arange(len(values)), lengths)
-    counted = (inside < np.repeat(sub_length.to_numpy(zero_copy_only=False), lengths)) & (raw != ord("."))
-    below = np.bincount(owner[counted], minlength=len(values)).astype(np.int64)
+    # Bits are rounded to whole ones, so that sums over names do not depend on order.
+    logs = np.log2(np.maximum(np.arange(int(lengths.max(initial=0)) + 1), 1))
+    below, bits = count_letters(raw, starts, sub_length.to_numpy(zero_copy_only=False).astype(np.int64), logs)
     return NameTable(
         hashes=hash_strings(values),
         zones=np.array([z.encode()[-ZONE_BYTES:] for z in distinct.to_pylist()], f"S{ZONE_BYTES}"),
         zone_hashes=hash_strings(distinct),
         zone=encoded.indices.to_numpy().astype(np.int64),
         below=below,
-        information=_information(owner[counted], raw[counted], below),
+        information=np.rint(bits).astype(np.int64),
     )
-
-
-def _information(owner: I64, raw: npt.NDArray[np.uint8], lengths: I64) -> I64:
-    # sum over characters c of n_c * log2(n / n_c), which is entropy times length; rounded to whole bits so
-    # that sums over names do not depend on order.
-    cells, count = np.unique(owner * 256 + raw, return_counts=True)
-    whole = lengths[cells // 256]
-    bits = count * (np.log2(whole) - np.log2(count))
-    return np.rint(np.bincount(cells // 256, weights=bits, minlength=len(lengths))).astype(np.int64)
 
 
 def registered_labels(values: pa.Array) -> pa.DictionaryArray:

@@ -20,7 +20,7 @@ from detectors.frame import FlowFrame
 from detectors.grouping import Grouping
 from detectors.hashing import U64, combine, hash_addresses, hash_text
 from detectors.index import I64, positions
-from detectors.kernels.grouping import best_by, number_words, rank_by, sum_columns
+from detectors.kernels.grouping import best_by, rank_by, sum_columns, top_by
 from detectors.kernels.windows import renew
 from detectors.minute import SUMS, MinuteRows
 from detectors.settings import EngineSettings
@@ -48,20 +48,21 @@ _SEEN_PAIRS = 1 << 20  # (victim, source) pairs remembered as sent; without room
 
 @dataclass
 class _Tick:
-    victims: list[Columns] = field(default_factory=list)  # dst, port, sums
-    sources: list[Columns] = field(default_factory=list)  # dst, src, src_hash, attempts, established
-    floods: list[Columns] = field(default_factory=list)  # dst, port, reflector_port, sums
-    senders: list[Columns] = field(default_factory=list)  # dst, src, packets
+    victims: list[Columns] = field(default_factory=list)  # dst, dst_hash, port, sums: a row per service
+    sources: list[Columns] = field(default_factory=list)  # service (row of those), src, src_hash, attempts, established
+    floods: list[Columns] = field(default_factory=list)  # dst, dst_hash, port, reflector_port, sums
+    senders: list[Columns] = field(default_factory=list)  # dst_hash, src, packets
     minutes: list[Columns] = field(default_factory=list)
     quality: list[DataQuality] = field(default_factory=list)
     suspects: set[str] = field(default_factory=set)
     capabilities: int = -1
+    frames: int = 0  # that victims and sources are from; of one, services and pairs are distinct
 
 
 class Partials:
     """Gathers by tick; gives the messages of ticks that are complete."""
 
-    state_version: ClassVar[int] = 3
+    state_version: ClassVar[int] = 4
 
     def __init__(self, partition: int, settings: EngineSettings, identities: IdentityTable, bucket: int) -> None:
         """Start empty.
@@ -110,9 +111,10 @@ class Partials:
         """
         members = positions((frame.attempts > 0) | (frame.syn > 0) | (frame.established > 0)
                                  | (frame.exchanged > 0) | (frame.failed > 0))  # fmt: skip
-        counted = ticks[frame.place[members]]
-        for tick in np.unique(counted).tolist():
-            self._add(self._at(tick), frame, members[counted == tick])
+        for tick in np.unique(ticks).tolist():
+            mine = members[(ticks == tick)[frame.place[members]]]
+            if len(mine):
+                self._add(self._at(tick), frame, mine)
         pieces = flood_pieces(frame)
         if pieces is not None:
             self._add_floods(ticks, *pieces)
@@ -128,19 +130,25 @@ class Partials:
     def _add(self, place: _Tick, frame: FlowFrame, members: I64) -> None:
         port = frame.service & 0xFFFF
         services = Grouping(members, [frame.dst, port])
-        sums = np.stack([frame.measure(_MEASURES.get(name, name)) for name in _CONNECTIONS], axis=1)[members]
+        sums = np.stack([frame.measure(_MEASURES.get(name, name))[members] for name in _CONNECTIONS], axis=1)
+        place.frames += 1
+        before = sum(len(piece["port"]) for piece in place.victims)
         place.victims.append({
-            "dst": frame.addresses[frame.dst[services.first]], "port": port[services.first],
+            "dst": frame.addresses[frame.dst[services.first]], "dst_hash": frame.hashes[frame.dst[services.first]],
+            "port": port[services.first],
             "sums": sum_columns(services.number, sums, len(services)),
         })  # fmt: skip
-        trying = members[frame.attempts[members] > 0]
-        if not len(trying):
+        trying = frame.attempts[members] > 0
+        if not trying.any():
             return
-        pairs = Grouping(trying, [frame.dst, frame.src])
-        dst, src = frame.dst[pairs.first], frame.src[pairs.first]
+        service = np.zeros(len(frame), np.int64)
+        service[members] = services.number
+        pairs = Grouping(members[trying], [frame.dst, frame.src])
+        src = frame.src[pairs.first]
         place.sources.append({
-            "dst": frame.addresses[dst], "src": frame.addresses[src], "src_hash": frame.hashes[src],
-            "attempts": pairs.total(frame.attempts), "established": pairs.total(frame.established),
+            "service": before + service[pairs.first], "src": frame.addresses[src],
+            "src_hash": frame.hashes[src], "attempts": pairs.total(frame.attempts),
+            "established": pairs.total(frame.established),
         })  # fmt: skip
 
     def add_minute(self, tick: int, node: str, rows: MinuteRows) -> None:
@@ -213,11 +221,11 @@ class Partials:
         """Return the batches of each rollup partition."""
         parts: list[dict[str, pa.RecordBatch]] = [{} for _ in range(self._settings.rollup_partitions)]
         if gathered.victims or gathered.floods:
-            victims = self._victims(gathered)
+            victims, grouped = self._victims(gathered)
             # Seedless: all workers must agree, also those whose seed setting differs by mistake.
             target = (hash_addresses(victims["dst"]) % np.uint64(len(parts))).astype(np.int64)
             _deal(parts, "victim", victims, target)
-            sections = self._sources(tick, gathered.sources, victims) if gathered.sources else {}
+            sections = self._sources(tick, gathered, victims, grouped) if gathered.sources else {}
             if gathered.senders:
                 sections["flood_sender"] = self._senders(gathered.senders, victims)
             row = rank_by(target, len(parts))
@@ -232,71 +240,72 @@ class Partials:
         return parts
 
     @classmethod
-    def _victims(cls, gathered: _Tick) -> Columns:
-        dst, port, connections = cls._services(gathered.victims)
-        flood = _merged(gathered.floods) or _no_floods()
-        both = np.concatenate([dst, flood["dst"]])
-        victims = Grouping(np.arange(len(both)), [_numbered(both.view(np.int64))])
-        sums = np.zeros((len(both), len(VICTIM_SUMS)), np.int64)
-        sums[: len(dst), : len(_CONNECTIONS)] = connections
-        sums[len(dst) :, len(_CONNECTIONS) :] = flood["sums"]
-        attempts = sums[:, 0].copy()
-        attempts[len(dst) :] = -1  # a port that connections were opened to goes before one that was flooded
-        best = best_by(victims.number, attempts, np.concatenate([port, flood["port"]]), len(victims))
-        services = np.concatenate([np.zeros(len(dst), np.int64), flood["reflector_port"]])
+    def _victims(cls, gathered: _Tick) -> tuple[Columns, Grouping]:
+        """Return the rows of the victim section, and how services, then floods, are grouped into them."""
+        services, flood = _merged(gathered.victims) or _no_services(), _merged(gathered.floods) or _no_floods()
+        count = len(services["port"])
+        victims = Grouping.equal(np.concatenate([services["dst_hash"], flood["dst_hash"]]))
+        sums = np.zeros((len(victims.number), len(VICTIM_SUMS)), np.int64)
+        sums[:count, : len(_CONNECTIONS)] = services["sums"]
+        sums[count:, len(_CONNECTIONS) :] = flood["sums"]
+        port = np.concatenate([services["port"], flood["port"]])
+        attempts = sums[:count, 0].copy()
+        if gathered.frames > 1:
+            attempts = cls._by_service(victims.number[:count], port[:count], attempts)
+        # A port that connections were opened to goes before one that was flooded.
+        attempts = np.concatenate([attempts, np.full(len(flood["port"]), -1)])
+        best = best_by(victims.number, attempts, port, len(victims))
+        reflector = np.concatenate([np.zeros(count, np.int64), flood["reflector_port"]])
         answers = sums[:, VICTIM_SUMS.index("reflected_packets")] + sums[:, VICTIM_SUMS.index("induced_questions")]
-        service = best_by(victims.number, answers, services, len(victims))
+        reflecting = best_by(victims.number, answers, reflector, len(victims))
         totals = sum_columns(victims.number, sums, len(victims))
         columns = {
-            "dst": both[victims.first], "top_port": np.concatenate([port, flood["port"]])[best],
-            "top_port_attempts": np.maximum(attempts[best], 0), "reflector_port": services[service],
+            "dst": np.concatenate([services["dst"], flood["dst"]])[victims.first],
+            "dst_hash": np.concatenate([services["dst_hash"], flood["dst_hash"]])[victims.first],
+            "top_port": port[best], "top_port_attempts": np.maximum(attempts[best], 0),
+            "reflector_port": reflector[reflecting],
         }  # fmt: skip
-        return columns | {name: totals[:, i] for i, name in enumerate(VICTIM_SUMS)}
+        return columns | {name: totals[:, i] for i, name in enumerate(VICTIM_SUMS)}, victims
 
     @staticmethod
-    def _services(pieces: Sequence[Columns]) -> tuple[Array, I64, I64]:
-        """Return (dst, port, sums) of each service that connections were opened to."""
-        rows = _merged(pieces)
-        if not rows:
-            return np.zeros((0, 16), np.uint8), np.zeros(0, np.int64), np.zeros((0, len(_CONNECTIONS)), np.int64)
-        words = rows["dst"].view(np.int64)
-        services = Grouping(np.arange(len(words)), [_numbered(words), rows["port"]])
-        sums = sum_columns(services.number, rows["sums"], len(services))
-        return rows["dst"][services.first], rows["port"][services.first], sums
+    def _by_service(victim: Array, port: I64, attempts: I64) -> I64:
+        """Return for each row the attempts of all rows of the same victim and port: pieces name services again."""
+        services = Grouping(np.arange(len(port)), [victim.astype(np.int64), port])
+        totals: I64 = services.total(attempts)[services.number]
+        return totals
 
     @staticmethod
     def _senders(pieces: Sequence[Columns], victims: Columns) -> Columns:
         rows = _merged(pieces)
-        both = np.concatenate([victims["dst"], rows["dst"]])
-        victim = _numbered(both.view(np.int64))[len(victims["dst"]) :]
-        pairs = Grouping(np.arange(len(victim)), [victim, _numbered(rows["src"].view(np.int64))])
+        both = Grouping.equal(np.concatenate([victims["dst_hash"], rows["dst_hash"]]))
+        victim = both.number[len(victims["dst_hash"]) :].astype(np.int64)
+        pairs = Grouping.equal(combine(rows["dst_hash"], hash_addresses(rows["src"])))
         src, victim, packets = rows["src"][pairs.first], victim[pairs.first], pairs.total(rows["packets"])
         flooded = sum(victims[name] for name in _NAMED_BY)
         busy = positions(np.asarray(flooded)[victim] >= _FLOODED)
-        busy = busy[np.lexsort((hash_addresses(src[busy]), -packets[busy]))]
-        top = busy[rank_by(victim[busy], len(victims["dst"])) < SENDERS_NAMED]
+        top = busy[top_by(victim[busy], packets[busy], hash_addresses(src[busy]), len(victims["dst"]), SENDERS_NAMED)]
         return {"victim": victim[top], "src": src[top], "packets": packets[top]}
 
-    def _sources(self, tick: int, pieces: Sequence[Columns], victims: Columns) -> dict[str, Columns]:
-        rows = _merged(pieces)
-        # Numbered together with the victims, which come first: a source's victim has the victim's own number.
-        both = np.concatenate([victims["dst"], rows["dst"]])
-        victim = _numbered(both.view(np.int64))[len(victims["dst"]) :]
-        pairs = Grouping(np.arange(len(victim)), [victim, _numbered(rows["src"].view(np.int64))])
-        first = pairs.first
-        victim, attempts = victim[first], pairs.total(rows["attempts"])
-        established, hashes = pairs.total(rows["established"]), rows["src_hash"][first]
+    def _sources(self, tick: int, gathered: _Tick, victims: Columns, grouped: Grouping) -> dict[str, Columns]:
+        rows = _merged(gathered.sources)
+        victim = grouped.number[rows["service"]].astype(np.int64)
+        keys = combine(victims["dst_hash"][victim], rows["src_hash"])
+        if gathered.frames > 1:
+            pairs = Grouping.equal(keys)
+            keys, victim = keys[pairs.first], victim[pairs.first]
+            sums = {name: pairs.total(rows[name]) for name in ("attempts", "established")}
+            rows = {"src": rows["src"][pairs.first], "src_hash": rows["src_hash"][pairs.first], **sums}
         busy = positions(victims["attempts"][victim] >= _BUSY)
-        busy = busy[np.lexsort((hashes[busy], -attempts[busy]))]
-        top = busy[rank_by(victim[busy], len(victims["dst"])) < _TOP_SOURCES]
+        count = len(victims["dst_hash"])
+        top = busy[top_by(victim[busy], rows["attempts"][busy], rows["src_hash"][busy], count, _TOP_SOURCES)]
         out = {"victim_source": {
-            "victim": victim[top], "src": rows["src"][first[top]], "attempts": attempts[top],
-            "established": established[top],
+            "victim": victim[top], "src": rows["src"][top], "attempts": rows["attempts"][top],
+            "established": rows["established"][top],
         }}  # fmt: skip
         if self._bucket:
-            new = self._unsaid(tick, combine(hash_addresses(rows["dst"][first]), hashes))
-            new = new[rank_by(victim[new], len(victims["dst"])) < self._settings.sources_per_victim]
-            out["new_source"] = {"victim": victim[new], "src_hash": hashes[new]}
+            new = self._unsaid(tick, keys)
+            new = new[rank_by(victim[new], count) < self._settings.sources_per_victim]
+            out["new_source"] = {"victim": victim[new], "src_hash": rows["src_hash"][new]}
         return out
 
     def _unsaid(self, tick: int, keys: U64) -> I64:
@@ -329,6 +338,7 @@ class Partials:
                     "quality": [q.model_dump(mode="json") for q in gathered.quality],
                     "suspects": sorted(gathered.suspects),
                     "capabilities": gathered.capabilities,
+                    "frames": gathered.frames,
                 }
                 for tick, gathered in sorted(self._ticks.items())
             },
@@ -349,6 +359,7 @@ class Partials:
                 quality=[DataQuality.model_validate(q) for q in one["quality"]],
                 suspects=set(one["suspects"]),
                 capabilities=one["capabilities"],
+                frames=one["frames"],
             )
             for tick, one in state["ticks"].items()
         }
@@ -361,17 +372,15 @@ def _merged(pieces: Sequence[Columns]) -> Columns:
     return {name: np.concatenate([p[name] for p in pieces]) for name in pieces[0]} if pieces else {}
 
 
+def _no_services() -> Columns:
+    return {"dst": np.zeros((0, 16), np.uint8), "dst_hash": np.zeros(0, np.uint64), "port": np.zeros(0, np.int64),
+            "sums": np.zeros((0, len(_CONNECTIONS)), np.int64)}  # fmt: skip
+
+
 def _no_floods() -> Columns:
     none = np.zeros(0, np.int64)
-    return {"dst": np.zeros((0, 16), np.uint8), "port": none, "reflector_port": none,
-            "sums": np.zeros((0, len(FLOOD_SUMS)), np.int64)}  # fmt: skip
-
-
-def _numbered(words: I64) -> I64:
-    """Number equal addresses, given as two words each, in order of first appearance."""
-    number, _ = number_words(words[:, 0].copy(), words[:, 1].copy())
-    wide: I64 = number.astype(np.int64)
-    return wide
+    return {"dst": np.zeros((0, 16), np.uint8), "dst_hash": np.zeros(0, np.uint64), "port": none,
+            "reflector_port": none, "sums": np.zeros((0, len(FLOOD_SUMS)), np.int64)}  # fmt: skip
 
 
 def _deal(parts: list[dict[str, pa.RecordBatch]], section: str, columns: Columns, target: I64) -> None:

@@ -126,6 +126,8 @@ class IdentityTable:
         return self._range_role(ip, at)
 
     def _range_role(self, ip: str, at: int) -> str:
+        if not self._networks:
+            return "unknown"
         address = ipaddress.ip_address(ip)
         found = [
             (network.prefixlen, item.valid_from, item.uid, item.role)

@@ -50,6 +50,22 @@ def number_words(one: Any, two: Any) -> Any:
 
 
 @compiled
+def number_small(values: Any, end: Any) -> Any:
+    """Number equal int64 values, all in ``0 .. end - 1``; returns what `number_words` does."""
+    known = np.zeros(end, np.int32)
+    number = np.empty(len(values), np.int32)
+    first = np.empty(min(len(values), end), np.int64)
+    found = 0
+    for i in range(len(values)):
+        if known[values[i]] == 0:
+            first[found] = i
+            found += 1
+            known[values[i]] = found
+        number[i] = known[values[i]] - 1
+    return number, first[:found].copy()
+
+
+@compiled
 def sum_by(number: Any, values: Any, count: Any) -> Any:
     """Sum int64 values by their int32 number; int64, shape (count,)."""
     out = np.zeros(count, np.int64)
@@ -90,6 +106,36 @@ def best_by(number: Any, values: Any, ties: Any, count: Any) -> Any:
         if b < 0 or values[i] > values[b] or (values[i] == values[b] and ties[i] < ties[b]):
             best[n] = i
     return best
+
+
+@compiled
+def top_by(number: Any, values: Any, ties: Any, count: Any, most: Any) -> Any:
+    """Return the positions of the ``most`` largest values of each number, number by number, the largest first; int64.
+
+    Among equal values the smallest tie goes first, among equal ties what came first.
+    """
+    best = np.empty((count, most), np.int64)
+    held = np.zeros(count, np.int64)
+    for i in range(len(number)):
+        row = best[number[i]]
+        at = held[number[i]]
+        while at > 0:
+            b = row[at - 1]
+            if values[b] > values[i] or (values[b] == values[i] and ties[b] <= ties[i]):
+                break
+            if at < most:
+                row[at] = b
+            at -= 1
+        if at < most:
+            row[at] = i
+            held[number[i]] = min(held[number[i]] + 1, most)
+    out = np.empty(held.sum(), np.int64)
+    done = 0
+    for n in range(count):
+        for at in range(held[n]):
+            out[done] = best[n, at]
+            done += 1
+    return out
 
 
 @compiled

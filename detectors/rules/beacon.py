@@ -215,8 +215,8 @@ class Beacon(ClaimDetector):
                  gaps: int) -> str:  # fmt: skip
         if sign == _FAILED:
             return (
-                f"{by} called {to} {count(int(row[column.FAILED]))} times in vain, limit {self.config.failed}, and does not "
-                f"give up"
+                f"{by} called {to} {count(int(row[column.FAILED]))} times in vain, limit {self.config.failed}, and "
+                f"does not give up"
             )
         what = "calls" if sign == _CALLS else "sends a burst in one connection to"
         return (

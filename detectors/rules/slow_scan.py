@@ -103,21 +103,23 @@ class SlowScan(ClaimDetector):
 
     def _take(self, name: str, node: int, tick: int, tries: Any) -> None:
         config = self.config
-        judged: dict[Address, None] = {}
+        judged: dict[Address, list[list[int]]] = {}
         for a, b, c, d, port in tries:
             entry = self._tries.touch(node, (a, b), tick)
             slot, tried = tick // _SLOT, entry.tried
             if len(tried) >= config.per_slot and tried[-config.per_slot][3] // _SLOT == slot:
                 continue
-            entry.tried = tried = [t for t in tried if t[3] > tick - config.window]
+            if tried and tried[0][3] <= tick - config.window:
+                entry.tried = tried = [t for t in tried if t[3] > tick - config.window]
             if any(t[2] == port and t[1] == d and t[0] == c for t in tried):
                 continue
-            entry.tried = [*entry.tried, [c, d, port, tick]][-_KEPT:]
-            judged[a, b] = None
-        for source in judged:
-            kept = self._tries.get(node, source, tick)
-            if kept is not None and len({t[3] // _SLOT for t in kept.tried}) >= config.slots:
-                self._noted.append((name, tick, source, list(kept.tried)))
+            tried.append([c, d, port, tick])
+            del tried[:-_KEPT]
+            if len(tried) >= config.slots:
+                judged[a, b] = tried
+        for source, tried in judged.items():
+            if len({t[3] // _SLOT for t in tried}) >= config.slots:
+                self._noted.append((name, tick, source, list(tried)))
 
     def judge(self, view: TickView, noted: Any) -> list[Finding]:
         """Return the finding about one source, where it tried too much."""

@@ -13,7 +13,7 @@ from detectors.features import Feature, Sum
 from detectors.grouping import Grouping
 from detectors.hashing import combine, mix
 from detectors.kernels import cells, compiled
-from detectors.kernels.grouping import best_by, number_words, rank_by, sum_by
+from detectors.kernels.grouping import best_by, number_small, number_words, rank_by, sum_by, top_by
 from detectors.spaces import KeySpace
 from detectors.table import SpaceTable
 
@@ -37,6 +37,12 @@ def test_sums_bests_and_ranks(entries: list[tuple[int, int, int]]) -> None:
     assert sum_by(number.astype(np.int32), values, 5).tolist() == [sum(entries[i][1] for i in own[n]) for n in range(5)]
     expected = [min(own[n], key=lambda i: (-entries[i][1], entries[i][2], i), default=-1) for n in range(5)]
     assert best_by(number, values, ties, 5).tolist() == expected
+    most = 3
+    tops = [i for n in range(5) for i in sorted(own[n], key=lambda i: (-values[i], ties[i], i))[:most]]
+    assert top_by(number, values, ties, 5, most).tolist() == tops
+    small, first = number_small(number.astype(np.int64), 5)
+    hashed, first_hashed = number_words(number.astype(np.int64), np.zeros(len(number), np.int64))
+    assert (small.tolist(), first.tolist()) == (hashed.tolist(), first_hashed.tolist())
     assert rank_by(number, 5).tolist() == [own[e[0]].index(i) for i, e in enumerate(entries)]
 
 
