@@ -180,19 +180,11 @@ def regularity(rows: I64) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float
     but one times ln(1/spread) - (1 - spread²)/2, the divergence of two normal laws of equal mean and different
     deviation, which is below that of a gamma law from the exponential one.
     """
-    bins, count = rows[:, kernel.BINS :].astype(np.float64), np.maximum(rows[:, kernel.GAPS], 1)
-    reached = np.cumsum(bins, axis=1) >= (count / 2)[:, None]
-    value = _MIDDLE_MS - DEAD_MS
-    median = value[reached.argmax(axis=1)]
-    clipped = np.minimum(value[None, :], _CLIP * median[:, None])
-    mean = (bins * clipped).sum(axis=1) / count
-    # Within its bin a gap may lie anywhere.
-    inside = (bins * _INSIDE_MS[None, :]).sum(axis=1) / count
-    variance = (bins * (clipped - mean[:, None]) ** 2).sum(axis=1) / count + np.minimum(inside, (median / 2) ** 2)
-    spread = np.sqrt(variance) / np.maximum(mean, 1.0) / _EXPONENTIAL
+    spread, median = kernel.spread_of_gaps(rows, DEAD_MS, _MIDDLE_MS, _INSIDE_MS, _CLIP)
+    spread /= _EXPONENTIAL
     # Several calls a second at random leave gaps of just over the dead second, all in the first bin.
-    fast = median <= value[0]
-    return np.where(fast, 0.0, _nats(spread, rows[:, kernel.GAPS])), spread, (median + DEAD_MS) / 1000
+    nats = np.where(median == 0, 0.0, _nats(spread, rows[:, kernel.GAPS]))
+    return nats, spread, _MIDDLE_MS[median] / 1000
 
 
 def pause_regularity(rows: I64) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:

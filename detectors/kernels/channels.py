@@ -161,3 +161,44 @@ def note(rows: Any, slots: Any, amounts: Any, began: Any, edges: Any, dead: Any,
         if not judged[i]:
             row[REGULAR] = 0
     return judged
+
+
+@compiled
+def spread_of_gaps(rows: Any, dead: Any, middle: Any, inside: Any, clip: Any) -> Any:
+    """Return per row the spread and the median of its gaps, as `detectors.channels.regularity` explains.
+
+    Args:
+        rows: int64, a copy of some of the table's.
+        dead: ms that are no gap.
+        middle: middle of each bin, ms.
+        inside: variance of an even law over each bin, ms².
+        clip: medians from which on a gap counts as that long.
+
+    Returns:
+        Deviation to mean, float64; number of the bin of the median, int64.
+    """
+    spread = np.zeros(len(rows), np.float64)
+    median = np.zeros(len(rows), np.int64)
+    for i in range(len(rows)):
+        count = max(rows[i, GAPS], 1)
+        reached, at = 0, -1
+        for b in range(len(middle)):
+            reached += rows[i, BINS + b]
+            if 2 * reached >= count:
+                at = b
+                break
+        at = max(at, 0)
+        median[i] = at
+        usual = middle[at] - dead
+        mean = 0.0
+        for b in range(len(middle)):
+            mean += rows[i, BINS + b] * min(middle[b] - dead, clip * usual)
+        mean /= count
+        variance, even = 0.0, 0.0
+        for b in range(len(middle)):
+            off = min(middle[b] - dead, clip * usual) - mean
+            variance += rows[i, BINS + b] * off * off
+            even += rows[i, BINS + b] * inside[b]
+        variance = variance / count + min(even / count, (usual / 2) ** 2)
+        spread[i] = np.sqrt(variance) / max(mean, 1.0)
+    return spread, median
