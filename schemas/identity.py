@@ -12,6 +12,8 @@ from schemas.addresses import pack
 from schemas.exceptions import RoleRule
 from schemas.finding import Endpoint
 from schemas.inventory import InventoryObject
+from schemas.policy.table import PolicyTable
+from schemas.statements import Statements
 
 API_SERVICE = "default/kubernetes"  # the Service by which every cluster offers its API server
 
@@ -44,6 +46,11 @@ class IdentityTable:
         self._declared: tuple[RoleRule, ...] = ()
         self._services: dict[tuple[str, str], dict[str, None]] = {}  # uids by namespace and name
         self._labelled: dict[str, set[bytes]] = {}
+        self.policies = PolicyTable()
+        self.endpoints = Statements()  # EndpointSlices by namespace and Service
+        # Packed cluster addresses of Services; only ever grows.
+        self.service_addresses: set[bytes] = set()
+        self._served: dict[str, dict[tuple[str, str], None]] = {}  # Services by endpoint; only ever grows
         for item in objects:
             self.add(item)
 
@@ -56,7 +63,11 @@ class IdentityTable:
         Raises:
             ValueError: an address or range is not one; nothing of the statement is taken in then.
         """
-        if item.kind in ("Namespace", "EndpointSlice", "NetworkPolicy"):
+        if item.kind in ("Namespace", "NetworkPolicy"):
+            self.policies.add(item)
+            return
+        if item.kind == "EndpointSlice":
+            self._add_endpoints(item)
             return
         parse: Callable[[str], str | _Network] = ipaddress.ip_network if item.kind == "Range" else _normal
         covers = frozenset(parse(text) for text in item.ips)
@@ -71,10 +82,35 @@ class IdentityTable:
             self.api_addresses.update(pack(cover) for cover in covers if isinstance(cover, str))
         if item.kind == "Service":
             self._services.setdefault((item.namespace, item.name), {})[item.uid] = None
+            self.service_addresses |= _packed(covers)
         for label in item.labels.keys() & self._labelled.keys():
             self._labelled[label] |= _packed(covers)
         others = [known for known in self._history.get(item.uid, ()) if known.item.valid_from != item.valid_from]
         self._history[item.uid] = sorted([*others, _Statement(item, covers)], key=_begin)
+
+    def _add_endpoints(self, item: InventoryObject) -> None:
+        addresses = [_normal(endpoint.address) for endpoint in item.endpoints]
+        self.endpoints.add((item.namespace, item.service), item)
+        for address in addresses:
+            self._served.setdefault(address, {})[item.namespace, item.service] = None
+
+    def services_of(self, ip: str) -> Iterable[tuple[str, str]]:
+        """Return namespace and name of Services that an address ever was an endpoint of, oldest first."""
+        return self._served.get(ip, {})
+
+    def services_of_pod(self, pod: InventoryObject, ip: str, at: int) -> list[str]:
+        """Return the names of a pod's namespace's Services that it is behind, by selector or by EndpointSlice."""
+        names = {name for namespace, name in self.services_of(ip) if namespace == pod.namespace}
+        for namespace, name in self._services:
+            told = self.service(namespace, name, at) if namespace == pod.namespace else None
+            if told is not None and told.selector and told.selector.items() <= pod.labels.items():
+                names.add(name)
+        return sorted(names)
+
+    @property
+    def has_services(self) -> bool:
+        """Whether any Service was ever told of."""
+        return bool(self._services)
 
     def service(self, namespace: str, name: str, at: int) -> InventoryObject | None:
         """Return the Service of a name at a time (s since epoch), or none."""
