@@ -17,6 +17,8 @@ from schemas.statements import Statements
 
 API_SERVICE = "default/kubernetes"  # the Service by which every cluster offers its API server
 
+_ANY_NODE = ""
+_Place = tuple[str, str, int]  # address, protocol, port
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -50,6 +52,7 @@ class IdentityTable:
         self.endpoints = Statements()  # EndpointSlices by namespace and Service
         # Packed cluster addresses of Services; only ever grows.
         self.service_addresses: set[bytes] = set()
+        self._offers: dict[_Place, dict[tuple[str, str], None]] = {}  # Services by where they are reached from outside
         self._served: dict[str, dict[tuple[str, str], None]] = {}  # Services by endpoint; only ever grows
         for item in objects:
             self.add(item)
@@ -83,6 +86,8 @@ class IdentityTable:
         if item.kind == "Service":
             self._services.setdefault((item.namespace, item.name), {})[item.uid] = None
             self.service_addresses |= _packed(covers)
+            for place in _offers(item):
+                self._offers.setdefault(place, {})[item.namespace, item.name] = None
         for label in item.labels.keys() & self._labelled.keys():
             self._labelled[label] |= _packed(covers)
         others = [known for known in self._history.get(item.uid, ()) if known.item.valid_from != item.valid_from]
@@ -97,6 +102,18 @@ class IdentityTable:
     def services_of(self, ip: str) -> Iterable[tuple[str, str]]:
         """Return namespace and name of Services that an address ever was an endpoint of, oldest first."""
         return self._served.get(ip, {})
+
+    def offered(self, ip: str, protocol: str, port: int, at: int) -> Iterator[InventoryObject]:
+        """Return the Services that are reached from outside at an address and port: a node's, or one of their own."""
+        item = self.find(ip, at)
+        places = [(ip, protocol, port)]
+        if item is not None and item.kind == "Node":
+            places.append((_ANY_NODE, protocol, port))
+        for place in places:
+            for namespace, name in self._offers.get(place, ()):
+                told = self.service(namespace, name, at)
+                if told is not None and place in _offers(told):
+                    yield told
 
     def services_of_pod(self, pod: InventoryObject, ip: str, at: int) -> list[str]:
         """Return the names of a pod's namespace's Services that it is behind, by selector or by EndpointSlice."""
@@ -210,6 +227,13 @@ def _identified(plain: Endpoint, item: InventoryObject) -> Endpoint:
         "node": item.node or (item.name if item.kind == "Node" else None), "labels": dict(item.labels),
     }  # fmt: skip
     return plain.model_copy(update=more)
+
+
+def _offers(service: InventoryObject) -> set[_Place]:
+    """Return where a Service is reached from outside."""
+    ports = service.service_ports
+    found = {(_normal(ip), port.protocol, port.port) for ip in service.external_ips for port in ports}
+    return found | {(_ANY_NODE, port.protocol, port.node_port) for port in ports if port.node_port}
 
 
 def _packed(covers: Iterable[str | _Network]) -> set[bytes]:

@@ -31,7 +31,7 @@ def view_of_inventory(
         span_of_cidr(text) for item in valid if item.kind == "Range" and item.role == "shared" for text in item.ips
     ]
     return ClusterView(
-        pods=tuple(_pod(item, nodes.get(item.node, ())) for item in valid if item.kind == "Pod"),
+        pods=tuple(pod_of(item, nodes.get(item.node, ())) for item in valid if item.kind == "Pod"),
         namespaces={item.name: item.labels for item in valid if item.kind == "Namespace"},
         policies=(*policies, *(policy_of(item) for item in valid if item.kind == "NetworkPolicy")),
         services=tuple(Service(o.namespace, o.name, o.ips) for o in valid if o.kind == "Service"),
@@ -45,7 +45,8 @@ def policy_of(item: InventoryObject) -> NetworkPolicy:
     return NetworkPolicy(metadata=metadata, spec=item.policy or PolicySpec())
 
 
-def _pod(item: InventoryObject, node_ips: tuple[str, ...]) -> Pod:
+def pod_of(item: InventoryObject, node_ips: tuple[str, ...]) -> Pod:
+    """The pod that an object of kind Pod states."""
     return Pod(
         namespace=item.namespace or "default",
         name=item.name,
