@@ -21,7 +21,7 @@ def serves(identities: IdentityTable, service: InventoryObject, ip: str, at: int
         ip: address in normal form.
         at: s since epoch; endpoints that were taken out less than an hour before still count.
     """
-    if ip in _normal(ip for ip in (*service.ips, *service.external_ips) if ip != "None"):
+    if ip in _normal((*service.ips, *service.external_ips)):
         return True
     group = (service.namespace, service.name)
     slices = identities.endpoints

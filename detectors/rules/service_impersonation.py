@@ -238,6 +238,5 @@ class ServiceImpersonation(ClaimDetector):
 
 
 def _as_endpoint(service: InventoryObject) -> Endpoint:
-    ip = next((ip for ip in service.ips if ip != "None"), "")
-    return Endpoint(ip=ip, namespace=service.namespace, service=f"{service.namespace}/{service.name}",
-                    identity="known")  # fmt: skip
+    name = f"{service.namespace}/{service.name}"
+    return Endpoint(ip=next(iter(service.ips), ""), namespace=service.namespace, service=name, identity="known")
