@@ -8,6 +8,7 @@ from detectors.base import TickView
 from detectors.outside import is_outside_text
 from detectors.policy_check import Connection
 from detectors.sign import Sign
+from schemas.endpoints import offered
 from schemas.finding import Severity
 from schemas.inventory import InventoryObject
 from schemas.policy.addresses import span_of_address, span_of_cidr
@@ -15,6 +16,7 @@ from schemas.roles import SHARED
 
 # A kubelet's own port asks who comes, its read-only port and etcd's do not always.
 _KUBELET, _READ_ONLY, _ETCD = 10250, 10255, (2379, 2380)
+CONTROL_PORTS = (_KUBELET, _READ_ONLY, *_ETCD)
 CONTROL_PLANE = {"kubelet_reachable": "T1609", "etcd_reachable": "T1552"}
 
 
@@ -61,7 +63,7 @@ def exposures(view: TickView, connection: Connection, at: int, label: str) -> li
     if view.identities.role(flow.source, at) == "internal":
         return []
     found: list[Sign] = []
-    for service in view.identities.offered(flow.destination, flow.protocol, flow.port, at):
+    for service in offered(view.identities, flow.destination, flow.protocol, flow.port, at):
         name = f"{service.namespace}/{service.name}"
         way = f"{flow.source} outside the cluster conversed with {flow.destination} port {flow.port}"
         if service.source_ranges and not _within(flow.source, service.source_ranges):

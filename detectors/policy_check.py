@@ -35,7 +35,7 @@ class PolicyCheck:
 
     def __init__(self, identities: IdentityTable, connection: Connection, at: int) -> None:
         self.connection = connection
-        table = identities.policies
+        table = identities.cluster.policies
         spaces = sorted({pod.namespace or "default" for pod in connection.pods()})
         self.changed = max([table.changed(s, at) for s in spaces] + [pod.valid_from for pod in connection.pods()] + [0])
         self.view = ClusterView(
@@ -46,8 +46,11 @@ class PolicyCheck:
 
     def verdict(self, flow: Flow | None = None) -> Verdict:
         """Return what the policies say; allowed where it depends on how an enforcer reads ipBlocks."""
-        verdicts = [evaluate(self.view, flow or self.connection.flow, reading) for reading in READINGS]
-        return next((verdict for verdict in verdicts if verdict.allowed), verdicts[0])
+        for reading in READINGS:
+            verdict = evaluate(self.view, flow or self.connection.flow, reading)
+            if verdict.allowed:
+                break
+        return verdict
 
     def in_ipv4(self) -> Flow | None:
         """Return the same connection between the IPv4 addresses of its pods; none where it has no such twin."""

@@ -53,7 +53,7 @@ def shares(rows: WorkloadRows, minute: int, identities: IdentityTable, settle: i
         services = tuple(service for service, item in told.items() if item is not None)
         if not all(_shares_out(item) for item in told.values() if item is not None):
             continue
-        if any(identities.endpoints.changed(service, minute) > minute - settle for service in services):
+        if any(identities.cluster.endpoints.changed(service, minute) > minute - settle for service in services):
             continue
         members = _members(identities, workload, services, minute)
         if len(members) > 1 and all(not node or node in nodes for node in members.values()):
@@ -75,7 +75,7 @@ def _workloads(identities: IdentityTable, got: dict[str, int], at: int) -> dict[
     """Return the workloads with these addresses, and all Services that ever led to any of them."""
     found: dict[str, set[tuple[str, str]]] = {}
     for ip in got:
-        services = identities.services_of(ip)
+        services = identities.cluster.services_of(ip)
         name = _workload(identities.find(ip, at)) if services else ""
         if name:
             found.setdefault(name, set()).update(services)
@@ -96,7 +96,7 @@ def _members(identities: IdentityTable, workload: str, services: Names, at: int)
     """Return the ready replicas' addresses with the node of each, empty where it is not told."""
     ready: dict[str, str] = {}
     for service in services:
-        for told in identities.endpoints.valid(service, at):
+        for told in identities.cluster.endpoints.valid(service, at):
             for endpoint in told.endpoints:
                 if endpoint.ready and not endpoint.terminating:
                     ready[endpoint.address] = endpoint.node

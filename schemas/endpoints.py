@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterator
 
+from schemas.cluster_objects import ANY_NODE, normal, places_of
 from schemas.identity import IdentityTable
 from schemas.inventory import InventoryObject
 
@@ -21,12 +21,12 @@ def serves(identities: IdentityTable, service: InventoryObject, ip: str, at: int
         ip: address in normal form.
         at: s since epoch; endpoints that were taken out less than an hour before still count.
     """
-    if ip in _normal((*service.ips, *service.external_ips)):
+    if ip in map(normal, (*service.ips, *service.external_ips)):
         return True
     group = (service.namespace, service.name)
-    slices = identities.endpoints
+    slices = identities.cluster.endpoints
     for told in slices.since(group, at - DRAINING, at):
-        if ip in _normal(endpoint.address for endpoint in told.endpoints):
+        if any(ip == normal(endpoint.address) for endpoint in told.endpoints):
             return True
     item = identities.find(ip, at)
     if item is not None and item.kind == "Pod" and service.selector:
@@ -42,5 +42,24 @@ def _selects(service: InventoryObject, pod: InventoryObject) -> bool:
     return pod.namespace == service.namespace and service.selector.items() <= pod.labels.items()
 
 
-def _normal(texts: Iterable[str]) -> set[str]:
-    return {str(ipaddress.ip_address(text)) for text in texts}
+def services_of_pod(identities: IdentityTable, pod: InventoryObject, ip: str, at: int) -> list[str]:
+    """Return the names of a pod's namespace's Services that it is behind, by selector or by EndpointSlice."""
+    names = {name for namespace, name in identities.cluster.services_of(ip) if namespace == pod.namespace}
+    for namespace, name in identities.cluster.services:
+        told = identities.service(namespace, name, at) if namespace == pod.namespace else None
+        if told is not None and told.selector and _selects(told, pod):
+            names.add(name)
+    return sorted(names)
+
+
+def offered(identities: IdentityTable, ip: str, protocol: str, port: int, at: int) -> Iterator[InventoryObject]:
+    """Return the Services that are reached from outside at an address and port: a node's, or one of their own."""
+    item = identities.find(ip, at)
+    places = [(ip, protocol, port)]
+    if item is not None and item.kind == "Node":
+        places.append((ANY_NODE, protocol, port))
+    for place in places:
+        for namespace, name in identities.cluster.offering(place):
+            told = identities.service(namespace, name, at)
+            if told is not None and place in places_of(told):
+                yield told

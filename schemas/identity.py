@@ -9,16 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.addresses import pack
+from schemas.cluster_objects import ClusterObjects
 from schemas.exceptions import RoleRule
 from schemas.finding import Endpoint
 from schemas.inventory import InventoryObject
-from schemas.policy.table import PolicyTable
-from schemas.statements import Statements
 
 API_SERVICE = "default/kubernetes"  # the Service by which every cluster offers its API server
 
-_ANY_NODE = ""
-_Place = tuple[str, str, int]  # address, protocol, port
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -48,12 +45,7 @@ class IdentityTable:
         self._declared: tuple[RoleRule, ...] = ()
         self._services: dict[tuple[str, str], dict[str, None]] = {}  # uids by namespace and name
         self._labelled: dict[str, set[bytes]] = {}
-        self.policies = PolicyTable()
-        self.endpoints = Statements()  # EndpointSlices by namespace and Service
-        # Packed cluster addresses of Services; only ever grows.
-        self.service_addresses: set[bytes] = set()
-        self._offers: dict[_Place, dict[tuple[str, str], None]] = {}  # Services by where they are reached from outside
-        self._served: dict[str, dict[tuple[str, str], None]] = {}  # Services by endpoint; only ever grows
+        self.cluster = ClusterObjects()
         for item in objects:
             self.add(item)
 
@@ -66,11 +58,7 @@ class IdentityTable:
         Raises:
             ValueError: an address or range is not one; nothing of the statement is taken in then.
         """
-        if item.kind in ("Namespace", "NetworkPolicy"):
-            self.policies.add(item)
-            return
-        if item.kind == "EndpointSlice":
-            self._add_endpoints(item)
+        if self.cluster.add(item):
             return
         parse: Callable[[str], str | _Network] = ipaddress.ip_network if item.kind == "Range" else _normal
         covers = frozenset(parse(text) for text in item.ips)
@@ -85,49 +73,10 @@ class IdentityTable:
             self.api_addresses.update(pack(cover) for cover in covers if isinstance(cover, str))
         if item.kind == "Service":
             self._services.setdefault((item.namespace, item.name), {})[item.uid] = None
-            self.service_addresses |= _packed(covers)
-            for place in _offers(item):
-                self._offers.setdefault(place, {})[item.namespace, item.name] = None
         for label in item.labels.keys() & self._labelled.keys():
             self._labelled[label] |= _packed(covers)
         others = [known for known in self._history.get(item.uid, ()) if known.item.valid_from != item.valid_from]
         self._history[item.uid] = sorted([*others, _Statement(item, covers)], key=_begin)
-
-    def _add_endpoints(self, item: InventoryObject) -> None:
-        addresses = [_normal(endpoint.address) for endpoint in item.endpoints]
-        self.endpoints.add((item.namespace, item.service), item)
-        for address in addresses:
-            self._served.setdefault(address, {})[item.namespace, item.service] = None
-
-    def services_of(self, ip: str) -> Iterable[tuple[str, str]]:
-        """Return namespace and name of Services that an address ever was an endpoint of, oldest first."""
-        return self._served.get(ip, {})
-
-    def offered(self, ip: str, protocol: str, port: int, at: int) -> Iterator[InventoryObject]:
-        """Return the Services that are reached from outside at an address and port: a node's, or one of their own."""
-        item = self.find(ip, at)
-        places = [(ip, protocol, port)]
-        if item is not None and item.kind == "Node":
-            places.append((_ANY_NODE, protocol, port))
-        for place in places:
-            for namespace, name in self._offers.get(place, ()):
-                told = self.service(namespace, name, at)
-                if told is not None and place in _offers(told):
-                    yield told
-
-    def services_of_pod(self, pod: InventoryObject, ip: str, at: int) -> list[str]:
-        """Return the names of a pod's namespace's Services that it is behind, by selector or by EndpointSlice."""
-        names = {name for namespace, name in self.services_of(ip) if namespace == pod.namespace}
-        for namespace, name in self._services:
-            told = self.service(namespace, name, at) if namespace == pod.namespace else None
-            if told is not None and told.selector and told.selector.items() <= pod.labels.items():
-                names.add(name)
-        return sorted(names)
-
-    @property
-    def has_services(self) -> bool:
-        """Whether any Service was ever told of."""
-        return bool(self._services)
 
     def service(self, namespace: str, name: str, at: int) -> InventoryObject | None:
         """Return the Service of a name at a time (s since epoch), or none."""
@@ -227,13 +176,6 @@ def _identified(plain: Endpoint, item: InventoryObject) -> Endpoint:
         "node": item.node or (item.name if item.kind == "Node" else None), "labels": dict(item.labels),
     }  # fmt: skip
     return plain.model_copy(update=more)
-
-
-def _offers(service: InventoryObject) -> set[_Place]:
-    """Return where a Service is reached from outside."""
-    ports = service.service_ports
-    found = {(_normal(ip), port.protocol, port.port) for ip in service.external_ips for port in ports}
-    return found | {(_ANY_NODE, port.protocol, port.node_port) for port in ports if port.node_port}
 
 
 def _packed(covers: Iterable[str | _Network]) -> set[bytes]:

@@ -10,6 +10,7 @@ from schemas.inventory import InventoryObject
 # Of one object. EndpointSlices are stated anew at each step of a rollout; who asks for a time before the
 # oldest that is kept is told nothing.
 _KEPT = 32
+_OBJECTS = 1 << 17  # remembered; what was stated longest ago is forgotten first
 
 
 class Statements:
@@ -21,9 +22,10 @@ class Statements:
 
     def __init__(self) -> None:
         self._groups: dict[tuple[str, str], dict[str, list[InventoryObject]]] = {}
+        self._order: dict[tuple[tuple[str, str], str], None] = {}
 
     def __len__(self) -> int:
-        return len(self._groups)
+        return len(self._order)
 
     def add(self, group: tuple[str, str], item: InventoryObject) -> None:
         """Take in one statement."""
@@ -31,9 +33,19 @@ class Statements:
         of_uid[:] = [known for known in of_uid if known.valid_from != item.valid_from]
         insort(of_uid, item, key=_begin)
         del of_uid[:-_KEPT]
+        self._order.pop((group, item.uid), None)
+        self._order[group, item.uid] = None
+        if len(self._order) > _OBJECTS:
+            self._forget(*next(iter(self._order)))
+
+    def _forget(self, group: tuple[str, str], uid: str) -> None:
+        del self._order[group, uid]
+        del self._groups[group][uid]
+        if not self._groups[group]:
+            del self._groups[group]
 
     def has(self, group: tuple[str, str]) -> bool:
-        """Tell whether anything was ever stated of a group."""
+        """Tell whether anything was stated of a group."""
         return group in self._groups
 
     def valid(self, group: tuple[str, str], at: int) -> Iterator[InventoryObject]:

@@ -11,10 +11,10 @@ from pydantic import Field
 
 from detectors.base import DetectorConfig, Meta, TickView
 from detectors.claim_detector import ClaimDetector
-from detectors.exposure import CONTROL_PLANE, control_plane, exposures
-from detectors.frame import FlowFrame, scoped
+from detectors.exposure import CONTROL_PLANE, CONTROL_PORTS, control_plane, exposures
+from detectors.frame import FlowFrame
 from detectors.hashing import combine, hash_text
-from detectors.index import positions
+from detectors.index import I64, positions
 from detectors.judged_pairs import JudgedPairs
 from detectors.ledger import Entry
 from detectors.policy_check import Connection, PolicyCheck
@@ -27,8 +27,9 @@ from schemas.events import Capability
 from schemas.finding import Endpoint, Evidence, Finding, Severity
 from schemas.policy.evaluator import Flow
 
-# New pairs of one node that are judged per tick, about 0.1 ms each; the others wait for their next connection.
-_PER_TICK = 64
+# Pairs of one node that are looked at per tick, and new ones of them that are judged, about 0.1 ms each; the others
+# wait for their next connection.
+_LOOKED_AT, _PER_TICK = 2048, 32
 _CONFIDENCE: dict[Severity, float] = {"high": 0.9, "medium": 0.8, "low": 0.6}
 
 _TECHNIQUES = {
@@ -101,23 +102,27 @@ class Misconfiguration(ClaimDetector):
 
     def observe(self, frames: RoundFrames) -> None:
         """Pick pairs that conversed and were not judged lately."""
-        groups = frames.groups
-        if groups is None or not len(frames.identities):
+        groups, identities = frames.groups, frames.identities
+        if groups is None or not len(identities):
             return
-        talked = positions((groups.exchanged > 0) & ~groups.copy)
-        if not len(talked):
-            return
-        ends = combine(groups.hashes[groups.src[talked]], groups.hashes[groups.dst[talked]])
+        chosen = (groups.exchanged > 0) & ~groups.copy
+        if not identities.cluster.policies.policies_told:
+            chosen &= np.isin(groups.service & 0xFFFF, [*CONTROL_PORTS, *sorted(identities.cluster.offered_ports)])
+        talked = positions(chosen)
         nodes = groups.node[talked]
-        keys = scoped(nodes, combine(ends, groups.service[talked].astype(np.uint64)))
         for node in np.unique(nodes).tolist():
-            mine = positions(nodes == node)
-            tick = int(groups.tick[talked[mine[0]]])
-            fresh = mine[self._judged.fresh(node, tick, keys[mine])][:_PER_TICK]
-            begun = groups.detail("conn_start", talked[fresh])
-            for at, key, start in zip(talked[fresh].tolist(), keys[fresh].tolist(), begun.tolist(), strict=True):
-                pair = _Pair(node, frames.names[node], tick, key, start // 10**9, _flow(groups, at))
-                self._noted.append(pair)
+            mine = talked[nodes == node]
+            tick = int(groups.tick[mine[0]])
+            # Who stands behind many others in one tick stands before them in another.
+            self._pick(groups, frames.names[node], node, tick, np.roll(mine, tick * _LOOKED_AT)[:_LOOKED_AT])
+
+    def _pick(self, groups: FlowFrame, name: str, node: int, tick: int, mine: I64) -> None:
+        ends = combine(groups.hashes[groups.src[mine]], groups.hashes[groups.dst[mine]])
+        keys = combine(ends, groups.service[mine].astype(np.uint64))
+        fresh = positions(self._judged.fresh(node, tick, keys))[:_PER_TICK]
+        begun = groups.detail("conn_start", mine[fresh])
+        for at, key, start in zip(mine[fresh].tolist(), keys[fresh].tolist(), begun.tolist(), strict=True):
+            self._noted.append(_Pair(node, name, tick, key, start // 10**9, _flow(groups, at)))
 
     def evaluate(self, view: TickView) -> list[Finding]:
         """Return findings for what was picked, and note that it was judged."""
@@ -141,7 +146,7 @@ class Misconfiguration(ClaimDetector):
     def _of_policies(self, view: TickView, pair: _Pair, connection: Connection) -> list[Sign]:
         found: list[Sign] = []
         signs = PolicySigns(connection, pair.tick, self.config.namespaces, self.config.resolvers)
-        if view.identities.policies.policies_told and signs.is_plain(view):
+        if view.identities.cluster.policies.policies_told and signs.is_plain(view):
             check = PolicyCheck(view.identities, connection, pair.tick)
             if pair.begun < check.changed + self.config.settle:
                 return []  # and it is judged again when they converse again

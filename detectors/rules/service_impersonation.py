@@ -20,7 +20,7 @@ from detectors.outside import is_outside_text
 from detectors.round_frames import RoundFrames
 from detectors.statement import mac_text
 from detectors.tls_frame import TlsFrame
-from schemas.endpoints import serves
+from schemas.endpoints import serves, services_of_pod
 from schemas.events import Capability, LinkClaim
 from schemas.finding import Endpoint, Evidence, Finding, Severity
 from schemas.inventory import InventoryObject
@@ -106,7 +106,7 @@ class ServiceImpersonation(ClaimDetector):
 
     def observe(self, frames: RoundFrames) -> None:
         """Keep who was answered under a Service's name, and who claims a Service's address."""
-        if not frames.identities.has_services:
+        if not frames.identities.cluster.services:
             return
         for name, rows in (("host", frames.http), ("sni", frames.tls)):
             if rows is not None:
@@ -134,7 +134,7 @@ class ServiceImpersonation(ClaimDetector):
         arp = link.of(LinkClaim.ARP_REQUEST, LinkClaim.ARP_REPLY, LinkClaim.NEIGHBOUR_ADVERTISEMENT)
         arp &= (link.claimed_mac != 0) & (link.mac != np.uint64(_PROXY_MAC))
         arp &= (link.claimed[0] != 0) | (link.claimed[1] != 0)
-        addresses = frames.identities.service_addresses
+        addresses = frames.identities.cluster.service_addresses
         known = np.frombuffer(b"".join(sorted(addresses)), ">u8").reshape(-1, 2).astype(np.uint64)
         service = np.isin(combine(*link.claimed), combine(known[:, 0], known[:, 1]))
         number, interfaces = link.interface
@@ -196,7 +196,7 @@ class ServiceImpersonation(ClaimDetector):
             return None
         if item is None:
             return "medium" if is_outside_text(ip) or tick - entry.since >= self.config.settle else None
-        if not view.identities.services_of_pod(item, ip, tick):
+        if not services_of_pod(view.identities, item, ip, tick):
             return "high"
         watched = self._watched.get(node, (0,), tick)
         if watched is None or entry.since - watched.since <= self.config.learning:

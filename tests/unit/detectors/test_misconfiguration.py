@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from detectors.judged_pairs import JudgedPairs
+from detectors.rules.misconfiguration import Misconfiguration
 from schemas.finding import Finding
 from schemas.inventory import InventoryObject, ServicePort
 from schemas.policy.networkpolicy import PolicySpec
@@ -240,8 +241,15 @@ class TestExposure:
 def test_a_tick_of_many_new_pairs_is_judged_bit_by_bit() -> None:
     pods = [pod(f"p{n}", f"10.1.{n >> 8}.{n & 255}", f"Job/{n}", f"ns{n}") for n in range(200)]
     rows = [talk("10.0.0.66", p.ips[0], 80) for p in pods]
-    counts = [len(found(*rows, inventory=(*pods, JOB, DENY), at=range(1, n + 1))) for n in (1, 2, 4)]
-    assert counts == [64, 128, 200]
+    counts = [len(found(*rows, inventory=(*pods, JOB, DENY), at=range(1, n + 1))) for n in (1, 2, 7)]
+    assert counts == [32, 64, 200]
+
+
+def test_who_stands_behind_many_others_is_looked_at_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{Misconfiguration.__module__}._LOOKED_AT", 20)
+    many = [talk(f"10.2.0.{n}", f"10.3.0.{n}", 80) for n in range(60)]
+    rows = [*many[:50], talk("10.0.0.66", "10.0.0.12"), *many[50:]]
+    assert len(found(*rows, at=range(1, 12))) == 1
 
 
 def test_judged_pairs_forget_and_are_bounded() -> None:
