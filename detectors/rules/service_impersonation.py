@@ -11,6 +11,7 @@ from pydantic import Field
 from detectors.base import DetectorConfig, Meta, TickView
 from detectors.claim_detector import Address, ClaimDetector, address_text
 from detectors.cluster_names import service_name
+from detectors.flow_rows import FlowRows
 from detectors.hashing import combine, hash_text
 from detectors.http_frame import HttpFrame
 from detectors.index import I64
@@ -21,7 +22,7 @@ from detectors.round_frames import RoundFrames
 from detectors.statement import mac_text
 from detectors.tls_frame import TlsFrame
 from schemas.endpoints import serves, services_of_pod
-from schemas.events import Capability, LinkClaim
+from schemas.events import Capability, FlowMark, LinkClaim
 from schemas.finding import Endpoint, Evidence, Finding, Severity
 from schemas.inventory import InventoryObject
 from schemas.roles import SHARED
@@ -34,12 +35,13 @@ _CONFIDENCE: dict[Severity, float] = {"high": 0.8, "medium": 0.6, "low": 0.3}
 
 
 class _Served(NamedTuple):
-    """One client that was answered under a host name in a tick."""
+    """One client that was answered in a tick: under a host name, or at an address before translation."""
 
     client: Address
     server: Address
     port: int
     host: str
+    virtual: bool = False  # ``host`` is an address that was translated
 
 
 class _Claim(NamedTuple):
@@ -82,6 +84,7 @@ class ServiceImpersonationConfig(DetectorConfig):
 class ServiceImpersonation(ClaimDetector):
     """Fires per Service and server, where HTTP or TLS names a Service at an address that is not of its endpoints.
 
+    Where a source tells addresses before translation, also where a cluster address leads to such a one.
     Also per hardware address that claims a Service's address on a segment: cluster addresses are on no machine.
     """
 
@@ -111,6 +114,8 @@ class ServiceImpersonation(ClaimDetector):
         for name, rows in (("host", frames.http), ("sni", frames.tls)):
             if rows is not None:
                 self._take_names(frames, name, rows)
+        if frames.flow is not None:
+            self._take_translated(frames, frames.flow)
         if frames.link is not None:
             self._take_claims(frames, frames.link)
 
@@ -129,6 +134,17 @@ class ServiceImpersonation(ClaimDetector):
             first = self.pieces(columns, node, at)
             for a, b, c, d, port, n in zip(*(x[first].tolist() for x in columns), strict=True):
                 self._noted.append((frames.names[node], node, tick, _Served((a, b), (c, d), port, words[n])))
+
+    def _take_translated(self, frames: RoundFrames, flows: FlowRows) -> None:
+        chosen = flows.translated()
+        if not chosen.any():
+            return
+        for node, tick, at in flows.ticks(chosen & flows.own & flows.marked(FlowMark.EXCHANGED)):
+            columns = (*flows.ends(at), flows.dst_port[at], *flows.before_translation(at))
+            first = self.pieces(columns, node, np.arange(len(at)))
+            for a, b, c, d, port, e, f in zip(*(x[first].tolist() for x in columns), strict=True):
+                served = _Served((a, b), (c, d), port, address_text((e, f)), True)
+                self._noted.append((frames.names[node], node, tick, served))
 
     def _take_claims(self, frames: RoundFrames, link: LinkFrame) -> None:
         arp = link.of(LinkClaim.ARP_REQUEST, LinkClaim.ARP_REPLY, LinkClaim.NEIGHBOUR_ADVERTISEMENT)
@@ -166,7 +182,7 @@ class ServiceImpersonation(ClaimDetector):
         if told or (told is None and not service.selector):
             return None
         entry = self._servers.touch(node, key, tick)
-        severity = self._severity(view, node, tick, entry, ip)
+        severity = self._severity(view, node, tick, entry, ip, what.virtual)
         if severity is None or (entry.told and tick - entry.told < self.config.again):
             return None
         entry.told = tick
@@ -180,6 +196,9 @@ class ServiceImpersonation(ClaimDetector):
         )  # fmt: skip
 
     def _service(self, view: TickView, tick: int, what: _Served) -> InventoryObject | None:
+        if what.virtual:
+            item = view.identities.find(what.host, tick)
+            return item if item is not None and item.kind == "Service" else None
         name = service_name(what.host)
         if name is None or (not name.sure and is_outside_text(address_text(what.server))):
             return None
@@ -189,14 +208,15 @@ class ServiceImpersonation(ClaimDetector):
             namespace = client.namespace if client is not None and client.kind == "Pod" else ""
         return view.identities.service(namespace, name.name, tick)
 
-    def _severity(self, view: TickView, node: int, tick: int, entry: _Server, ip: str) -> Severity | None:
+    def _severity(self, view: TickView, node: int, tick: int, entry: _Server, ip: str, virtual: bool
+                  ) -> Severity | None:  # fmt: skip
         """Return how grave it is that an address serves what is not its; none where it may be a proxy."""
         item = view.identities.find(ip, tick)
         if SHARED.intersection(view.roles(ip, tick)) or (item is not None and item.kind != "Pod"):
             return None
         if item is None:
             return "medium" if is_outside_text(ip) or tick - entry.since >= self.config.settle else None
-        if not services_of_pod(view.identities, item, ip, tick):
+        if virtual or not services_of_pod(view.identities, item, ip, tick):
             return "high"
         watched = self._watched.get(node, (0,), tick)
         if watched is None or entry.since - watched.since <= self.config.learning:

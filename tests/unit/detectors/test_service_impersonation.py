@@ -13,7 +13,7 @@ from schemas.events import LinkClaim
 from schemas.finding import Finding
 from schemas.identity import IdentityTable
 from schemas.inventory import InventoryObject, ServiceEndpoint
-from tests.event_rows import BEGIN, Node, Row, arp
+from tests.event_rows import BEGIN, CONVERSATION, Node, Row, arp, flow
 from tests.unit.detectors.one_detector import pod, run
 
 NAME = "web.shop.svc.cluster.local"
@@ -133,6 +133,22 @@ def test_an_address_that_a_pod_behind_the_service_had_before() -> None:
     assert serves(table, WEB_SERVICE, "10.0.0.66", BEGIN + 10) is True
     assert serves(table, WEB_SERVICE, "10.0.0.66", BEGIN + 4000) is False
     assert serves(table, WEB_SERVICE, "10.0.0.77", BEGIN) is None
+
+
+def translated(dst: str, to: str = "10.96.0.10", marks: int = CONVERSATION, **more: Any) -> list[Finding]:
+    row = flow("10.0.0.5", dst, 8080, marks=marks, orig_dst=to, orig_dst_port=80, **more)
+    return run("service_impersonation", [Node().second(1, flows=[row])], KNOWN)
+
+
+def test_a_cluster_address_that_leads_elsewhere() -> None:
+    (told,) = translated("10.0.0.66")
+    assert (told.severity, told.attackers[0].port, told.victims[1].service) == ("high", 8080, "shop/web")
+    assert len(translated("10.0.0.20")) == 1  # no proxy is reached that way
+    assert translated("10.0.0.10") == []
+    assert translated("10.0.0.66", marks=0) == []
+    assert translated("10.0.0.66", copy=True) == []
+    assert translated("10.0.0.66", to="203.0.113.5") == []  # not the cluster's
+    assert translated("10.0.0.66", to="::") == []
 
 
 def claims(*rows: Row) -> list[Finding]:
