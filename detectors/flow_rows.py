@@ -94,6 +94,20 @@ class FlowRows(RowFrame):
         found: npt.NDArray[np.bool_] = among[groups.row_dst] if among.any() else np.zeros(len(self), np.bool_)
         return found
 
+    def translated(self) -> npt.NDArray[np.bool_]:
+        """Tell which rows know their destination before address translation."""
+        parts = []
+        for item in self.batches:
+            column = item.batch.column("orig_dst")
+            told: npt.NDArray[np.bool_] = (address_bytes(column.dictionary) != 0).any(axis=1)
+            parts.append(told[column.indices.to_numpy()] if told.any() else np.zeros(item.batch.num_rows, np.bool_))
+        return np.concatenate(parts)
+
+    def before_translation(self, rows: I64) -> tuple[U64, U64]:
+        """Return destinations of given rows, ascending, before address translation, as upper and lower 64 bits."""
+        halves = self._halves("orig_dst", rows)
+        return halves[:, 0], halves[:, 1]
+
     def words_as(self, name: str, rows: I64, numbers: Mapping[str, int], other: int) -> I64:
         """Return a column of words of given rows as the numbers given to them; ``other`` for the rest."""
         if not len(rows):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.addresses import pack
+from schemas.cluster_objects import ClusterObjects
 from schemas.exceptions import RoleRule
 from schemas.finding import Endpoint
 from schemas.inventory import InventoryObject
@@ -44,6 +45,7 @@ class IdentityTable:
         self._declared: tuple[RoleRule, ...] = ()
         self._services: dict[tuple[str, str], dict[str, None]] = {}  # uids by namespace and name
         self._labelled: dict[str, set[bytes]] = {}
+        self.cluster = ClusterObjects()
         for item in objects:
             self.add(item)
 
@@ -56,7 +58,7 @@ class IdentityTable:
         Raises:
             ValueError: an address or range is not one; nothing of the statement is taken in then.
         """
-        if item.kind == "Namespace":
+        if self.cluster.add(item):
             return
         parse: Callable[[str], str | _Network] = ipaddress.ip_network if item.kind == "Range" else _normal
         covers = frozenset(parse(text) for text in item.ips)

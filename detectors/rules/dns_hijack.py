@@ -16,6 +16,7 @@ from detectors.ledger import Entry
 from detectors.outside import is_outside_text
 from detectors.round_frames import RoundFrames
 from schemas.addresses import pack
+from schemas.endpoints import serves
 from schemas.events import Capability
 from schemas.finding import Endpoint, Evidence, Finding, Severity
 from schemas.identity import IdentityTable
@@ -233,13 +234,8 @@ class DnsHijack(ClaimDetector):
 def _may_answer(identities: IdentityTable, service: InventoryObject,
                 address: ipaddress.IPv4Address | ipaddress.IPv6Address, tick: int) -> bool:  # fmt: skip
     """Tell whether an address is a Service's own or a pod's behind it, as far as the inventory knows."""
-    if str(address) in {str(ipaddress.ip_address(ip)) for ip in service.ips if ip != "None"}:
-        return True
-    if not service.selector:
-        return True  # endpoints that were written by hand are not in the inventory
-    item = identities.find(str(address), tick)
-    if item is None:
+    told = serves(identities, service, str(address), tick)
+    if told is None and service.selector:
         # A pod that just came or went; of a headless Service this is the rule in a rollout.
         return not service.ips and not is_outside_text(str(address))
-    behind = item.kind == "Pod" and item.namespace == service.namespace
-    return behind and service.selector.items() <= item.labels.items()
+    return told is not False

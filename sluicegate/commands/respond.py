@@ -17,7 +17,7 @@ def respond(
     kube_context: Annotated[str | None, typer.Option("--context", help="Context of the kubeconfig.")] = None,
     no_cluster: Annotated[bool, typer.Option("--no-cluster", help="Use the inventory whatever is configured.")] = False,
     policies: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Without a cluster: its NetworkPolicies (YAML).")
+        Path | None, typer.Option(metavar="FILE", help="Without a cluster: more NetworkPolicies (YAML).")
     ] = None,
     cluster: Annotated[str, typer.Option(help="Name of the cluster, as in alerts.")] = "local",
     log_level: Annotated[LogLevel, typer.Option(help="Least severe log lines written.")] = "info",

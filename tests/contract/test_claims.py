@@ -18,6 +18,7 @@ from schemas.events import FlowMark, LinkClaim, PayloadSide, Verdict
 from schemas.finding import Finding
 from schemas.identity import IdentityTable
 from schemas.inventory import InventoryObject
+from schemas.policy.networkpolicy import PolicySpec
 from tests.event_rows import (
     BEGIN,
     CLOSED,
@@ -45,10 +46,17 @@ PROTECTED = InventoryObject(
     kind="Pod", uid="pod", name="pod", ips=("10.0.0.70",), labels={"sluicegate.io/mtls-ports": "all"}
 )
 
+SERVICE = InventoryObject(
+    kind="Service", uid="s", namespace="shop", name="api", ips=("10.96.0.9",), selector={"app": "api"}
+)
+POLICY = InventoryObject(
+    kind="NetworkPolicy", uid="n", namespace="shop", name="stay", policy=PolicySpec(policy_types=("Egress",))
+)
+
 
 def engine() -> DetectEngine:
     pod = InventoryObject(kind="Pod", uid="w", namespace="shop", name="w", ips=(WEB_POD,), workload="Deployment/web")
-    return DetectEngine(0, EngineSettings(), build_detectors(), IdentityTable([pod, PROTECTED]))
+    return DetectEngine(0, EngineSettings(), build_detectors(), IdentityTable([pod, PROTECTED, SERVICE, POLICY]))
 
 
 def findings(messages: Sequence[EventMessage], batch: int, part: DetectEngine | None = None) -> list[Finding]:
@@ -102,7 +110,8 @@ def logins(at: int) -> list[Row]:
     guess = flow("10.0.0.9", "10.0.0.7", 22, marks=CONVERSATION | CLOSED, end=end, conn_start=end - 3 * 10**9)
     guess |= {"total_src_payload": 2500, "total_dst_payload": 2400, "first_payload": PayloadSide.RESPONDER}
     onwards = flow("10.0.0.7", f"10.0.0.{20 + at % 10}", 22, marks=CONVERSATION)
-    return [guess, onwards, flow(WEB_POD, "169.254.169.254", 80, marks=CONVERSATION)]
+    denied = flow(WEB_POD, "10.0.0.70", 5432, marks=CONVERSATION)
+    return [guess, onwards, denied, flow(WEB_POD, "169.254.169.254", 80, marks=CONVERSATION)]
 
 
 def stored(part: DetectEngine) -> dict[str, bytes]:
@@ -111,7 +120,8 @@ def stored(part: DetectEngine) -> dict[str, bytes]:
 
 def heads(at: int) -> list[Row]:
     head = {"src": "10.0.0.9", "dst": "10.0.0.80", "src_port": 2000 + at, "dst_port": 80, "head_complete": False}
-    return [head | {"flow_id": 3 * at + i} for i in range(3)]
+    false = {"src": "10.0.0.9", "dst": WEB_POD, "dst_port": 80, "host": "api.shop.svc", "status": 200, "flow_id": 1}
+    return [false | {"head_complete": True}, *(head | {"flow_id": 3 * at + i} for i in range(3))]
 
 
 def calls(at: int) -> list[Row]:

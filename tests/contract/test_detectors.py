@@ -33,6 +33,7 @@ GENERATED = {
     "promiscuous_interface": "told by a node's own state, which no capture holds; tests/unit/detectors",
     "kube_api_abuse": "the laboratory has no API server; rows and identities in tests/unit/detectors",
     "slow_scan": "takes hours; recorded scans whose rows are moved apart, in tests/unit/detectors",
+    "load_balancer_skew": "learns an hour of several replicas; generated minutes and flows in tests/unit/detectors",
     "packet_socket": "told by a node's own state, which no capture holds; tests/unit/detectors",
 }
 

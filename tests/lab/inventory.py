@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 
-from schemas.inventory import InventoryObject, ServicePort
+from schemas.inventory import EndpointPort, InventoryObject, ServiceEndpoint, ServicePort
+from schemas.policy.networkpolicy import PolicySpec
 from tests.lab import pods
 from tests.lab.pods import PODS, Pod
 
@@ -53,6 +56,43 @@ def _dns_service() -> InventoryObject:
     )  # fmt: skip
 
 
+def _slice(name: str) -> InventoryObject:
+    behind = [pod for pod in PODS if pod.app == name]
+    return InventoryObject(
+        kind="EndpointSlice", uid=f"slice-{name}", cluster=CLUSTER, namespace="shop", name=f"{name}-1", service=name,
+        endpoints=tuple(ServiceEndpoint(address=pod.ip4, node=pods.NODE) for pod in behind),
+        endpoint_ports=tuple(EndpointPort(name=port, port=number) for port, number in PORTS[name].items()),
+    )  # fmt: skip
+
+
+def _policy(namespace: str, name: str, spec: dict[str, Any]) -> InventoryObject:
+    return InventoryObject(
+        kind="NetworkPolicy", uid=f"policy-{namespace}-{name}", cluster=CLUSTER, namespace=namespace, name=name,
+        policy=PolicySpec.model_validate(spec),
+    )  # fmt: skip
+
+
+def _policies() -> list[InventoryObject]:
+    """What the shop lets in; and what the batch namespace may send: to the web, and to any address by port 53."""
+    deny = {"podSelector": {}, "policyTypes": ["Ingress"]}
+    dns = [{"port": 53, "protocol": protocol} for protocol in ("UDP", "TCP")]
+    own = {"matchExpressions": [{"key": "app", "operator": "In", "values": ["api", "worker"]}]}
+    to_web = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}, "podSelector": _by("web")}
+    db = {"from": [{"podSelector": own}], "ports": [{"port": "postgresql"}]}
+    return [
+        *(_policy(space, "default-deny", deny) for space in sorted({pod.namespace for pod in PODS})),
+        _policy("shop", "web", {"podSelector": _by("web"), "ingress": [{"ports": [{"port": 80}]}]}),
+        _policy("shop", "db", {"podSelector": _by("db"), "ingress": [db]}),
+        _policy("kube-system", "dns", {"podSelector": {}, "ingress": [{"ports": dns}]}),
+        _policy("batch", "egress", {"podSelector": {}, "policyTypes": ["Egress"], "egress": [
+            {"ports": dns}, {"to": [to_web], "ports": [{"port": 80}]}]}),
+    ]  # fmt: skip
+
+
+def _by(app: str) -> dict[str, Any]:
+    return {"matchLabels": {"app": app}}
+
+
 def objects() -> list[InventoryObject]:
     """Namespaces, the node, pods, services and the pod ranges, in that order."""
     spaces = [
@@ -74,7 +114,11 @@ def objects() -> list[InventoryObject]:
     return [*spaces, node, *(_pod(pod) for pod in PODS), *services, _dns_service(), *ranges]
 
 
-def lines() -> bytes:
-    """The inventory as JSON lines, keys sorted, fields at their default left out."""
-    dumped = (each.model_dump(mode="json", exclude_defaults=True) for each in objects())
+def lines(full: bool = False) -> bytes:
+    """The inventory as JSON lines, keys sorted, fields at their default left out.
+
+    With `full` it also tells endpoints and NetworkPolicies, which nobody in the lab enforces.
+    """
+    more = [*(_slice(name) for _, name, _, _ in SERVICES), *_policies()] if full else []
+    dumped = (each.model_dump(mode="json", by_alias=True, exclude_defaults=True) for each in [*objects(), *more])
     return b"".join(orjson.dumps(each, option=orjson.OPT_SORT_KEYS) + b"\n" for each in dumped)

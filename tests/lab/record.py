@@ -150,7 +150,7 @@ def record(case: Case, into: Path) -> str:
         raise RuntimeError(f"lab: {target} has {size} bytes, more than {most}")
     (folder / "case.json").write_bytes(_case_json(case, stage, packets, capture, target))
     if case.inventory:
-        (folder / "inventory.jsonl").write_bytes(inventory.lines())
+        (folder / "inventory.jsonl").write_bytes(inventory.lines(case.policies))
     return f"{case.path}: {len(packets):,} packets, {size / 1000:,.0f} kB"
 
 

@@ -21,6 +21,7 @@ TCP_STATES, UDP_STATES = ("tcp", "tcp6"), ("udp", "udp6")
 class Case:
     """One recording: who is there (None: everybody), what happens (`play`), what is kept of a frame (bytes).
 
+    With `policies` the inventory also tells NetworkPolicies and endpoints.
     With `rows` the exporter's messages are kept, under tests/torture, and no capture.
     """
 
@@ -32,6 +33,7 @@ class Case:
     keep: int = 128
     notes: str = ""
     inventory: bool = False
+    policies: bool = False
     rows: bool = False
 
     @property
