@@ -96,17 +96,19 @@ class FlowRows(RowFrame):
 
     def translated(self) -> npt.NDArray[np.bool_]:
         """Tell which rows know their destination before address translation."""
-        parts = []
-        for item in self.batches:
-            column = item.batch.column("orig_dst")
-            told: npt.NDArray[np.bool_] = (address_bytes(column.dictionary) != 0).any(axis=1)
-            parts.append(told[column.indices.to_numpy()] if told.any() else np.zeros(item.batch.num_rows, np.bool_))
-        return np.concatenate(parts)
+        halves, number = self._original
+        told = (halves != 0).any(axis=1)
+        found: npt.NDArray[np.bool_] = told[number] if told.any() else np.zeros(len(self), np.bool_)
+        return found
 
     def before_translation(self, rows: I64) -> tuple[U64, U64]:
-        """Return destinations of given rows, ascending, before address translation, as upper and lower 64 bits."""
-        halves = self._halves("orig_dst", rows)
-        return halves[:, 0], halves[:, 1]
+        """Return destinations of given rows before address translation, as upper and lower 64 bits."""
+        halves, number = self._original
+        return halves[number[rows], 0], halves[number[rows], 1]
+
+    @cached_property
+    def _original(self) -> tuple[U64, I64]:
+        return self._columns.halves("orig_dst")
 
     def words_as(self, name: str, rows: I64, numbers: Mapping[str, int], other: int) -> I64:
         """Return a column of words of given rows as the numbers given to them; ``other`` for the rest."""
