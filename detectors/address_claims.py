@@ -214,8 +214,7 @@ class ClaimBook:
     def look_at_traffic(self, flow: RowFrame) -> None:
         """Note which claimants of contested addresses still send packets from them."""
         macs: dict[int, set[int]] = {}
-        for node in {b.node for b in flow.batches}:
-            tick = max(b.tick for b in flow.batches if b.node == node)
+        for node, tick in flow.heard():
             for key, _ in self._contested.entries(node, tick):
                 held = self.held.get(node, key, tick)
                 macs.setdefault(node, set()).update(held.macs if held is not None else ())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from detectors.kernels.grouping import number_words
 from detectors.names import hash_strings
 
 Array = npt.NDArray[Any]
+
+_NOBODY = np.uint64(0xFFFF << 32)  # 0.0.0.0, mapped
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,27 @@ class Columns:
             self._read[name] = np.require(self._table.column(name).to_numpy(), requirements="W")
         return self._read[name]
 
+    def ticks(self, rows: I64) -> Iterator[tuple[TickBatch, I64]]:
+        """Return a batch of each tick that has any of some rows, given ascending, and these rows; ordered by node."""
+        if not len(rows):
+            return
+        places, first = np.unique(self.place[rows], return_index=True)
+        heads = {b.place: b for b in reversed(self.batches)}
+        parts = zip((heads[place] for place in places.tolist()), np.split(rows, first[1:]), strict=True)
+        yield from sorted(parts, key=lambda part: part[0].node)
+
+    def halves(self, name: str) -> tuple[U64, I64]:
+        """Return the addresses of a column as upper and lower 64 bits, u64, shape (n, 2), and the number of each row's.
+
+        An address may have several numbers; 0.0.0.0 is 0, as :: is.
+        """
+        chunks = self._table.column(name).chunks
+        halves = halves_of(np.concatenate([address_bytes(c.dictionary) for c in chunks]))
+        halves[(halves[:, 0] == 0) & (halves[:, 1] == _NOBODY)] = 0
+        bases = np.cumsum([0, *(len(c.dictionary) for c in chunks[:-1])])
+        number = np.concatenate([c.indices.to_numpy() for c in chunks]) + np.repeat(bases, [len(c) for c in chunks])
+        return halves, number
+
     def addresses(self, names: Sequence[str], seed: int) -> tuple[U64, npt.NDArray[np.uint8], list[Array]]:
         """Return the distinct addresses of several address columns, and each column as numbers into them.
 
@@ -90,9 +113,13 @@ class Columns:
         """Return the distinct values of a text column, and the number of each row's."""
         return _unified(self._table.column(name))
 
+    def words_of(self, name: str, rows: I64) -> tuple[pa.StringArray, I64]:
+        """Return the distinct values of a text column in given rows, and the number of each of these rows'."""
+        return _unified(self._table.column(name).take(pa.array(rows)))
+
     def word_hashes(self, name: str, rows: I64) -> U64:
         """Return the hash of a text column's value for given rows."""
-        distinct, number = _unified(self._table.column(name).take(pa.array(rows)))
+        distinct, number = self.words_of(name, rows)
         return hash_strings(distinct)[number]
 
 
@@ -100,6 +127,12 @@ def _unified(column: pa.ChunkedArray) -> tuple[pa.StringArray, I64]:
     joined = column.unify_dictionaries().combine_chunks()
     whole = joined.chunk(0) if isinstance(joined, pa.ChunkedArray) else joined
     return whole.dictionary, whole.indices.to_numpy().astype(np.int64)
+
+
+def halves_of(addresses: npt.NDArray[np.uint8]) -> U64:
+    """Return 16-byte addresses, uint8 of shape (n, 16), as upper and lower 64 bits, u64, shape (n, 2)."""
+    halves: U64 = np.ascontiguousarray(addresses).view(">u8").astype(np.uint64)
+    return halves
 
 
 def address_bytes(values: pa.Array) -> npt.NDArray[np.uint8]:

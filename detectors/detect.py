@@ -13,7 +13,6 @@ import numpy.typing as npt
 from detectors.assembly import Assembler, ClosedTick
 from detectors.base import Detector, KeyView, TickView
 from detectors.cold_start import ColdStart
-from detectors.columns import TickBatch
 from detectors.dns_frame import DnsFrame
 from detectors.features import Distinct, Feature
 from detectors.frame import FlowFrame
@@ -129,7 +128,9 @@ class DetectEngine:
             if rows is not None and not item.first:
                 self._partials.add_minute(item.joins, names[item.node], rows)
         views: dict[str, KeyView] = {}
-        flows, dns = self._frames(closed)
+        frames = RoundFrames(closed, names, self._identities, self._settings.seed)
+        flows, dns = frames.groups, frames.names_asked
+        self._note_frames(flows, dns)
         if flows is not None:
             self._partials.add_flows(flows, np.array([item.joins for item in closed], np.int64))
             for name, given in flow_inputs(flows, self.plan.spaces()).items():
@@ -137,7 +138,6 @@ class DetectEngine:
         if dns is not None:
             for name, given in dns_inputs(dns, self.plan.spaces()).items():
                 self._update(name, given, names, views)
-        frames = RoundFrames(closed, names, self._identities, flows)
         for detector in self._observers:
             detector.observe(frames)
         quality = {names[c.node]: c.quality for c in closed}
@@ -152,18 +152,7 @@ class DetectEngine:
             out.append(NodeTick(names[item.node], item.node, item.tick, own, item.quality, item.first))
         return out
 
-    def _frames(self, closed: Sequence[ClosedTick]) -> tuple[FlowFrame | None, DnsFrame | None]:
-        flow_batches, dns_batches = (
-            [
-                TickBatch(place, c.node, c.tick, c.capabilities, b)
-                for place, c in enumerate(closed)
-                for b in c.batches.get(kind, ())
-                if b.num_rows
-            ]
-            for kind in ("flow", "dns")
-        )
-        flows = FlowFrame(flow_batches, self._settings.seed) if flow_batches else None
-        dns = DnsFrame(dns_batches, self._settings.seed) if dns_batches else None
+    def _note_frames(self, flows: FlowFrame | None, dns: DnsFrame | None) -> None:
         if flows is not None:
             self.rows += flows.rows
             self._minutes.add_flows(flows)
@@ -171,7 +160,6 @@ class DetectEngine:
             self.rows += len(dns)
             dns.leave_out(self._forwarding(dns))
             self._minutes.add_dns(dns)
-        return flows, dns
 
     def _forwarding(self, dns: DnsFrame) -> npt.NDArray[np.bool_]:
         """Tell per row whether its client has answered queries itself, lately or up to this very tick."""

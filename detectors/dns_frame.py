@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from detectors.columns import Columns, TickBatch
+from detectors.columns import Columns
 from detectors.filtered_measure import passing, split_measure
 from detectors.grouping import Grouping
 from detectors.hashing import U64
@@ -33,8 +32,8 @@ class DnsFrame:
     queries only forwards what others ask.
     """
 
-    def __init__(self, batches: Sequence[TickBatch], seed: int = 0) -> None:
-        self.columns = Columns(batches)
+    def __init__(self, columns: Columns, seed: int = 0) -> None:
+        self.columns = columns
         self.place = self.columns.place
         self.node, self.tick, self.capabilities = (
             self.columns.by_place(what)[self.place] for what in ("node", "tick", "capabilities")

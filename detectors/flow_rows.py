@@ -7,10 +7,9 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from detectors.columns import address_bytes
-from detectors.hashing import U64
+from detectors.frame import FlowFrame
+from detectors.hashing import U64, combine
 from detectors.index import I64
 from detectors.row_frame import Array, RowFrame
 from schemas.events import FlowMark
@@ -24,6 +23,10 @@ class FlowRows(RowFrame):
     A frame holds every row of the round, so a detector picks the few that it follows by the numeric columns first
     and asks for addresses and words of those alone.
     """
+
+    def __init__(self, groups: FlowFrame) -> None:
+        super().__init__(groups.columns)
+        self._groups = groups
 
     @cached_property
     def marks(self) -> Array:
@@ -46,28 +49,23 @@ class FlowRows(RowFrame):
         return ~self.numbers("copy")
 
     def marked(self, mark: FlowMark) -> npt.NDArray[np.bool_]:
-        """Tell which rows bear a mark."""
+        """Tell which rows bear any of some marks."""
         bears: npt.NDArray[np.bool_] = (self.marks & np.uint8(mark)) != 0
         return bears
 
     def ends(self, rows: I64) -> Ends:
-        """Return source and destination of given rows, ascending, each as its upper and lower 64 bits, u64."""
-        halves = [self._halves(name, rows) for name in ("src", "dst")]
-        return halves[0][:, 0], halves[0][:, 1], halves[1][:, 0], halves[1][:, 1]
+        """Return source and destination of given rows, each as its upper and lower 64 bits, u64."""
+        source, destination = self._halves(self._groups.row_src[rows]), self._halves(self._groups.row_dst[rows])
+        return source[:, 0], source[:, 1], destination[:, 0], destination[:, 1]
 
-    def _halves(self, name: str, rows: I64) -> U64:
-        parts = []
-        edges = np.searchsorted(rows, np.cumsum([0, *self._counts]))
-        start = 0
-        for item, first, last in zip(self.batches, edges[:-1], edges[1:], strict=True):
-            column = item.batch.column(name)
-            if last > first:
-                chosen = column.indices.to_numpy()[rows[first:last] - start]
-                parts.append(address_bytes(column.dictionary)[chosen])
-            start += item.batch.num_rows
-        packed = np.concatenate(parts) if parts else np.zeros((0, 16), np.uint8)
-        halves: U64 = np.ascontiguousarray(packed).view(">u8").astype(np.uint64)
+    def _halves(self, numbers: Array) -> U64:
+        halves: U64 = self._groups.halves[numbers]
         return halves
+
+    def pair_keys(self, rows: I64) -> U64:
+        """Return a hash of source and destination of given rows, u64."""
+        groups = self._groups
+        return combine(groups.hashes[groups.row_src[rows]], groups.hashes[groups.row_dst[rows]])
 
     def towards(self, halves: U64) -> npt.NDArray[np.bool_]:
         """Tell which rows have one of a few responders.
@@ -75,30 +73,18 @@ class FlowRows(RowFrame):
         Args:
             halves: upper and lower 64 bits of their addresses, u64, shape (k, 2).
         """
-        parts = []
-        for item in self.batches:
-            column = item.batch.column("dst")
-            known = np.ascontiguousarray(address_bytes(column.dictionary)).view(">u8").astype(np.uint64)
-            among = (known[:, None, :] == halves[None]).all(axis=2).any(axis=1)
-            parts.append(among[column.indices.to_numpy()] if among.any() else np.zeros(item.batch.num_rows, np.bool_))
-        return np.concatenate(parts)
+        groups = self._groups
+        among = (groups.halves[:, None, :] == halves[None]).all(axis=2).any(axis=1)
+        found: npt.NDArray[np.bool_] = among[groups.row_dst] if among.any() else np.zeros(len(self), np.bool_)
+        return found
 
     def words_as(self, name: str, rows: I64, numbers: Mapping[str, int], other: int) -> I64:
-        """Return a column of words of given rows, ascending, as the numbers given to them; ``other`` for the rest."""
-        out = np.full(len(rows), other, np.int64)
-        edges = np.searchsorted(rows, np.cumsum([0, *self._counts]))
-        start = 0
-        for item, first, last in zip(self.batches, edges[:-1], edges[1:], strict=True):
-            if last > first:
-                column = item.batch.column(name)
-                told = np.array([numbers.get(word, other) for word in column.dictionary.to_pylist()], np.int64)
-                out[first:last] = told[column.indices.to_numpy()[rows[first:last] - start]]
-            start += item.batch.num_rows
-        return out
+        """Return a column of words of given rows as the numbers given to them; ``other`` for the rest."""
+        number, words = self.words_of(name, rows)
+        told = np.array([numbers.get(word, other) for word in words], np.int64)
+        return told[number] if len(rows) else np.zeros(0, np.int64)
 
     def words_of(self, name: str, rows: I64) -> tuple[I64, list[str]]:
         """Return a column of words of given rows as numbers into a list of distinct ones."""
-        whole = pa.chunked_array([b.batch.column(name) for b in self.batches]).take(pa.array(rows))
-        joined = whole.unify_dictionaries().combine_chunks()
-        single = joined.chunk(0) if isinstance(joined, pa.ChunkedArray) else joined
-        return single.indices.to_numpy().astype(np.int64), single.dictionary.to_pylist()
+        words, number = self._columns.words_of(name, rows)
+        return number, words.to_pylist()

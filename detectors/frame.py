@@ -6,7 +6,6 @@ measures. Every key space is then made from groups, of which there are at most a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.amplifiers import AMPLIFIES, TUNNELS
-from detectors.columns import Columns, TickBatch, is_mapped
+from detectors.columns import Columns, halves_of, is_mapped
 from detectors.filtered_measure import passing, split_measure
 from detectors.hashing import U64, combine
 from detectors.index import I64
@@ -47,13 +46,13 @@ class FlowFrame:
     one int64 array per measure.
     """
 
-    def __init__(self, batches: Sequence[TickBatch], seed: int = 0) -> None:
-        self.columns = Columns(batches)
-        self.rows = len(self.columns)
-        self.hashes, self.addresses, (src, dst) = self.columns.addresses(("src", "dst"), seed)
+    def __init__(self, columns: Columns, seed: int = 0) -> None:
+        self.columns = columns
+        self.rows = len(columns)
+        self.hashes, self.addresses, (src, dst) = columns.addresses(("src", "dst"), seed)
+        self.row_src, self.row_dst = src, dst  # address numbers by row
         self._row_proto = self._column("proto")
         self._row_port = self._column("dst_port")
-        self._row_dst = dst
         service = self._row_proto.astype(np.int32) << 16 | self._row_port
         copy = self._column("copy")
         if copy.any():
@@ -90,6 +89,11 @@ class FlowFrame:
         """Capability bits of the source."""
         bits: I64 = self.columns.by_place("capabilities")[self.place]
         return bits
+
+    @cached_property
+    def halves(self) -> U64:
+        """Addresses as upper and lower 64 bits, u64, shape (addresses, 2)."""
+        return halves_of(self.addresses)
 
     def _total(self, values: Array) -> I64:
         totals: I64 = sum_by(self._number, values.astype(np.int64), len(self))
@@ -135,7 +139,7 @@ class FlowFrame:
         other |= (self._row_proto == ICMPV6) & ~_ICMPV6_REQUESTS[kind]
         other |= (self._row_proto == UDP) & ~self._column("direction_known")
         sent = self._column("src_packets") > 0
-        return self._total(self._opened & sent & ~walk & ~other & ~self.to_group[self._row_dst])
+        return self._total(self._opened & sent & ~walk & ~other & ~self.to_group[self.row_dst])
 
     @cached_property
     def to_group(self) -> npt.NDArray[np.bool_]:
@@ -264,7 +268,7 @@ class FlowFrame:
         rows: npt.NDArray[np.bool_] = self._row_proto == UDP
         rows &= (self._column("dst_packets") == 0) & (self._column("src_packets") > 0)
         if rows.any():
-            rows &= ~TUNNELS[self._row_port] & ~self.to_group[self._row_dst]
+            rows &= ~TUNNELS[self._row_port] & ~self.to_group[self.row_dst]
         return rows
 
     @cached_property

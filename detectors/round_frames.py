@@ -1,4 +1,4 @@
-"""What detectors of claims look at: the rows of the ticks that close together."""
+"""What detectors look at: the rows of the ticks that close together."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from functools import cached_property
 
 from detectors.answer_frame import AnswerFrame
 from detectors.assembly import ClosedTick
+from detectors.columns import Columns, TickBatch
+from detectors.dns_frame import DnsFrame
 from detectors.flow_rows import FlowRows
 from detectors.frame import FlowFrame
 from detectors.http_frame import HttpFrame
 from detectors.link_frame import LinkFrame
-from detectors.row_frame import RowBatch
 from detectors.tls_frame import TlsFrame
 from schemas.identity import IdentityTable
 
@@ -19,48 +20,64 @@ from schemas.identity import IdentityTable
 class RoundFrames:
     """The frames of one round, which holds at most one tick per node.
 
-    A frame is made when it is first asked for; it is none where no row of its kind came.
+    A frame is made when it is first asked for; it is none where no row of its kind came. All frames of a kind read
+    the same columns, each once.
     """
 
     def __init__(self, closed: Sequence[ClosedTick], names: Sequence[str], identities: IdentityTable,
-                 groups: FlowFrame | None = None) -> None:  # fmt: skip
+                 seed: int = 0) -> None:  # fmt: skip
         self._closed = closed
+        self._seed = seed
         self.identities = identities
         self.names = names  # of nodes, by number
-        self.groups = groups  # of flow rows, as the key spaces are made from; none where no flow row came
+
+    @cached_property
+    def groups(self) -> FlowFrame | None:
+        """Flow rows, grouped, as the key spaces are made from."""
+        columns = self._columns("flow")
+        return FlowFrame(columns, self._seed) if columns is not None else None
 
     @cached_property
     def flow(self) -> FlowRows | None:
         """Flow rows, ungrouped: a detector may compare a column of them, never walk through them."""
-        batches = self._batches("flow")
-        return FlowRows(batches) if batches else None
+        return FlowRows(self.groups) if self.groups is not None else None
+
+    @cached_property
+    def names_asked(self) -> DnsFrame | None:
+        """DNS rows by name, as the key spaces are made from."""
+        columns = self._dns
+        return DnsFrame(columns, self._seed) if columns is not None else None
 
     @cached_property
     def dns(self) -> AnswerFrame | None:
-        """DNS rows."""
-        batches = self._batches("dns")
-        return AnswerFrame(batches) if batches else None
+        """DNS rows by question and answer."""
+        return AnswerFrame(self._dns) if self._dns is not None else None
+
+    @cached_property
+    def _dns(self) -> Columns | None:
+        return self._columns("dns")
 
     @cached_property
     def link(self) -> LinkFrame | None:
         """Link rows."""
-        batches = self._batches("link")
-        return LinkFrame(batches) if batches else None
+        columns = self._columns("link")
+        return LinkFrame(columns) if columns is not None else None
 
     @cached_property
     def tls(self) -> TlsFrame | None:
         """TLS rows."""
-        batches = self._batches("tls")
-        return TlsFrame(batches) if batches else None
+        columns = self._columns("tls")
+        return TlsFrame(columns) if columns is not None else None
 
     @cached_property
     def http(self) -> HttpFrame | None:
         """HTTP rows."""
-        batches = self._batches("http")
-        return HttpFrame(batches) if batches else None
+        columns = self._columns("http")
+        return HttpFrame(columns) if columns is not None else None
 
-    def _batches(self, kind: str) -> list[RowBatch]:
-        return [
-            RowBatch(c.node, c.tick, batch)
-            for c in self._closed for batch in c.batches.get(kind, ()) if batch.num_rows
+    def _columns(self, kind: str) -> Columns | None:
+        batches = [
+            TickBatch(place, c.node, c.tick, c.capabilities, batch)
+            for place, c in enumerate(self._closed) for batch in c.batches.get(kind, ()) if batch.num_rows
         ]  # fmt: skip
+        return Columns(batches) if batches else None

@@ -101,8 +101,8 @@ class KubeApiAbuse(ClaimDetector):
         flows = frames.flow
         if flows is None:
             return
-        for item in flows.batches:
-            self._watched.touch(item.node, (0,), item.tick)
+        for node, tick in flows.heard():
+            self._watched.touch(node, (0,), tick)
         followed = _FOLLOWED[flows.dst_port] | flows.towards(_halves(frames.identities.api_addresses))
         followed &= (flows.proto == TCP) & flows.own & (flows.numbers("src_packets") > 0)
         rows = positions(followed)

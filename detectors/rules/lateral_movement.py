@@ -126,8 +126,8 @@ class LateralMovement(ClaimDetector):
         flows = frames.flow
         if flows is None:
             return
-        for item in flows.batches:
-            self._watched.touch(item.node, (0,), item.tick)
+        for node, tick in flows.heard():
+            self._watched.touch(node, (0,), tick)
         talked = flows.marked(FlowMark.EXCHANGED) & flows.own & _FOLLOWED[flows.dst_port]
         rows = positions(talked)
         if not len(rows):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from detectors.columns import TickBatch
+from detectors.columns import Columns, TickBatch
 from detectors.frame import FlowFrame
 from schemas.event_codec import rows_to_batch
 from schemas.events import CAPTURE_CAPABILITIES, Capability
@@ -28,4 +28,4 @@ def test_flags_that_are_not_told_are_no_odd_probes() -> None:
     rows = [flow("10.0.0.1", "10.0.0.2", src_syn=0, src_flags=0)]
     batch = rows_to_batch("flow", rows, BEGIN)
     for able, count in ((CAPTURE_CAPABILITIES, 1), (CAPTURE_CAPABILITIES & ~Capability.TCP_FLAGS, 0)):
-        assert FlowFrame([TickBatch(0, 0, BEGIN, int(able), batch)]).odd_probes.tolist() == [count]
+        assert FlowFrame(Columns([TickBatch(0, 0, BEGIN, int(able), batch)])).odd_probes.tolist() == [count]
