@@ -25,6 +25,7 @@ from detectors.kernels.windows import renew
 from detectors.minute import SUMS, MinuteRows
 from detectors.settings import EngineSettings
 from detectors.slots import Slots
+from detectors.tally import NodeTally, TallyBook
 from schemas.addresses import unpack
 from schemas.events import MAX_NOTE, MAX_NOTES
 from schemas.finding import DataQuality, Finding
@@ -53,6 +54,7 @@ class _Tick:
     floods: list[Columns] = field(default_factory=list)  # dst, port, reflector_port, sums
     senders: list[Columns] = field(default_factory=list)  # dst, src, packets
     minutes: list[Columns] = field(default_factory=list)
+    tallies: TallyBook = field(default_factory=TallyBook)
     quality: list[DataQuality] = field(default_factory=list)
     suspects: set[str] = field(default_factory=set)
     capabilities: int = -1
@@ -61,7 +63,7 @@ class _Tick:
 class Partials:
     """Gathers by tick; gives the messages of ticks that are complete."""
 
-    state_version: ClassVar[int] = 3
+    state_version: ClassVar[int] = 4
 
     def __init__(self, partition: int, settings: EngineSettings, identities: IdentityTable, bucket: int) -> None:
         """Start empty.
@@ -160,6 +162,11 @@ class Partials:
         if rows.left_out:
             self._at(tick).quality.append(DataQuality(shed=rows.left_out))
 
+    def add_tallies(self, joins: Mapping[tuple[int, int], int], rows: Sequence[NodeTally]) -> None:
+        """Add what detectors counted; ``joins`` gives the tick in which each (node, tick) counts."""
+        for row in rows:
+            self._at(joins[row.node, row.tick]).tallies.add(row.what, row.amount)
+
     def take(self, cluster: str) -> list[RollupMessage]:
         """Return the messages that bring every rollup partition up to the last step.
 
@@ -204,7 +211,8 @@ class Partials:
             capabilities=max(0, gathered.capabilities), late=sum(q.late for q in quality), silent_nodes=step.silent,
             lost_messages=sum(q.lost_messages for q in quality), restamped=sum(q.restamped for q in quality),
             sampling=max((q.sampling for q in quality), default=1),
-            lost_packets=sum(q.lost_packets for q in quality), lost_rows=sum(q.lost_rows + q.shed for q in quality),
+            lost_packets=sum(q.lost_packets for q in quality),
+            lost_rows=sum(q.lost_rows + q.shed for q in quality) + gathered.tallies.left_out,
             malformed=sum(q.malformed for q in quality), suspects=tuple(sorted(gathered.suspects)[:_SUSPECTS]),
             notes=tuple(sorted({n[:MAX_NOTE] for q in quality for n in q.notes})[:MAX_NOTES]),
         )  # fmt: skip
@@ -229,6 +237,8 @@ class Partials:
             pairs = zip(rows["address"], rows["minute"], strict=True)
             hashes = np.array([self._workload(bytes(a), int(m)) for a, m in pairs], np.uint64)
             _deal(parts, "workload", rows, (hashes % np.uint64(len(parts))).astype(np.int64))
+        if gathered.tallies.amounts:
+            _deal(parts, "tally", gathered.tallies.columns(), gathered.tallies.partitions(len(parts)))
         return parts
 
     @classmethod
@@ -326,6 +336,7 @@ class Partials:
                     "floods": _merged(gathered.floods),
                     "senders": _merged(gathered.senders),
                     "minutes": _merged(gathered.minutes),
+                    "tallies": gathered.tallies.snapshot(),
                     "quality": [q.model_dump(mode="json") for q in gathered.quality],
                     "suspects": sorted(gathered.suspects),
                     "capabilities": gathered.capabilities,
@@ -346,6 +357,7 @@ class Partials:
                 floods=[one["floods"]] if one["floods"] else [],
                 senders=[one["senders"]] if one["senders"] else [],
                 minutes=[one["minutes"]] if one["minutes"] else [],
+                tallies=TallyBook.restored(one["tallies"]),
                 quality=[DataQuality.model_validate(q) for q in one["quality"]],
                 suspects=set(one["suspects"]),
                 capabilities=one["capabilities"],
