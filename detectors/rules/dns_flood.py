@@ -18,10 +18,11 @@ from detectors.hashing import combine
 from detectors.index import I64, positions
 from detectors.kernels.windows import renew
 from detectors.ledger import Ledger
+from detectors.names import hash_one
 from detectors.round_frames import RoundFrames
 from detectors.slots import Slots
 from detectors.statement import count
-from detectors.tally import NOBODY, Counted, NodeTally, Tally, TallyWindow
+from detectors.tally import NOBODY, Address, Counted, NodeTally, Tally, TallyWindow
 from schemas.events import Capability
 from schemas.finding import MAX_ENDPOINTS, Evidence, Finding
 
@@ -31,6 +32,8 @@ _QUERIES = "dns_client_queries"
 _KNOWN = 300  # s
 _PAIRS = 1 << 18  # (zone, name) pairs remembered as having failed; without room a name is new again
 _ZONES = 256  # per node and tick, those with most new names first
+_NAMED_FROM = 10  # new names of a zone in one tick from which clients are told apart; below, the first stands for all
+_CLIENTS = 8  # told apart, those with most new names
 _BUSY = 25  # questions of a client in one tick from which they count: a twentieth of the limit's rate
 
 
@@ -76,6 +79,8 @@ class DnsFlood(Detector):
         super().__init__(config)
         self._failed = Slots(_PAIRS, 2)
         self._counted: list[NodeTally] = []
+        # What belongs to no zone counts as little as what is asked below search paths.
+        self._own = np.array([hash_one(zone) for zone in ("", *self.config.own_zones)], np.uint64)
         window = self.config.window
         self._ledgers = {name: Ledger(Counted, 1024, window) for name in ("zones", "clients")}
         self._zones = TallyWindow(self._ledgers["zones"], (_NAMES, _FAILURES, _ASKED), window)
@@ -93,13 +98,15 @@ class DnsFlood(Detector):
         can_see = (frame.capabilities & int(self.meta.needs)) == int(self.meta.needs)
         rows = frame.subjects[can_see[frame.subjects]]
         self._count_clients(frame, rows)
-        own = np.isin(frame.zones, [b"", *(name.encode() for name in self.config.own_zones)])
+        own = np.isin(frame.zone_hashes, self._own)
         rows = rows[~own[frame.zone[rows]]]
         new = self._new_failures(frame, rows)
         if new.any():
             self._count_zones(frame, rows, new)
 
     def _count_clients(self, frame: DnsFrame, rows: I64) -> None:
+        if not len(rows) or np.bincount(frame.client[rows]).max() < _BUSY:
+            return
         clients = Grouping(rows, [frame.place, frame.client])
         queries = clients.total(frame.queries)
         for at in positions(queries >= _BUSY).tolist():
@@ -128,24 +135,40 @@ class DnsFlood(Detector):
         every = np.zeros(len(frame), np.int64)
         every[rows] = new
         zones = Grouping(rows, [frame.place, frame.zone])
-        names = zones.total(every)
-        kept = np.zeros(len(zones), np.bool_)
-        place = frame.place[zones.first]
+        names, place = zones.total(every), frame.place[zones.first]
+        failures, asked = zones.total(frame.failures), zones.total(frame.queries)
+        kept: list[int] = []
         for one in np.unique(place[names > 0]).tolist():
             mine = positions((place == one) & (names > 0))
-            kept[mine[np.argsort(-names[mine], kind="stable")[:_ZONES]]] = True
-        inside = zones.keep(kept).members
-        parts = Grouping(inside, [frame.place, frame.zone, frame.client, frame.server])
-        measured = zip((_NAMES, _FAILURES, _ASKED), (every, frame.failures, frame.queries), strict=True)
-        totals = [(measure, parts.total(values)) for measure, values in measured]
-        for at, row in enumerate(parts.first.tolist()):
+            kept += mine[np.argsort(-names[mine], kind="stable")[:_ZONES]].tolist()
+        clients = self._clients_of(frame, rows[new > 0], zones, every) if (names >= _NAMED_FROM).any() else {}
+        for at in kept:
+            row = int(zones.first[at])
             zone = bytes(frame.zones[frame.zone[row]]).decode("ascii", "replace")
-            client, server = _half(frame, frame.client[row]), _half(frame, frame.server[row])
-            for measure, values in totals:
-                if values[at]:
-                    source = client if measure == _NAMES else NOBODY
-                    what = Tally(measure, zone, source, server, 53)
-                    self._counted.append(NodeTally(int(frame.node[row]), int(frame.tick[row]), what, int(values[at])))
+            server = _half(frame, frame.server[row])
+            shares = clients.get(at) or [(_half(frame, frame.client[row]), int(names[at]))]
+            amounts = [(_NAMES, client, number) for client, number in shares]
+            amounts += [(_FAILURES, NOBODY, int(failures[at])), (_ASKED, NOBODY, int(asked[at]))]
+            for measure, source, number in amounts:
+                what = Tally(measure, zone, source, server, 53)
+                self._counted.append(NodeTally(int(frame.node[row]), int(frame.tick[row]), what, number))
+
+    @staticmethod
+    def _clients_of(frame: DnsFrame, rows: I64, zones: Grouping, names: I64) -> dict[int, list[tuple[Address, int]]]:
+        """Return the clients with most new names of each zone that has many, and what is left to others."""
+        zone_of = np.zeros(len(frame), np.int64)
+        zone_of[zones.members] = zones.number
+        parts = Grouping(rows, [zone_of, frame.client])
+        found: dict[int, list[tuple[int, int]]] = {}
+        for first, number in zip(parts.first.tolist(), parts.total(names).tolist(), strict=True):
+            found.setdefault(int(zone_of[first]), []).append((int(frame.client[first]), number))
+        out = {}
+        for zone, clients in found.items():
+            most = sorted(clients, key=lambda c: -c[1])
+            rest = sum(number for _, number in most[_CLIENTS:])
+            told = [(_half(frame, client), number) for client, number in most[:_CLIENTS]]
+            out[zone] = told + ([(NOBODY, rest)] if rest else [])
+        return out
 
     def tallies(self) -> Sequence[NodeTally]:
         """Return what was counted of zones and clients."""
