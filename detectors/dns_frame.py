@@ -97,6 +97,11 @@ class DnsFrame:
         return asked
 
     @cached_property
+    def types(self) -> I64:
+        """Type of record asked for."""
+        return self._column("qtype").astype(np.int64)
+
+    @cached_property
     def failures(self) -> I64:
         """Queries answered NXDOMAIN or SERVFAIL, or not at all, counted once."""
         code = self._column("rcode")

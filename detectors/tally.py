@@ -31,6 +31,7 @@ class Tally(NamedTuple):
     source: Address
     target: Address
     port: int
+    object: str = ""  # what was asked for, where the addresses do not say
 
 
 class NodeTally(NamedTuple):
@@ -65,6 +66,7 @@ class TallyBook:
             "source": _packed([w.source for w, _ in rows]),
             "target": _packed([w.target for w, _ in rows]),
             "port": np.array([w.port for w, _ in rows], np.int64),
+            "object": np.array([w.object for w, _ in rows], np.str_),
             "amount": np.array([amount for _, amount in rows], np.int64),
         }
 
@@ -81,9 +83,9 @@ class TallyBook:
         """Return what ``snapshot`` gave."""
         left_out, rows = state
         made = cls(left_out=int(left_out))
-        for measure, subject, source, target, port, amount in rows:
+        for measure, subject, source, target, port, asked, amount in rows:
             who, whom = ((int(high), int(low)) for high, low in (source, target))
-            made.amounts[Tally(str(measure), str(subject), who, whom, int(port))] = int(amount)
+            made.amounts[Tally(str(measure), str(subject), who, whom, int(port), str(asked))] = int(amount)
         return made
 
 
@@ -99,9 +101,9 @@ class TallyRows:
         """Return the rows of columns as ``TallyBook.columns`` gives them, equal ones added up."""
         sums: dict[Tally, int] = {}
         halves = [_halves(columns[name]) for name in ("source", "target")]
-        plain = (columns[name].tolist() for name in ("measure", "subject", "port", "amount"))
-        for measure, subject, port, amount, source, target in zip(*plain, *halves, strict=True):
-            what = Tally(measure, subject[:MAX_SUBJECT], source, target, port)
+        plain = (columns[name].tolist() for name in ("measure", "subject", "port", "object", "amount"))
+        for measure, subject, port, asked, amount, source, target in zip(*plain, *halves, strict=True):
+            what = Tally(measure, subject[:MAX_SUBJECT], source, target, port, asked[:MAX_SUBJECT])
             sums[what] = sums.get(what, 0) + amount
         return cls(tick, tuple(sorted(sums.items())))
 

@@ -101,6 +101,7 @@ TALLY = (
     _a("source", "who did it; :: where it is not told"),
     _a("target", "whom it was done to; :: where it is not told"),
     _n("port", "port", "of the target; with the protocol above it (<< 16) where that matters"),
+    Column("object", pa.string(), "", "domain that was asked for, where it is about one", "", _NO),
     _n("amount", "", "how often in this tick"),
 )
 

@@ -10,7 +10,7 @@ import pytest
 
 from detectors.base import TickView
 from detectors.detect import DetectEngine
-from detectors.models.new_edges import AGAIN
+from detectors.models.newcomers import AGAIN
 from detectors.models.peer_anomaly import PeerAnomaly, PeerAnomalyConfig
 from detectors.models.windows import workload_name
 from detectors.settings import EngineSettings
