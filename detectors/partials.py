@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from detectors.assembly import Passed
-from detectors.floods import FLOOD_SUMS, SENDERS_NAMED, flood_pieces
+from detectors.floods import FLOOD_SUMS, SENDERS_NAMED, flood_pieces, no_flood_pieces
 from detectors.frame import FlowFrame
 from detectors.grouping import Grouping
 from detectors.hashing import U64, combine, hash_addresses, hash_text
@@ -244,7 +244,7 @@ class Partials:
     @classmethod
     def _victims(cls, gathered: _Tick) -> Columns:
         dst, port, connections = cls._services(gathered.victims)
-        flood = _merged(gathered.floods) or _no_floods()
+        flood = _merged(gathered.floods) or no_flood_pieces()
         both = np.concatenate([dst, flood["dst"]])
         victims = Grouping(np.arange(len(both)), [_numbered(both.view(np.int64))])
         sums = np.zeros((len(both), len(VICTIM_SUMS)), np.int64)
@@ -320,8 +320,7 @@ class Partials:
     def _workload(self, address: bytes, at: int) -> int:
         text = unpack(address)
         item = self._identities.find(text, at)
-        named = item is not None and item.workload
-        return hash_text(f"{item.namespace}/{item.workload}" if item is not None and named else text)
+        return hash_text(f"{item.namespace}/{item.workload}" if item is not None and item.workload else text)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the ticks that are not complete yet and what stage 2 was told, as arrays and JSON values."""
@@ -371,12 +370,6 @@ def _merged(pieces: Sequence[Columns]) -> Columns:
     if len(pieces) == 1:
         return pieces[0]
     return {name: np.concatenate([p[name] for p in pieces]) for name in pieces[0]} if pieces else {}
-
-
-def _no_floods() -> Columns:
-    none = np.zeros(0, np.int64)
-    return {"dst": np.zeros((0, 16), np.uint8), "port": none, "reflector_port": none,
-            "sums": np.zeros((0, len(FLOOD_SUMS)), np.int64)}  # fmt: skip
 
 
 def _numbered(words: I64) -> I64:
