@@ -20,6 +20,7 @@ from detectors.features import Feature
 from detectors.index import I64
 from detectors.round_frames import RoundFrames
 from detectors.table import SpaceTable
+from detectors.tally import NodeTally, TallyRows
 from schemas.addresses import unpack
 from schemas.events import Capability
 from schemas.finding import DataQuality, Endpoint, Finding, Severity
@@ -134,6 +135,7 @@ class TickView:
     model_findings: tuple[Finding, ...] = ()  # what detectors of lower order said of this tick; stage 2
     # 16-byte victim to (sender, packets) of floods of packets, most active first; stage 2
     top_senders: Callable[[bytes], list[tuple[str, int]]] = _no_senders
+    tallies: TallyRows | None = None  # what detectors counted in ``observe`` for their stage 2; stage 2
 
     def space(self, name: str) -> KeyView | None:
         """Return the touched keys of a space; none where no key was touched."""
@@ -173,11 +175,18 @@ class Detector(ABC):
         """Return what the engine must compute for this detector."""
 
     def observe(self, frames: RoundFrames) -> None:  # noqa: B027, most detectors need nothing but features
-        """Look at the rows of the ticks being closed, before ``evaluate`` is called for them; stage 1 only.
+        """Look at the rows of the ticks being closed, before ``evaluate`` is called for them; always in stage 1.
 
         For the few that follow sequences (claims about addresses, answers to one query). State is per node
         and bounded; rows of a node come in log order. By default nothing is looked at.
         """
+
+    def tallies(self) -> Sequence[NodeTally]:
+        """Return, once, what was counted in ``observe`` since the last call for ``evaluate`` of stage 2.
+
+        For detectors of stage 2 that look at rows: theirs is the only ``observe`` that stage 1 calls besides its own.
+        """
+        return ()
 
     def refused(self) -> Mapping[int, int]:
         """Return how many claims and keys were too many to keep so far, by node; only nodes with any."""

@@ -26,6 +26,7 @@ from detectors.settings import EngineSettings
 from detectors.snapshot import Part, Section, SectionError, restore_parts, sections_of, usable
 from detectors.spaces import SPACES
 from detectors.table import SpaceTable
+from detectors.tally import TallyRows
 from schemas.addresses import unpack
 from schemas.finding import DataQuality, Finding
 from schemas.identity import IdentityTable
@@ -129,11 +130,12 @@ class CorrelateEngine:
         if lost := int(self.table.take_lost().sum()):
             quality = quality.model_copy(update={"shed": quality.shed + lost})
         workloads = WorkloadRows(_ordered(sections["workload"])) if "workload" in sections else None
+        tallies = TallyRows.of(tick, sections["tally"]) if "tally" in sections else None
         findings: list[Finding] = []
         self._note_suspects(tick, gathered.headers, ())
         for detector in self._detectors:
             view = TickView(views, self._identities, {"": quality}, workloads, self._top_sources,
-                            frozenset(self._suspects), tuple(findings), self._top_senders)  # fmt: skip
+                            frozenset(self._suspects), tuple(findings), self._top_senders, tallies)  # fmt: skip
             found = detector.evaluate(view)
             findings += found
             if detector.order == 0:
@@ -292,7 +294,7 @@ def _columns(name: str, batch: Any) -> Columns:
         values = batch.column(column.name)
         if pa.types.is_fixed_size_binary(column.dtype):
             out[column.name] = address_bytes(values)
-        elif column.name == "node":
+        elif pa.types.is_string(column.dtype):
             out[column.name] = np.array(values.to_pylist(), np.str_)
         else:
             # Writable: loops would be compiled a second time for read-only views.

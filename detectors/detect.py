@@ -69,7 +69,7 @@ class DetectEngine:
         self._settings = settings
         self._all = list(detectors)
         self._detectors = [d for d in detectors if d.meta.stage == 1]
-        self._observers = [d for d in self._detectors if type(d).observe is not Detector.observe]
+        self._observers = [d for d in detectors if type(d).observe is not Detector.observe]
         self._skipped: dict[int, int] = {}  # claims said to be too many, by node
         self._said: dict[int, int] = {}  # capabilities last spoken of, by node
         self._identities = identities
@@ -138,8 +138,10 @@ class DetectEngine:
         if dns is not None:
             for name, given in dns_inputs(dns, self.plan.spaces()).items():
                 self._update(name, given, names, views)
+        joins = {(item.node, item.tick): item.joins for item in closed}
         for detector in self._observers:
             detector.observe(frames)
+            self._partials.add_tallies(joins, detector.tallies())
         quality = {names[c.node]: c.quality for c in closed}
         findings = self._evaluate(TickView(views, self._identities, quality)) + self._limits_met(closed, names)
         by_node: dict[str, list[Finding]] = {}
@@ -231,7 +233,7 @@ class DetectEngine:
             "partials": self._partials,
             "cold_start": self._cold,
             **{f"table.{name}": table for name, table in self.tables.items()},
-            **{f"detector.{d.meta.id}": d for d in self._detectors},
+            **{f"detector.{d.meta.id}": d for d in dict.fromkeys([*self._detectors, *self._observers])},
         }
 
     def snapshot(self) -> dict[str, Section]:

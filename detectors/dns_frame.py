@@ -14,7 +14,7 @@ from detectors.grouping import Grouping
 from detectors.hashing import U64
 from detectors.index import I64, positions
 from detectors.letter_pairs import looks_generated
-from detectors.names import hash_strings, read_names, registered_labels
+from detectors.names import hash_strings, long_labels, read_names, registered_labels
 
 Array = npt.NDArray[Any]
 
@@ -97,6 +97,11 @@ class DnsFrame:
         return asked
 
     @cached_property
+    def types(self) -> I64:
+        """Type of record asked for."""
+        return self._column("qtype").astype(np.int64)
+
+    @cached_property
     def failures(self) -> I64:
         """Queries answered NXDOMAIN or SERVFAIL, or not at all, counted once."""
         code = self._column("rcode")
@@ -105,11 +110,11 @@ class DnsFrame:
         return failed
 
     @cached_property
-    def _labels(self) -> tuple[I64, U64, npt.NDArray[np.bool_]]:
+    def _labels(self) -> tuple[I64, U64, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         labels = registered_labels(self._names)
         distinct = labels.dictionary
         number = labels.indices.to_numpy().astype(np.int64)[self.name]
-        return number, hash_strings(distinct), looks_generated(distinct)
+        return number, hash_strings(distinct), looks_generated(distinct), long_labels(distinct)
 
     @property
     def label(self) -> I64:
@@ -130,9 +135,21 @@ class DnsFrame:
     @cached_property
     def generated_failures(self) -> I64:
         """Such queries that were answered NXDOMAIN; silence of a server says nothing of the name."""
-        missing = (self._column("rcode") == _NXDOMAIN) & (self._column("answer_number") <= 1)
-        failed: I64 = (missing & self._labels[2][self.label]).astype(np.int64)
+        failed: I64 = np.where(self._labels[2][self.label], self.missing, 0)
         return failed
+
+    @cached_property
+    def missing(self) -> I64:
+        """Queries that were answered NXDOMAIN."""
+        last = self._column("answer_number") <= 1
+        missing: I64 = (last & (self._column("rcode") == _NXDOMAIN)).astype(np.int64)
+        return missing
+
+    @cached_property
+    def long(self) -> I64:
+        """Queries below a registered label that runs on, such as words put together."""
+        asked: I64 = np.where(self._labels[3][self.label], self.queries, 0)
+        return asked
 
     def measure(self, name: str) -> I64:
         """Return a measure per row by name; a filtered one is 0 for rows that its filter does not let through."""

@@ -72,6 +72,13 @@ def flood_pieces(frame: FlowFrame) -> tuple[Columns, Columns] | None:
     return rows, _busiest(frame, victims, by_pair, (place[first], victim[first], sender[first]))
 
 
+def no_flood_pieces() -> Columns:
+    """Return rows per victim, without a ``place``, of nobody."""
+    none = np.zeros(0, np.int64)
+    return {"dst": np.zeros((0, 16), np.uint8), "dst_hash": np.zeros(0, np.uint64), "port": none,
+            "reflector_port": none, "sums": np.zeros((0, len(FLOOD_SUMS)), np.int64)}  # fmt: skip
+
+
 def _towards(frame: FlowFrame, groups: I64) -> I64:
     sums = np.zeros((len(groups), len(FLOOD_SUMS)), np.int64)
     for name, measure in (("udp_packets", frame.udp_packets), ("udp_flows", frame.udp_flows),

@@ -32,6 +32,8 @@ _LABEL = _ZONE.replace(
     r"(?P<zone>[^.]+\.(?:", r"(?P<label>[^.]+)\.(?:(?:" + "|".join(map(re.escape, _DYNAMIC)) + ")|"
 ).replace("))$", ")$")
 
+# Names that people choose have about nine letters; words put together to be free for sure have more.
+_LONG = 15
 ZONE_BYTES = 96
 _POWERS = np.cumprod(np.full(1024, 0x100000001B3, np.uint64))  # FNV prime, as the base of a polynomial
 
@@ -88,6 +90,14 @@ def registered_labels(values: pa.Array) -> pa.DictionaryArray:
     """Return of each name the label that somebody registered, such as ``example``; empty where there is none."""
     labels = pc.struct_field(pc.extract_regex(values, _LABEL), "label")
     return pc.fill_null(labels, "").dictionary_encode()
+
+
+def long_labels(values: pa.StringArray) -> npt.NDArray[np.bool_]:
+    """Tell which labels run on for 15 characters or more; hyphens are for readers, and punycode says nothing."""
+    run_on: npt.NDArray[np.bool_] = np.asarray(
+        pc.and_(pc.greater_equal(pc.binary_length(values), _LONG), pc.invert(pc.match_substring(values, "-")))
+    )
+    return run_on
 
 
 def hash_one(text: str) -> int:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from detectors.assembly import Passed
-from detectors.floods import FLOOD_SUMS, SENDERS_NAMED, flood_pieces
+from detectors.floods import FLOOD_SUMS, SENDERS_NAMED, flood_pieces, no_flood_pieces
 from detectors.frame import FlowFrame
 from detectors.grouping import Grouping
 from detectors.hashing import U64, combine, hash_addresses, hash_text
@@ -23,13 +23,15 @@ from detectors.index import I64, positions
 from detectors.kernels.grouping import best_by, rank_by, sum_columns, top_by
 from detectors.kernels.windows import renew
 from detectors.minute import SUMS, MinuteRows
+from detectors.rollup_batches import deal
 from detectors.settings import EngineSettings
 from detectors.slots import Slots
+from detectors.tally import NodeTally, TallyBook
 from schemas.addresses import unpack
 from schemas.events import MAX_NOTE, MAX_NOTES
 from schemas.finding import DataQuality, Finding
 from schemas.identity import IdentityTable
-from schemas.rollups import SCHEMAS, SECTIONS, RollupHeader, RollupMessage
+from schemas.rollups import RollupHeader, RollupMessage
 
 Array = npt.NDArray[Any]
 Columns = dict[str, Array]
@@ -53,6 +55,7 @@ class _Tick:
     floods: list[Columns] = field(default_factory=list)  # dst, dst_hash, port, reflector_port, sums
     senders: list[Columns] = field(default_factory=list)  # dst_hash, src, packets
     minutes: list[Columns] = field(default_factory=list)
+    tallies: TallyBook = field(default_factory=TallyBook)
     quality: list[DataQuality] = field(default_factory=list)
     suspects: set[str] = field(default_factory=set)
     capabilities: int = -1
@@ -62,7 +65,7 @@ class _Tick:
 class Partials:
     """Gathers by tick; gives the messages of ticks that are complete."""
 
-    state_version: ClassVar[int] = 4
+    state_version: ClassVar[int] = 5
 
     def __init__(self, partition: int, settings: EngineSettings, identities: IdentityTable, bucket: int) -> None:
         """Start empty.
@@ -168,6 +171,11 @@ class Partials:
         if rows.left_out:
             self._at(tick).quality.append(DataQuality(shed=rows.left_out))
 
+    def add_tallies(self, joins: Mapping[tuple[int, int], int], rows: Sequence[NodeTally]) -> None:
+        """Add what detectors counted; ``joins`` gives the tick in which each (node, tick) counts."""
+        for row in rows:
+            self._at(joins[row.node, row.tick]).tallies.add(row.what, row.amount)
+
     def take(self, cluster: str) -> list[RollupMessage]:
         """Return the messages that bring every rollup partition up to the last step.
 
@@ -212,7 +220,8 @@ class Partials:
             capabilities=max(0, gathered.capabilities), late=sum(q.late for q in quality), silent_nodes=step.silent,
             lost_messages=sum(q.lost_messages for q in quality), restamped=sum(q.restamped for q in quality),
             sampling=max((q.sampling for q in quality), default=1),
-            lost_packets=sum(q.lost_packets for q in quality), lost_rows=sum(q.lost_rows + q.shed for q in quality),
+            lost_packets=sum(q.lost_packets for q in quality),
+            lost_rows=sum(q.lost_rows + q.shed for q in quality) + gathered.tallies.left_out,
             malformed=sum(q.malformed for q in quality), suspects=tuple(sorted(gathered.suspects)[:_SUSPECTS]),
             notes=tuple(sorted({n[:MAX_NOTE] for q in quality for n in q.notes})[:MAX_NOTES]),
         )  # fmt: skip
@@ -224,25 +233,27 @@ class Partials:
             victims, grouped = self._victims(gathered)
             # Seedless: all workers must agree, also those whose seed setting differs by mistake.
             target = (hash_addresses(victims["dst"]) % np.uint64(len(parts))).astype(np.int64)
-            _deal(parts, "victim", victims, target)
+            deal(parts, "victim", victims, target)
             sections = self._sources(tick, gathered, victims, grouped) if gathered.sources else {}
             if gathered.senders:
                 sections["flood_sender"] = self._senders(gathered.senders, victims)
             row = rank_by(target, len(parts))
             for section, columns in sections.items():
                 victim = columns["victim"]
-                _deal(parts, section, columns | {"victim": row[victim]}, target[victim])
+                deal(parts, section, columns | {"victim": row[victim]}, target[victim])
         if gathered.minutes:
             rows = _merged(gathered.minutes)
             pairs = zip(rows["address"], rows["minute"], strict=True)
             hashes = np.array([self._workload(bytes(a), int(m)) for a, m in pairs], np.uint64)
-            _deal(parts, "workload", rows, (hashes % np.uint64(len(parts))).astype(np.int64))
+            deal(parts, "workload", rows, (hashes % np.uint64(len(parts))).astype(np.int64))
+        if gathered.tallies.amounts:
+            deal(parts, "tally", gathered.tallies.columns(), gathered.tallies.partitions(len(parts)))
         return parts
 
     @classmethod
     def _victims(cls, gathered: _Tick) -> tuple[Columns, Grouping]:
         """Return the rows of the victim section, and how services, then floods, are grouped into them."""
-        services, flood = _merged(gathered.victims) or _no_services(), _merged(gathered.floods) or _no_floods()
+        services, flood = _merged(gathered.victims) or _no_services(), _merged(gathered.floods) or no_flood_pieces()
         count = len(services["port"])
         victims = Grouping.equal(np.concatenate([services["dst_hash"], flood["dst_hash"]]))
         sums = np.zeros((len(victims.number), len(VICTIM_SUMS)), np.int64)
@@ -319,8 +330,7 @@ class Partials:
     def _workload(self, address: bytes, at: int) -> int:
         text = unpack(address)
         item = self._identities.find(text, at)
-        named = item is not None and item.workload
-        return hash_text(f"{item.namespace}/{item.workload}" if item is not None and named else text)
+        return hash_text(f"{item.namespace}/{item.workload}" if item is not None and item.workload else text)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the ticks that are not complete yet and what stage 2 was told, as arrays and JSON values."""
@@ -335,6 +345,7 @@ class Partials:
                     "floods": _merged(gathered.floods),
                     "senders": _merged(gathered.senders),
                     "minutes": _merged(gathered.minutes),
+                    "tallies": gathered.tallies.snapshot(),
                     "quality": [q.model_dump(mode="json") for q in gathered.quality],
                     "suspects": sorted(gathered.suspects),
                     "capabilities": gathered.capabilities,
@@ -356,6 +367,7 @@ class Partials:
                 floods=[one["floods"]] if one["floods"] else [],
                 senders=[one["senders"]] if one["senders"] else [],
                 minutes=[one["minutes"]] if one["minutes"] else [],
+                tallies=TallyBook.restored(one["tallies"]),
                 quality=[DataQuality.model_validate(q) for q in one["quality"]],
                 suspects=set(one["suspects"]),
                 capabilities=one["capabilities"],
@@ -375,30 +387,3 @@ def _merged(pieces: Sequence[Columns]) -> Columns:
 def _no_services() -> Columns:
     return {"dst": np.zeros((0, 16), np.uint8), "dst_hash": np.zeros(0, np.uint64), "port": np.zeros(0, np.int64),
             "sums": np.zeros((0, len(_CONNECTIONS)), np.int64)}  # fmt: skip
-
-
-def _no_floods() -> Columns:
-    none = np.zeros(0, np.int64)
-    return {"dst": np.zeros((0, 16), np.uint8), "dst_hash": np.zeros(0, np.uint64), "port": none,
-            "reflector_port": none, "sums": np.zeros((0, len(FLOOD_SUMS)), np.int64)}  # fmt: skip
-
-
-def _deal(parts: list[dict[str, pa.RecordBatch]], section: str, columns: Columns, target: I64) -> None:
-    """Give each rollup partition its rows of a section, in their order."""
-    for partition, batches in enumerate(parts):
-        rows = positions(target == partition)
-        if len(rows):
-            batches[section] = to_batch(section, {c.name: columns[c.name][rows] for c in SECTIONS[section]})
-
-
-def to_batch(section: str, columns: Columns) -> pa.RecordBatch:
-    """Return a rollup section's record batch from numpy columns."""
-    arrays = []
-    for schema_field in SCHEMAS[section]:
-        values = columns[schema_field.name]
-        if pa.types.is_fixed_size_binary(schema_field.type):
-            buffer = pa.py_buffer(np.ascontiguousarray(values).tobytes())
-            arrays.append(pa.Array.from_buffers(schema_field.type, len(values), [None, buffer]))
-        else:
-            arrays.append(pa.array(values, schema_field.type))
-    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMAS[section])

@@ -95,9 +95,19 @@ WORKLOAD = (
     _n("dns_failures", "queries", "answered NXDOMAIN or SERVFAIL, or not at all"),
 )
 
+TALLY = (
+    Column("measure", pa.string(), "", "what a detector of stage 2 counts", "never", _NO),
+    Column("subject", pa.string(), "", "zone, server or workload that is judged", "never", _NO),
+    _a("source", "who did it; :: where it is not told"),
+    _a("target", "whom it was done to; :: where it is not told"),
+    _n("port", "port", "of the target; with the protocol above it (<< 16) where that matters"),
+    Column("object", pa.string(), "", "domain that was asked for, where it is about one", "", _NO),
+    _n("amount", "", "how often in this tick"),
+)
+
 SECTIONS: dict[str, tuple[Column, ...]] = {
     "victim": VICTIM, "victim_source": VICTIM_SOURCE, "new_source": NEW_SOURCE, "workload": WORKLOAD,
-    "flood_sender": FLOOD_SENDER,
+    "flood_sender": FLOOD_SENDER, "tally": TALLY,
 }  # fmt: skip
 SCHEMAS = {
     name: pa.schema([pa.field(c.name, c.dtype, nullable=False) for c in columns]) for name, columns in SECTIONS.items()

@@ -6,13 +6,13 @@ window and of those since: these are kept, and feeding them to new trees gives t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from detectors.models.windows import COUNT, NAMES
+from detectors.models.windows import NAMES
 
 F64 = npt.NDArray[np.float64]
 
@@ -27,10 +27,11 @@ _KEPT = 4096  # scores before the histogram is halved
 class RoleForest:
     """The trees of one role."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, names: Sequence[str] = NAMES) -> None:
         self._seed = seed
+        self._names = names
         self._trees: Any = self._new()
-        self._samples = np.zeros((2 * WINDOW, COUNT), np.float32)
+        self._samples = np.zeros((2 * WINDOW, len(names)), np.float32)
         self._filled = 0
         self._histogram = np.zeros(_BINS, np.int64)
 
@@ -42,7 +43,7 @@ class RoleForest:
 
     def score(self, sample: F64) -> float:
         """Return how unlike the learned ones a sample is, 0 to 1; 0 while the first window is not full."""
-        return float(self._trees.score_one(_named(sample.astype(np.float32))))
+        return float(self._trees.score_one(self._named(sample.astype(np.float32))))
 
     def limit(self) -> float:
         """Return the score that ordinary samples hardly exceed; 1 while too few were scored."""
@@ -53,7 +54,7 @@ class RoleForest:
         return (place + 1) / _BINS
 
     def learn(self, sample: F64) -> None:
-        """Score, then learn a sample: COUNT numbers in 0 to 1."""
+        """Score, then learn a sample: a number in 0 to 1 for each name."""
         kept = sample.astype(np.float32)
         score = self.score(sample)
         if score > 0:
@@ -65,7 +66,10 @@ class RoleForest:
             self._filled = WINDOW
         self._samples[self._filled] = kept
         self._filled += 1
-        self._trees.learn_one(_named(kept))
+        self._trees.learn_one(self._named(kept))
+
+    def _named(self, sample: npt.NDArray[np.float32]) -> dict[str, float]:
+        return dict(zip(self._names, sample.tolist(), strict=True))
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Return samples and histogram."""
@@ -79,8 +83,4 @@ class RoleForest:
         self._histogram = state["histogram"].copy()
         self._trees = self._new()
         for sample in samples:
-            self._trees.learn_one(_named(sample))
-
-
-def _named(sample: npt.NDArray[np.float32]) -> dict[str, float]:
-    return dict(zip(NAMES, sample.tolist(), strict=True))
+            self._trees.learn_one(self._named(sample))

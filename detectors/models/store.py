@@ -13,7 +13,7 @@ import orjson
 Array = npt.NDArray[Any]
 I64 = npt.NDArray[np.int64]
 
-STALE = 600  # s; a workload not heard of for this long may make room for a new one
+STALE = 600  # s; a workload not heard of for this long may make room for a new one, unless told otherwise
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,10 @@ class Quantity:
 class WorkloadStore:
     """Rows by workload name. Which row a workload has depends on history and must not show in a result."""
 
-    def __init__(self, quantities: Sequence[Quantity], capacity: int) -> None:
+    def __init__(self, quantities: Sequence[Quantity], capacity: int, stale: int = STALE) -> None:
         self._quantities = {q.name: q for q in quantities}
         self._capacity = capacity
+        self._stale = stale
         self._rows: dict[str, int] = {}
         self._free: list[int] = []
         self._allocated = 0
@@ -79,7 +80,7 @@ class WorkloadStore:
     def _evict(self, minute: int) -> None:
         """Let go of a sixteenth of the capacity at most, the longest unheard first."""
         last = self._arrays["last"]
-        stale = [(int(last[r]), n) for n, r in self._rows.items() if last[r] <= minute - STALE]
+        stale = [(int(last[r]), n) for n, r in self._rows.items() if last[r] <= minute - self._stale]
         for _, name in sorted(stale)[: max(1, self._capacity // 16)]:
             self._free.append(self._rows.pop(name))
             self.evicted += 1

@@ -3,24 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
-from detectors.base import Detector, DetectorConfig, KeyView, Meta, TickView, confidence
-from detectors.features import Distinct, Feature, Sum
+from detectors.base import Detector, DetectorConfig, Meta, TickView, confidence
+from detectors.claim_detector import address_text
+from detectors.dns_frame import DnsFrame
+from detectors.features import Feature
+from detectors.grouping import Grouping
+from detectors.hashing import combine
 from detectors.index import I64, positions
+from detectors.kernels.windows import renew
+from detectors.ledger import Ledger
+from detectors.names import hash_one
+from detectors.round_frames import RoundFrames
+from detectors.slots import Slots
 from detectors.statement import count
+from detectors.tally import NOBODY, Address, Counted, NodeTally, Tally, TallyWindow
 from schemas.events import Capability
-from schemas.finding import MAX_ENDPOINTS, Endpoint, Evidence, Finding
+from schemas.finding import MAX_ENDPOINTS, Evidence, Finding
+
+_NAMES, _FAILURES, _ASKED = "failed_dns_names", "dns_failures", "dns_zone_queries"
+_QUERIES = "dns_client_queries"
+# A name that failed is not new again for so long, to twice that: what is retried all the time is no flood.
+_KNOWN = 300  # s
+_PAIRS = 1 << 18  # (zone, name) pairs remembered as having failed; without room a name is new again
+_ZONES = 256  # per node and tick, those with most new names first
+_NAMED_FROM = 10  # new names of a zone in one tick from which clients are told apart; below, the first stands for all
+_CLIENTS = 8  # told apart, those with most new names
+_BUSY = 25  # questions of a client in one tick from which they count: a twentieth of the limit's rate
 
 
 class DnsFloodConfig(DetectorConfig):
     """Limits of ``dns_flood``."""
 
     names: Annotated[int, Field(ge=1)] = Field(
-        1000, description="distinct names below one zone that do not exist, asked on one node within the window (count)"
+        1000, description="names below one zone that do not exist, first asked within the window (count)"
     )
     failed_share: Annotated[float, Field(gt=0, le=1)] = Field(
         0.8, description="share of the zone's questions that failed; a crawler finds most of what it asks for"
@@ -35,7 +56,7 @@ class DnsFloodConfig(DetectorConfig):
 
 
 class DnsFlood(Detector):
-    """Fires per (node, zone) for made-up names, and per client for a mass of questions.
+    """Fires per zone for made-up names, and per client for a mass of questions, both summed over nodes.
 
     A client that answers queries itself only forwards and is never the subject.
     """
@@ -43,7 +64,7 @@ class DnsFlood(Detector):
     meta = Meta(
         id="dns_flood",
         title="DNS flood",
-        stage=1,
+        stage=2,
         severity="high",
         techniques=("T1498.001", "T1499.002"),
         needs=Capability.DNS | Capability.DNS_ANSWERS,
@@ -52,92 +73,170 @@ class DnsFlood(Detector):
     )
     Config: ClassVar[type[DetectorConfig]] = DnsFloodConfig
     config: DnsFloodConfig
+    state_version: ClassVar[int] = 2
+
+    def __init__(self, config: DetectorConfig | None = None) -> None:
+        super().__init__(config)
+        self._failed = Slots(_PAIRS, 2)
+        self._counted: list[NodeTally] = []
+        # What belongs to no zone counts as little as what is asked below search paths.
+        self._own = np.array([hash_one(zone) for zone in ("", *self.config.own_zones)], np.uint64)
+        window = self.config.window
+        self._ledgers = {name: Ledger(Counted, 1024, window) for name in ("zones", "clients")}
+        self._zones = TallyWindow(self._ledgers["zones"], (_NAMES, _FAILURES, _ASKED), window)
+        self._clients = TallyWindow(self._ledgers["clients"], (_QUERIES,), window)
 
     def features(self) -> Sequence[Feature]:
-        """Names that failed and questions, per zone; questions per client."""
-        window = self.config.window
-        names = Distinct("name", "failures", cap=1 << 12)
-        self._names = Feature("failed_dns_names", "dns_zone", window, names, "names")
-        self._failures = Feature("dns_failures", "dns_zone", window, Sum("failures"), "queries")
-        self._asked = Feature("dns_queries", "dns_zone", window, Sum("queries"), "queries")
-        self._queries = Feature("dns_queries", "dns_client", window, Sum("queries"), "queries")
-        return self._names, self._failures, self._asked, self._queries
+        """None: zones and clients are told by tallies."""
+        return ()
+
+    def observe(self, frames: RoundFrames) -> None:
+        """Count new names that failed, by zone, and the questions of busy clients."""
+        frame = frames.names_asked
+        if frame is None:
+            return
+        can_see = (frame.capabilities & int(self.meta.needs)) == int(self.meta.needs)
+        rows = frame.subjects[can_see[frame.subjects]]
+        self._count_clients(frame, rows)
+        own = np.isin(frame.zone_hashes, self._own)
+        rows = rows[~own[frame.zone[rows]]]
+        new = self._new_failures(frame, rows)
+        if new.any():
+            self._count_zones(frame, rows, new)
+
+    def _count_clients(self, frame: DnsFrame, rows: I64) -> None:
+        if not len(rows) or np.bincount(frame.client[rows]).max() < _BUSY:
+            return
+        clients = Grouping(rows, [frame.place, frame.client])
+        queries = clients.total(frame.queries)
+        for at in positions(queries >= _BUSY).tolist():
+            row = int(clients.first[at])
+            client = _half(frame, frame.client[row])
+            what = Tally(_QUERIES, address_text(client), client, _half(frame, frame.server[row]), 53)
+            self._counted.append(NodeTally(int(frame.node[row]), int(frame.tick[row]), what, int(queries[at])))
+
+    def _new_failures(self, frame: DnsFrame, rows: I64) -> I64:
+        """Return 1 for each of the rows whose name fails for the first time in a while, else 0."""
+        failed = positions(frame.failures[rows] > 0)
+        new = np.zeros(len(rows), np.int64)
+        if not len(failed):
+            return new
+        at = rows[failed]
+        keys = combine(frame.zone_hashes[frame.zone[at]], frame.name_hashes[frame.name[at]])
+        seen, ticks = self._failed, frame.tick[at]
+        for tick in dict.fromkeys(ticks.tolist()):
+            chosen = positions(ticks == tick)
+            seen.make_room(len(chosen))
+            new[failed[chosen]] = renew(seen.cells, seen.rows, seen.free, seen.state, seen.capacity,
+                                        keys[chosen].view(np.int64), tick // _KNOWN, 2)  # fmt: skip
+        return new
+
+    def _count_zones(self, frame: DnsFrame, rows: I64, new: I64) -> None:
+        every = np.zeros(len(frame), np.int64)
+        every[rows] = new
+        zones = Grouping(rows, [frame.place, frame.zone])
+        names, place = zones.total(every), frame.place[zones.first]
+        failures, asked = zones.total(frame.failures), zones.total(frame.queries)
+        kept: list[int] = []
+        for one in np.unique(place[names > 0]).tolist():
+            mine = positions((place == one) & (names > 0))
+            kept += mine[np.argsort(-names[mine], kind="stable")[:_ZONES]].tolist()
+        clients = self._clients_of(frame, rows[new > 0], zones, every) if (names >= _NAMED_FROM).any() else {}
+        for at in kept:
+            row = int(zones.first[at])
+            zone = bytes(frame.zones[frame.zone[row]]).decode("ascii", "replace")
+            server = _half(frame, frame.server[row])
+            shares = clients.get(at) or [(_half(frame, frame.client[row]), int(names[at]))]
+            amounts = [(_NAMES, client, number) for client, number in shares]
+            amounts += [(_FAILURES, NOBODY, int(failures[at])), (_ASKED, NOBODY, int(asked[at]))]
+            for measure, source, number in amounts:
+                what = Tally(measure, zone, source, server, 53)
+                self._counted.append(NodeTally(int(frame.node[row]), int(frame.tick[row]), what, number))
+
+    @staticmethod
+    def _clients_of(frame: DnsFrame, rows: I64, zones: Grouping, names: I64) -> dict[int, list[tuple[Address, int]]]:
+        """Return the clients with most new names of each zone that has many, and what is left to others."""
+        zone_of = np.zeros(len(frame), np.int64)
+        zone_of[zones.members] = zones.number
+        parts = Grouping(rows, [zone_of, frame.client])
+        found: dict[int, list[tuple[int, int]]] = {}
+        for first, number in zip(parts.first.tolist(), parts.total(names).tolist(), strict=True):
+            found.setdefault(int(zone_of[first]), []).append((int(frame.client[first]), number))
+        out = {}
+        for zone, clients in found.items():
+            most = sorted(clients, key=lambda c: -c[1])
+            rest = sum(number for _, number in most[_CLIENTS:])
+            told = [(_half(frame, client), number) for client, number in most[:_CLIENTS]]
+            out[zone] = told + ([(NOBODY, rest)] if rest else [])
+        return out
+
+    def tallies(self) -> Sequence[NodeTally]:
+        """Return what was counted of zones and clients."""
+        counted, self._counted = self._counted, []
+        return counted
 
     def evaluate(self, view: TickView) -> list[Finding]:
-        """Return one finding per flooded zone of a node and one per flooding client."""
-        zones, clients = view.space("dns_zone"), view.space("dns_client")
-        found = self._of_zones(view, zones) if zones is not None else []
-        if clients is not None:
-            queries = clients.value(self._queries)
-            many = (queries > self.config.queries) & clients.can_see(self.meta.needs)
-            found += [self._of_client(view, clients, row, int(queries[row])) for row in positions(many).tolist()]
-        return sorted(found, key=lambda f: (f.tick, f.subject))
-
-    def _of_zones(self, view: TickView, keys: KeyView) -> list[Finding]:
-        config = self.config
-        names = np.where(keys.can_see(self.meta.needs), keys.value(self._names), 0)
-        nodes = keys.node_numbers
-        if (np.bincount(nodes, names)[nodes] <= config.names).all():
+        """Return one finding per flooded zone and one per flooding client."""
+        if view.tallies is None:
             return []
-        zone = keys.column("zone")
-        own = np.isin(zone, [name.encode() for name in config.own_zones])
-        failing = positions((names > 0) & ~own)
-        failures, asked = keys.value(self._failures), keys.value(self._asked)
-        # What one node's clients ask of one zone is looked at together; other nodes are another round's.
-        parts: dict[tuple[int, bytes], list[int]] = {}
-        for row in failing[np.argsort(-names[failing], kind="stable")].tolist():
-            parts.setdefault((int(nodes[row]), bytes(zone[row])), []).append(row)
+        tick, config = view.tallies.tick, self.config
         found = []
-        for rows in parts.values():
-            at = np.array(rows)
-            if names[at].sum() > config.names and failures[at].sum() >= config.failed_share * asked[at].sum():
-                found.append(self._of_zone(view, keys, at, int(names[at].sum())))
-        return found
+        for zone, entry in self._zones.take(view.tallies):
+            names, failures, asked = entry.sums()
+            if names > config.names and failures >= config.failed_share * asked:
+                found.append(self._of_zone(view, tick, zone, entry))
+        for client, entry in self._clients.take(view.tallies):
+            (queries,) = entry.sums()
+            if queries > config.queries:
+                found.append(self._of_client(view, tick, client, entry))
+        return sorted(found, key=lambda f: f.subject)
 
-    def _of_zone(self, view: TickView, keys: KeyView, rows: I64, names: int) -> Finding:
-        first = int(rows[0])
-        node, zone = keys.node(first), bytes(keys.column("zone")[first]).decode("ascii", "replace")
-        clients = sorted({keys.address("client", int(row)) for row in rows})
-        failures, asked = int(keys.value(self._failures)[rows].sum()), int(keys.value(self._asked)[rows].sum())
+    def _of_zone(self, view: TickView, tick: int, zone: str, entry: Counted) -> Finding:
+        config, (names, failures, asked) = self.config, entry.sums()
         evidence = (
-            Evidence(name="failed_dns_names", value=names, limit=self.config.names, unit="names",
-                     window=self.config.window),
-            Evidence(name="dns_failures", value=failures, unit="queries", window=self.config.window),
-            Evidence(name="dns_queries", value=asked, unit="queries", window=self.config.window),
-        )  # fmt: skip
-        summary = (f"{count(names)} distinct names below {zone!r} asked in vain within {self.config.window} s, limit "
-                   f"{count(self.config.names)}, {failures / max(asked, 1):.0%} of {count(asked)} questions failed, by "
-                   f"{len(clients)} clients on node {node}")  # fmt: skip
-        return self._finding(
-            view, keys, rows, f"{zone}@{node}", confidence(names, self.config.names), evidence, summary
+            Evidence(name="failed_dns_names", value=names, limit=config.names, unit="names", window=config.window),
+            Evidence(name="dns_failures", value=failures, unit="queries", window=config.window),
+            Evidence(name="dns_queries", value=asked, unit="queries", window=config.window),
         )
+        clients = len(entry.sources)
+        summary = (f"{count(names)} new names below {zone!r} asked in vain within {config.window} s, limit "
+                   f"{count(config.names)}, {failures / max(asked, 1):.0%} of {count(asked)} questions failed, by "
+                   f"{clients} clients")  # fmt: skip
+        return self._finding(view, tick, zone, entry, confidence(names, config.names), evidence, summary)
 
-    def _of_client(self, view: TickView, keys: KeyView, row: int, queries: int) -> Finding:
-        node, client = keys.node(row), keys.address("client", row)
-        evidence = (Evidence(name="dns_queries", value=queries, limit=self.config.queries, unit="queries",
-                             window=self.config.window),)  # fmt: skip
-        summary = (f"{count(queries)} questions by {client} within {self.config.window} s, limit "
-                   f"{count(self.config.queries)}")  # fmt: skip
-        sure = confidence(queries, self.config.queries)
-        return self._finding(view, keys, np.array([row]), f"{client}@{node}", sure, evidence, summary)
+    def _of_client(self, view: TickView, tick: int, client: str, entry: Counted) -> Finding:
+        config, (queries,) = self.config, entry.sums()
+        evidence = (
+            Evidence(name="dns_queries", value=queries, limit=config.queries, unit="queries", window=config.window),
+        )
+        summary = f"{count(queries)} questions by {client} within {config.window} s, limit {count(config.queries)}"
+        return self._finding(view, tick, client, entry, confidence(queries, config.queries), evidence, summary)
 
-    def _finding(self, view: TickView, keys: KeyView, rows: I64, subject: str, sure: float,
+    def _finding(self, view: TickView, tick: int, subject: str, entry: Counted, sure: float,
                  evidence: tuple[Evidence, ...], summary: str) -> Finding:  # fmt: skip
-        first = int(rows[0])
-        tick, node = int(keys.ticks[first]), keys.node(first)
         return Finding(
             detector=self.meta.id, kind=self.meta.id, title=self.meta.title, severity=self.meta.severity,
-            confidence=sure, tick=tick, started=max(int(keys.since()[rows].min()), tick - self.config.window),
-            node=node, subject=subject, attackers=_ends(view, keys, rows, "client"),
-            victims=_ends(view, keys, rows, "server"), techniques=self.meta.techniques, evidence=evidence,
-            summary=summary,
+            confidence=sure, tick=tick, started=tick - self.config.window, node="", subject=subject,
+            attackers=tuple(view.endpoint(address_text(c), tick) for c in entry.busiest()[:MAX_ENDPOINTS]),
+            victims=tuple(view.endpoint(address_text((t[0], t[1])), tick) for t in entry.hit()),
+            techniques=self.meta.techniques, evidence=evidence, summary=summary,
             # A question over UDP may bear any address.
-            spoofable=True, data_quality=view.quality[node], response=self.meta.response, quiet=60,
+            spoofable=True, data_quality=view.quality[""], response=self.meta.response, quiet=60,
         )  # fmt: skip
 
+    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the names that failed lately (stage 1), zones and clients (stage 2)."""
+        failed = {f"failed.{name}": values for name, values in self._failed.snapshot().items()}
+        return failed | {name: ledger.snapshot() for name, ledger in self._ledgers.items()}
 
-def _ends(view: TickView, keys: KeyView, rows: I64, column: str) -> tuple[Endpoint, ...]:
-    if column not in keys.table.space.columns:
-        return ()
-    addresses = list(dict.fromkeys(keys.address(column, int(row)) for row in rows))[:MAX_ENDPOINTS]
-    return tuple(view.endpoint(ip, int(keys.ticks[rows[0]])) for ip in addresses)
+    def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
+        """Take in what ``snapshot`` gave."""
+        failed = {name.removeprefix("failed."): values for name, values in state.items() if "." in name}
+        self._failed.restore(failed, np.array(failed["rows"]))
+        for name, ledger in self._ledgers.items():
+            ledger.restore(state[name])
+
+
+def _half(frame: DnsFrame, number: int) -> tuple[int, int]:
+    packed = frame.addresses[number].tobytes()
+    return int.from_bytes(packed[:8]), int.from_bytes(packed[8:])

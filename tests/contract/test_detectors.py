@@ -30,6 +30,8 @@ CASES = ROOT / "tests" / "cases"
 # Detectors whose events cannot be recorded from tools; why, and what tests them instead.
 GENERATED = {
     "traffic_anomaly": "its warm-up takes hours; generated feature rows in tests/unit/detectors",
+    "dns_anomaly": "a day's habits are its warm-up; generated questions in tests/unit/detectors",
+    "peer_anomaly": "a day's habits are its warm-up; generated conversations in tests/unit/detectors",
     "promiscuous_interface": "told by a node's own state, which no capture holds; tests/unit/detectors",
     "kube_api_abuse": "the laboratory has no API server; rows and identities in tests/unit/detectors",
     "slow_scan": "takes hours; recorded scans whose rows are moved apart, in tests/unit/detectors",

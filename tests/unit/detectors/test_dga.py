@@ -79,6 +79,36 @@ def test_hashes_in_front_of_one_domain_are_one_domain() -> None:
     assert worst(run(play(asked([n.replace("cloudfront", "ddns") for n in names], rcode=3))), "dga") == "medium"
 
 
+WORDS = ("river", "house", "stone", "field", "light", "paper", "table", "market", "garden", "summer", "winter", "sea")
+
+
+def put_together(parts: int, count: int) -> list[str]:
+    chance = random.Random(5)
+    return list(dict.fromkeys("".join(chance.choices(WORDS, k=parts)) + ".com" for _ in range(count)))
+
+
+def test_names_that_run_on_are_low_as_nobody_says_they_do_not_exist() -> None:
+    assert worst(run(play(asked(put_together(4, 30)))), "dga") == "low"
+    hyphens = ["-".join(WORDS[n : n + 4]) + f"{n}.com" for n in range(9)] * 3
+    assert worst(run(play(asked(hyphens))), "dga") is None
+
+
+def test_many_domains_that_do_not_exist_are_told_whatever_they_look_like() -> None:
+    missing = asked(put_together(2, 70)[:41], rcode=3)
+    assert worst(run(play(missing)), "dga") == "medium"
+    assert worst(run(play(asked(put_together(2, 70)[:40], rcode=3))), "dga") is None
+
+
+def test_a_crawler_with_fewer_dead_links_than_live_ones_is_silent() -> None:
+    chance = random.Random(6)
+    live = [f"{chance.choice(WORDS)}{n}.org" for n in range(60)]
+    seconds = asked(put_together(2, 80)[:50], rcode=3)
+    for at, kinds in asked(live).items():
+        # What it asked before, so that the share is below at every moment.
+        seconds.setdefault(at, {"dns": []})["dns"] = kinds["dns"] + seconds.get(at, {"dns": []})["dns"]
+    assert worst(run(play(seconds)), "dga") is None
+
+
 def test_who_asks_for_everything_is_a_crawler() -> None:
     assert worst(run(play(asked(generated(2001), seconds=1))), "dga") == "low"
 

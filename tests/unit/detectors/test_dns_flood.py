@@ -36,10 +36,33 @@ def test_missing_names_at_and_above_the_limit(count: int, seconds: int, fires: b
         assert [v.ip for v in found[0].victims] == ["10.0.0.53"]
 
 
-def test_clients_of_one_node_are_counted_together() -> None:
+def test_clients_are_counted_together() -> None:
     rows = missing(600) + missing(600, "10.0.0.2")
     (alert,) = floods(rows)
     assert {a.ip for a in alert.attackers} == {"10.0.0.1", "10.0.0.2"}
+
+
+@pytest.mark.parametrize(("count", "fires"), [(1000, False), (1004, True)])
+def test_an_attack_over_four_nodes_is_counted_together(count: int, fires: bool) -> None:
+    nodes = [Node(f"node{n}") for n in range(4)]
+    rows = [row | {"client": f"10.0.{n % 4}.1"} for n, row in enumerate(missing(count))]
+    seconds = [node.second(1, dns=rows[n::4]) for n, node in enumerate(nodes)]
+    messages = [*(n.second(0) for n in nodes), *seconds, *(n.second(200) for n in nodes)]
+    found = [a for o in Pipeline(Parts(PipelineSettings())).run(messages) for a in o.alerts]
+    alerts = [a for a in found if a.detector == "dns_flood" and a.revision == 1]
+    assert bool(alerts) == fires
+    if alerts:
+        (alert,) = alerts
+        assert {e.name: e.value for e in alert.evidence}["failed_dns_names"] == count
+        assert {a.ip for a in alert.attackers} == {f"10.0.{n}.1" for n in range(4)}
+
+
+def test_names_that_fail_all_the_time_on_many_nodes_are_no_flood() -> None:
+    """A release that asks for a service that is gone: the same names, over and over, everywhere."""
+    nodes = [Node(f"node{n}") for n in range(4)]
+    messages = [node.second(second, dns=missing(300)) for second in range(1, 40, 3) for node in nodes]
+    found = [a for o in Pipeline(Parts(PipelineSettings())).run(messages) for a in o.alerts]
+    assert [a for a in found if a.detector == "dns_flood"] == []
 
 
 def test_different_zones_are_not() -> None:

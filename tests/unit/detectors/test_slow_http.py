@@ -86,7 +86,24 @@ def test_the_window_slides(apart: int, fires: bool) -> None:
     assert bool(alerts([*messages, node.second(400)])) == fires
 
 
-def test_servers_and_nodes_are_counted_apart() -> None:
-    one, two = Node("node1"), Node("node2")
-    messages = [one.second(0), two.second(0), one.second(1, http=heads(60)), two.second(1, http=heads(60))]
-    assert alerts([*messages, one.second(300), two.second(300)]) == []
+def split(parts: Sequence[Sequence[Row]]) -> list[EventMessage]:
+    """HTTP rows at the same time on as many nodes."""
+    nodes = [Node(f"node{n}") for n in range(len(parts))]
+    seconds = zip(nodes, parts, strict=True)
+    return [*(n.second(0) for n in nodes), *(n.second(1, http=p) for n, p in seconds), *(n.second(300) for n in nodes)]
+
+
+@pytest.mark.parametrize(("count", "fires"), [(100, False), (104, True)])
+def test_an_attack_over_four_nodes_is_counted_together(count: int, fires: bool) -> None:
+    rows = heads(count)
+    found = alerts(split([rows[n::4] for n in range(4)]))
+    assert bool(found) == fires
+    if found:
+        (alert,) = found
+        assert {e.name: e.value for e in alert.evidence}["unfinished_heads"] == count
+        assert len({a.ip for a in alert.attackers}) > 1
+
+
+def test_servers_are_counted_apart() -> None:
+    others = [row | {"dst": "10.0.0.81"} for row in heads(60)]
+    assert alerts(split([heads(60), others])) == []
