@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from response.addresses import span_of_address
-from response.cluster import NamedPort, Pod, Service
-from response.labels import ApiModel, none_to_dict, none_to_list
-from response.networkpolicy import ObjectMeta, Protocol
+from schemas.policy.addresses import span_of_address
+from schemas.policy.cluster import NamedPort, Pod, Service
+from schemas.policy.labels import ApiModel, none_to_dict, none_to_list
+from schemas.policy.networkpolicy import ObjectMeta, Protocol
 
 _FINISHED = ("Succeeded", "Failed")
 

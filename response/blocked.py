@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from response.addresses import host_cidr, span_of_address
-from response.cluster import ClusterView
 from response.guard import Refusal, refuse_address
 from response.objects import stable_labels
 from response.settings import ResponseSettings
 from response.workload import pods_with
 from schemas.finding import Endpoint
+from schemas.policy.addresses import host_cidr, span_of_address
+from schemas.policy.cluster import ClusterView
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from response.cluster import ClusterView
+from schemas.policy.cluster import ClusterView
 
 
 class ClusterError(Exception):

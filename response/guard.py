@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from response.addresses import span_of_address
-from response.cluster import ClusterView, Pod
 from response.settings import ResponseSettings
 from schemas.finding import Endpoint
+from schemas.policy.addresses import span_of_address
+from schemas.policy.cluster import ClusterView, Pod
 from schemas.response import ResponseDecision
 
 # What a Kubernetes label value and an object name both accept.

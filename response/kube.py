@@ -21,11 +21,11 @@ from lightkube.operators import exists
 from lightkube.types import PatchType
 
 from response.api_objects import ObjectError, read_pod, read_service
-from response.cluster import ClusterView
 from response.gateway import ClusterError, Managed
 from response.managed import group_managed
-from response.networkpolicy import PolicyError, read_policy
 from response.objects import MANAGED_LABEL, MANAGER, QUARANTINE_LABEL
+from schemas.policy.cluster import ClusterView
+from schemas.policy.networkpolicy import PolicyError, read_policy
 
 
 class RawNetworkPolicy(GenericNamespacedResource):

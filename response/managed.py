@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from response.cluster import Pod
 from response.gateway import Managed
 from response.objects import (
     ALERT_ANNOTATION,
@@ -15,6 +14,7 @@ from response.objects import (
     TICK_ANNOTATION,
 )
 from response.steps import undo_label, undo_policy
+from schemas.policy.cluster import Pod
 
 
 def group_managed(policies: Iterable[Mapping[str, Any]], pods: Iterable[Mapping[str, Any]]) -> tuple[Managed, ...]:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from response.addresses import span_of_cidr
-from response.cluster import NAMESPACE_NAME_LABEL, Pod
+from schemas.policy.addresses import span_of_cidr
+from schemas.policy.cluster import NAMESPACE_NAME_LABEL, Pod
 
 MANAGER = "sluicegate"
 MANAGED_LABEL = "app.kubernetes.io/managed-by"

@@ -15,11 +15,11 @@ from functools import cache
 from typing import Any, Protocol
 
 from response import actions
-from response.cluster import ClusterView
 from response.guard import Refusal, refuse_decision
-from response.networkpolicy import read_policy
 from response.prove import AttackPair, Claim, Proof, prove
 from response.settings import ResponseSettings
+from schemas.policy.cluster import ClusterView
+from schemas.policy.networkpolicy import read_policy
 from schemas.response import ResponseDecision
 
 

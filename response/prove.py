@@ -13,14 +13,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from response.addresses import span_of_address
-from response.cluster import ClusterView, Pod
-from response.evaluator import READINGS, Flow, IpBlockReading, evaluate
 from response.guard import Refusal
-from response.networkpolicy import DIRECTIONS, PROTOCOLS
-from response.ports import ALL_PORTS, PortSet
 from response.reach import Allowance, cells_of, cut_peers, find_widening, pair_ports
 from response.settings import ResponseSettings
+from schemas.policy.addresses import span_of_address
+from schemas.policy.cluster import ClusterView, Pod
+from schemas.policy.evaluator import READINGS, Flow, IpBlockReading, evaluate
+from schemas.policy.networkpolicy import DIRECTIONS, PROTOCOLS
+from schemas.policy.ports import ALL_PORTS, PortSet
 
 NODE_NOTE = "traffic between a pod and its own node, kubelet probes included, is never subject to policy and stays open"
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from response.addresses import Span, cut_space
-from response.cluster import ClusterView, Pod
-from response.evaluator import IpBlockReading, PeerPoint, always_allowed, peer_matches, ports_of
-from response.networkpolicy import DIRECTIONS, PROTOCOLS, Direction, NetworkPolicy, Protocol, Rule
-from response.ports import ALL_PORTS, NO_PORTS, PortSet
+from schemas.policy.addresses import Span, cut_space
+from schemas.policy.cluster import ClusterView, Pod
+from schemas.policy.evaluator import IpBlockReading, PeerPoint, always_allowed, peer_matches, ports_of
+from schemas.policy.networkpolicy import DIRECTIONS, PROTOCOLS, Direction, NetworkPolicy, Protocol, Rule
+from schemas.policy.ports import ALL_PORTS, NO_PORTS, PortSet
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from response.audit import action_id, told
-from response.cluster import ClusterView
 from response.gateway import ClusterError, Gateway, Managed
 from response.guard import Refusal
 from response.objects import EXPIRES_ANNOTATION, QUARANTINE_LABEL, RESPONSE_LABEL
@@ -20,6 +19,7 @@ from response.plan import Attempt, Plan, PlanContext, attack_pairs, climb
 from response.prove import Claim, prove
 from response.settings import ResponseSettings
 from schemas.action import Action, Outcome
+from schemas.policy.cluster import ClusterView
 from schemas.response import ResponseDecision
 from schemas.word import from_iso, iso_time
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from response.cluster import Pod
 from response.objects import (
     ALERT_ANNOTATION,
     EXPIRES_ANNOTATION,
@@ -16,6 +15,7 @@ from response.objects import (
 )
 from response.plan import Plan, PlanContext
 from response.workload import Selection
+from schemas.policy.cluster import Pod
 
 
 def policy_annotations(context: PlanContext, summary: str) -> dict[str, str]:

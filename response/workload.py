@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from response.cluster import ClusterView, Pod
 from response.guard import Refusal, refuse_subject, subject_of
 from response.objects import stable_labels
 from response.settings import ResponseSettings
 from schemas.finding import Endpoint
+from schemas.policy.cluster import ClusterView, Pod
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class IdentityTable:
         Raises:
             ValueError: an address or range is not one; nothing of the statement is taken in then.
         """
-        if item.kind == "Namespace":
+        if item.kind in ("Namespace", "EndpointSlice", "NetworkPolicy"):
             return
         parse: Callable[[str], str | _Network] = ipaddress.ip_network if item.kind == "Range" else _normal
         covers = frozenset(parse(text) for text in item.ips)

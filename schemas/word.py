@@ -26,7 +26,7 @@ class Word(BaseModel):
 
     def encode(self) -> bytes:
         """Return JSON with sorted keys: equal words are equal bytes."""
-        return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+        return orjson.dumps(self.model_dump(mode="json", by_alias=True), option=orjson.OPT_SORT_KEYS)
 
     @classmethod
     def decode(cls, value: bytes) -> Self:

@@ -22,7 +22,7 @@ _KNOWN: tuple[tuple[str, str, int], ...] = (
     ("schemas.word", "WordError", BAD_INPUT),
     ("detectors.rule_file", "RuleError", BAD_INPUT),
     ("response.policyfile", "PolicyFileError", BAD_INPUT),
-    ("response.networkpolicy", "PolicyError", BAD_INPUT),
+    ("schemas.policy.networkpolicy", "PolicyError", BAD_INPUT),
     ("stream.connection", "ConnectionProblem", UNREACHABLE),
     ("stream.topics_admin", "TopicMismatch", BAD_INPUT),
     ("stream.state_admin", "StateInUse", NOT_MET),

@@ -9,16 +9,16 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from response.cluster import ClusterView
 from response.gateway import ClusterError, Managed
-from response.inventory_view import view_of_inventory
-from response.networkpolicy import NetworkPolicy
 from response.prove import Proof
 from response.render import manifests_yaml, proof_table
 from response.responder import Responder
 from response.settings import ResponseSettings
 from schemas.action import Action
 from schemas.inventory import InventoryObject
+from schemas.policy.cluster import ClusterView
+from schemas.policy.inventory_view import view_of_inventory
+from schemas.policy.networkpolicy import NetworkPolicy
 from schemas.response import ResponseDecision
 from sluicegate.terminal import cell, wrapped
 

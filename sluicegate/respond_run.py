@@ -12,11 +12,11 @@ from pathlib import Path
 import structlog
 
 from response.gateway import Gateway
-from response.inventory_view import read_policies
-from response.networkpolicy import NetworkPolicy
+from response.manifests import read_policies
 from response.responder import Responder
 from schemas.action import Action
 from schemas.inventory import InventoryObject
+from schemas.policy.networkpolicy import NetworkPolicy
 from schemas.response import ResponseDecision
 from sluicegate.expiry import ExpiryLoop
 from sluicegate.problems import CommandProblem

@@ -7,11 +7,11 @@ says so and the plan is refused. Service membership is left as it is.
 
 from __future__ import annotations
 
-from response.cluster import Pod
 from response.guard import Refusal, subject_of
 from response.objects import QUARANTINE_LABEL, pod_label_object, policy_object
 from response.plan import Permission, Plan, PlanContext
 from response.steps import policy_annotations, undo_label, undo_policy
+from schemas.policy.cluster import Pod
 
 NAME = "quarantine_pod"
 TITLE = "Isolate the attacking pods in both directions"

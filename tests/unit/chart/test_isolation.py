@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from response.cluster import ClusterView, Pod
-from response.evaluator import Flow, evaluate
-from response.networkpolicy import Protocol, read_policy
+from schemas.policy.cluster import ClusterView, Pod
+from schemas.policy.evaluator import Flow, evaluate
+from schemas.policy.networkpolicy import Protocol, read_policy
 
 Render = Callable[..., list[dict[str, Any]]]
 

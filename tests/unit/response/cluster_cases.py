@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from response.cluster import ClusterView, Pod, Service
 from response.gateway import ClusterError, Managed
 from response.managed import group_managed
-from response.networkpolicy import NetworkPolicy, read_policy
 from response.objects import QUARANTINE_LABEL
 from schemas.finding import Endpoint
+from schemas.policy.cluster import ClusterView, Pod, Service
+from schemas.policy.networkpolicy import NetworkPolicy, read_policy
 from schemas.response import ActionName, Mode, ResponseDecision
 
 NOW = 1_800_000_000

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import yaml
 
-from response.addresses import span_of_address
-from response.cluster import ClusterView, NamedPort, Pod
-from response.evaluator import READINGS, Flow, evaluate
-from response.networkpolicy import PROTOCOLS, NetworkPolicy, read_policy
 from response.reach import pair_ports
+from schemas.policy.addresses import span_of_address
+from schemas.policy.cluster import ClusterView, NamedPort, Pod
+from schemas.policy.evaluator import READINGS, Flow, evaluate
+from schemas.policy.networkpolicy import PROTOCOLS, NetworkPolicy, read_policy
 
 ROOT = Path(__file__).resolve().parents[3]
 CASES: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("policy_cases.yaml").read_text())

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from response.networkpolicy import PolicyError, read_policy
+from schemas.policy.networkpolicy import PolicyError, read_policy
 
 
 def document(**spec: Any) -> dict[str, Any]:

@@ -7,13 +7,13 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from response.addresses import span_of_cidr
-from response.cluster import ClusterView
 from response.plan import Attempt, PlanContext, climb, load_actions
 from response.prove import Proof
 from response.render import manifests_yaml, proof_table
 from response.settings import ResponseSettings
 from schemas.finding import Endpoint
+from schemas.policy.addresses import span_of_cidr
+from schemas.policy.cluster import ClusterView
 from schemas.response import ActionName, ResponseDecision
 from tests.unit.response.cluster_cases import API, DB, DNS, NODE, OUTSIDE, VIEW, WEB, WEB_B, decision, end, policy
 

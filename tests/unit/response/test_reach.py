@@ -6,11 +6,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from response.addresses import Span, cut_space, span_of_address
-from response.evaluator import READINGS, Flow, IpBlockReading, evaluate
-from response.networkpolicy import PROTOCOLS
-from response.ports import PortSet
 from response.reach import cells_of, find_widening, pair_ports
+from schemas.policy.addresses import Span, cut_space, span_of_address
+from schemas.policy.evaluator import READINGS, Flow, IpBlockReading, evaluate
+from schemas.policy.networkpolicy import PROTOCOLS
+from schemas.policy.ports import PortSet
 from tests.unit.response import policy_oracle, worlds
 
 readings = st.sampled_from(READINGS)

@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
-from response.addresses import span_of_address, span_of_cidr
 from response.api_objects import ObjectError, read_pod, read_service
-from response.cluster import NamedPort, Service
-from response.inventory_view import read_policies, view_of_inventory
-from response.networkpolicy import PolicyError
+from response.manifests import read_policies
 from schemas.inventory import InventoryObject
+from schemas.policy.addresses import span_of_address, span_of_cidr
+from schemas.policy.cluster import NamedPort, Service
+from schemas.policy.inventory_view import view_of_inventory
+from schemas.policy.networkpolicy import PolicyError, PolicySpec
 
 
 def api_pod(**status: Any) -> dict[str, Any]:
@@ -124,3 +125,10 @@ items:
     assert [item.key for item in read_policies(text, "f")] == ["shop/one", "shop/two"]
     with pytest.raises(PolicyError, match=r"^f: line 1: not YAML$"):
         read_policies("a: [", "f")
+
+
+def test_policies_of_the_inventory_are_in_the_view() -> None:
+    spec = PolicySpec.model_validate({"podSelector": {}, "policyTypes": ["Ingress"]})
+    told = InventoryObject(kind="NetworkPolicy", uid="p", namespace="shop", name="deny", policy=spec, valid_to=9)
+    assert [policy.key for policy in view_of_inventory([told], at=8).policies] == ["shop/deny"]
+    assert view_of_inventory([told], at=9).policies == ()

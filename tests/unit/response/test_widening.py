@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from response.cluster import ClusterView, NamedPort, Pod
-from response.networkpolicy import NetworkPolicy, read_policy
 from response.reach import changed_subjects, cut_peers, find_widening
+from schemas.policy.cluster import ClusterView, NamedPort, Pod
+from schemas.policy.networkpolicy import NetworkPolicy, read_policy
 
 WEB = Pod("shop", "web", {"app": "web"}, ("10.0.0.10", "fd00::10"), (NamedPort("http", "TCP", 8080),))
 DB = Pod("shop", "db", {"app": "db"}, ("10.0.0.20",))

@@ -10,8 +10,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from response.cluster import ClusterView, NamedPort, Pod
-from response.networkpolicy import read_policy
+from schemas.policy.cluster import ClusterView, NamedPort, Pod
+from schemas.policy.networkpolicy import read_policy
 
 PORTS = (1, 2, 3, 4, 5)
 PROTOCOLS = ("TCP", "UDP", "SCTP")

@@ -19,9 +19,10 @@ from schemas.event_codec import EventMessage, encode_json
 from schemas.events import CAPTURE_CAPABILITIES, KINDS
 from schemas.finding import DataQuality, Endpoint, Evidence, Finding
 from schemas.incident import Incident, IncidentAlert
-from schemas.inventory import InventoryObject, ServicePort
+from schemas.inventory import InventoryObject, ServiceEndpoint, ServicePort
 from schemas.json_schemas import WORDS, schema_text
 from schemas.json_schemas import schemas as all_schemas
+from schemas.policy.networkpolicy import PolicySpec
 from schemas.reference import documents
 from schemas.response import ResponseDecision
 from schemas.rollups import SECTIONS
@@ -45,7 +46,9 @@ DECIDED: dict[str, Any] = {"cluster": "c1", "mode": "dry-run", "alert_id": "a1"}
 SAMPLES: dict[str, Word] = {
     "inventory": InventoryObject(
         kind="Service", uid="u1", name="web", ips=("10.96.0.1",),
-        service_ports=(ServicePort(port=80, target_port="http"),),
+        service_ports=(ServicePort(port=80, target_port="http"),), endpoints=(ServiceEndpoint(address="10.0.0.1"),),
+        policy=PolicySpec.model_validate({"podSelector": {"matchLabels": {"app": "web"}}, "ingress": [{"from": [
+            {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}], "ports": [{"port": "http"}]}]}),
     ),
     "edge": Edge(
         cluster="c1", namespace="shop", workload="Deployment/web", hour=0, peer="192.0.2.1", port=443, protocol="TCP",

@@ -99,3 +99,22 @@ def test_topics_are_named_once() -> None:
     assert len(set(names)) == len(names) == 12
     assert all(name.startswith(f"{DEFAULT_PREFIX}.") and name.endswith(".v1") for name in names)
     assert {t.word for t in TOPICS if t.fixed} >= {"alerts.v1", "incidents.v1", "inventory.v1"}
+
+
+def test_a_policy_is_written_as_the_api_writes_it() -> None:
+    spec = {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"to": [{"ipBlock": {"cidr": "::/0"}}]}]}
+    told = {"kind": "NetworkPolicy", "uid": "p", "namespace": "shop", "name": "out", "policy": spec}
+    item = InventoryObject.decode(orjson.dumps(told))
+    written = orjson.loads(item.encode())["policy"]
+    assert written["egress"][0]["to"][0]["ipBlock"] == {"cidr": "::/0", "except": []}
+    assert written["policyTypes"] == ["Egress"]
+    assert InventoryObject.decode(item.encode()) == item
+
+
+def test_lists_of_the_inventory_are_bounded() -> None:
+    told = {"kind": "EndpointSlice", "uid": "e", "name": "web", "endpoints": [{"address": "10.0.0.1"}] * 1001}
+    with pytest.raises(WordError, match=r"InventoryObject\.endpoints: Tuple should have at most 1000"):
+        InventoryObject.decode(orjson.dumps(told))
+    rules = {"podSelector": {}, "ingress": [{}] * 4097}
+    with pytest.raises(WordError, match=r"InventoryObject\.policy\.ingress: Tuple should have at most 4096"):
+        InventoryObject.decode(orjson.dumps({**told, "endpoints": [], "policy": rules}))

@@ -21,8 +21,8 @@ from pydantic import (
     model_validator,
 )
 
-from response.addresses import Span, span_of_cidr
-from response.labels import ApiModel, LabelSelector, none_to_dict, none_to_list
+from schemas.policy.addresses import Span, span_of_cidr
+from schemas.policy.labels import MAX_ITEMS, ApiModel, LabelSelector, none_to_dict, none_to_list
 
 Direction = Literal["Ingress", "Egress"]
 Protocol = Literal["TCP", "UDP", "SCTP"]
@@ -42,8 +42,10 @@ class PolicyError(ValueError):
 class IPBlock(ApiModel):
     """`cidr` without the blocks in `except`."""
 
-    cidr: str = Field(max_length=64)
-    excluded: Annotated[tuple[str, ...], BeforeValidator(none_to_list)] = Field(default=(), alias="except")
+    cidr: str = Field(max_length=64, description="addresses")
+    excluded: Annotated[tuple[str, ...], BeforeValidator(none_to_list)] = Field(
+        default=(), alias="except", max_length=MAX_ITEMS, description="CIDRs inside it that are left out"
+    )
 
     @field_validator("cidr", "excluded")
     @classmethod
@@ -60,9 +62,9 @@ class IPBlock(ApiModel):
 class Peer(ApiModel):
     """Either an address block, or pods chosen by pod labels, namespace labels, or both at once."""
 
-    pod_selector: LabelSelector | None = None
-    namespace_selector: LabelSelector | None = None
-    ip_block: IPBlock | None = Field(default=None, alias="ipBlock")
+    pod_selector: LabelSelector | None = Field(None, description="pods, by their labels")
+    namespace_selector: LabelSelector | None = Field(None, description="their namespace; absent: the policy's own")
+    ip_block: IPBlock | None = Field(default=None, alias="ipBlock", description="addresses instead of pods")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Peer:
@@ -76,9 +78,11 @@ class Peer(ApiModel):
 class Port(ApiModel):
     """One port, a range `port`..`end_port`, or (without `port`) every port of the protocol."""
 
-    protocol: Annotated[Protocol, BeforeValidator(lambda value: "TCP" if value is None else value)] = "TCP"
-    port: PortNumber | PortName | None = None
-    end_port: PortNumber | None = None
+    protocol: Annotated[Protocol, BeforeValidator(lambda value: "TCP" if value is None else value)] = Field(
+        "TCP", description="transport"
+    )
+    port: PortNumber | PortName | None = Field(None, description="number, or name of a container port; absent: all")
+    end_port: PortNumber | None = Field(None, description="last of a range that begins at port")
 
     @model_validator(mode="after")
     def _range_is_numeric(self) -> Port:
@@ -92,28 +96,42 @@ class Rule(ApiModel):
     """What one rule allows: traffic matching any peer (none given: all peers) and any port (none given: all)."""
 
     peers: Annotated[tuple[Peer, ...], BeforeValidator(none_to_list)] = ()
-    ports: Annotated[tuple[Port, ...], BeforeValidator(none_to_list)] = ()
+    ports: Annotated[tuple[Port, ...], BeforeValidator(none_to_list)] = Field(
+        default=(), max_length=MAX_ITEMS, description="ports that it allows; none: all"
+    )
 
 
 class IngressRule(Rule):
     """A rule whose peers are sources."""
 
-    peers: Annotated[tuple[Peer, ...], BeforeValidator(none_to_list)] = Field(default=(), alias="from")
+    peers: Annotated[tuple[Peer, ...], BeforeValidator(none_to_list)] = Field(
+        default=(), alias="from", max_length=MAX_ITEMS, description="sources that it allows; none: all"
+    )
 
 
 class EgressRule(Rule):
     """A rule whose peers are destinations."""
 
-    peers: Annotated[tuple[Peer, ...], BeforeValidator(none_to_list)] = Field(default=(), alias="to")
+    peers: Annotated[tuple[Peer, ...], BeforeValidator(none_to_list)] = Field(
+        default=(), alias="to", max_length=MAX_ITEMS, description="destinations that it allows; none: all"
+    )
 
 
 class PolicySpec(ApiModel):
     """The `spec` of a NetworkPolicy."""
 
-    pod_selector: Annotated[LabelSelector, BeforeValidator(none_to_dict)] = Field(default_factory=LabelSelector)
-    ingress: Annotated[tuple[IngressRule, ...], BeforeValidator(none_to_list)] = ()
-    egress: Annotated[tuple[EgressRule, ...], BeforeValidator(none_to_list)] = ()
-    policy_types: Annotated[tuple[Direction, ...], BeforeValidator(none_to_list)] = ()
+    pod_selector: Annotated[LabelSelector, BeforeValidator(none_to_dict)] = Field(
+        default_factory=LabelSelector, description="pods of its namespace that it isolates; empty: all"
+    )
+    ingress: Annotated[tuple[IngressRule, ...], BeforeValidator(none_to_list)] = Field(
+        default=(), max_length=MAX_ITEMS, description="what it allows in"
+    )
+    egress: Annotated[tuple[EgressRule, ...], BeforeValidator(none_to_list)] = Field(
+        default=(), max_length=MAX_ITEMS, description="what it allows out"
+    )
+    policy_types: Annotated[tuple[Direction, ...], BeforeValidator(none_to_list)] = Field(
+        default=(), max_length=len(DIRECTIONS), description="directions in which it isolates; none: as the rules say"
+    )
 
 
 class ObjectMeta(ApiModel):

@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from response.addresses import Span, span_of_address
-from response.cluster import ClusterView, Pod
-from response.networkpolicy import PROTOCOLS, Direction, NetworkPolicy, Peer, Port, Protocol, Rule
-from response.ports import ALL_PORTS, NO_PORTS, PortSet
+from schemas.policy.addresses import Span, span_of_address
+from schemas.policy.cluster import ClusterView, Pod
+from schemas.policy.networkpolicy import PROTOCOLS, Direction, NetworkPolicy, Peer, Port, Protocol, Rule
+from schemas.policy.ports import ALL_PORTS, NO_PORTS, PortSet
 
 # Whether an ipBlock also covers pods' own addresses: the API leaves it open. kube-router and Calico say yes ("every"),
 # Cilium says no ("outside").

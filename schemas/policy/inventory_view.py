@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
-import yaml
-
-from response.addresses import span_of_address, span_of_cidr
-from response.cluster import ClusterView, NamedPort, Pod, Service
-from response.networkpolicy import PROTOCOLS, NetworkPolicy, PolicyError, read_policy
 from schemas.inventory import InventoryObject
-
-_LIST_KINDS = ("List", "NetworkPolicyList")
+from schemas.policy.addresses import span_of_address, span_of_cidr
+from schemas.policy.cluster import ClusterView, NamedPort, Pod, Service
+from schemas.policy.networkpolicy import PROTOCOLS, NetworkPolicy, ObjectMeta, PolicySpec
 
 
 def view_of_inventory(
     objects: Iterable[InventoryObject], policies: Iterable[NetworkPolicy] = (), at: int = 0
 ) -> ClusterView:
-    """The cluster at a time (seconds since the epoch) with some policies. Raises ValueError for a bad address.
+    """The cluster at a time (seconds since the epoch), with some policies besides the inventory's own.
+
+    Raises ValueError for a bad address.
 
     The latest statement about an object holds. The inventory does not say which protocol a named port has, so the name
     stands for all of them.
@@ -36,10 +33,16 @@ def view_of_inventory(
     return ClusterView(
         pods=tuple(_pod(item, nodes.get(item.node, ())) for item in valid if item.kind == "Pod"),
         namespaces={item.name: item.labels for item in valid if item.kind == "Namespace"},
-        policies=tuple(policies),
+        policies=(*policies, *(policy_of(item) for item in valid if item.kind == "NetworkPolicy")),
         services=tuple(Service(o.namespace, o.name, o.ips) for o in valid if o.kind == "Service"),
         shared=tuple(shared),
     )
+
+
+def policy_of(item: InventoryObject) -> NetworkPolicy:
+    """The policy that an object of kind NetworkPolicy states; one without its spec selects its whole namespace."""
+    metadata = ObjectMeta(name=item.name, namespace=item.namespace or "default", labels=item.labels)
+    return NetworkPolicy(metadata=metadata, spec=item.policy or PolicySpec())
 
 
 def _pod(item: InventoryObject, node_ips: tuple[str, ...]) -> Pod:
@@ -53,25 +56,3 @@ def _pod(item: InventoryObject, node_ips: tuple[str, ...]) -> Pod:
         node_ips=node_ips,
         workload=item.workload,
     )
-
-
-def read_policies(text: str, name: str) -> tuple[NetworkPolicy, ...]:
-    """Every NetworkPolicy in a YAML text, lists included; other kinds are passed over.
-
-    `name` is what errors call the text. Raises PolicyError.
-    """
-    try:
-        documents = list(yaml.safe_load_all(text))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        message = f"{name}:{f' line {mark.line + 1}:' if mark else ''} not YAML"
-        raise PolicyError(message) from None
-    items = (item for document in documents for item in _items(document))
-    return tuple(read_policy(item) for item in items if item.get("kind") == "NetworkPolicy")
-
-
-def _items(document: Any) -> list[dict[str, Any]]:
-    if not isinstance(document, dict):
-        return []
-    listed = document.get("items") if document.get("kind") in _LIST_KINDS else [document]
-    return [item for item in listed or () if isinstance(item, dict)]

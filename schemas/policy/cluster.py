@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from response.addresses import Span, span_of_address
-from response.networkpolicy import Direction, NetworkPolicy, Protocol
+from schemas.policy.addresses import Span, span_of_address
+from schemas.policy.networkpolicy import Direction, NetworkPolicy, Protocol
 
 NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
+MAX_ITEMS = 4096  # of one list; nothing that people write comes near, what a topic says may
 # A prefix of 253 characters, a slash and a name of 63: the API's own limits.
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317)]
 LabelValue = Annotated[str, StringConstraints(max_length=63)]
@@ -33,9 +34,11 @@ class ApiModel(BaseModel):
 class Requirement(ApiModel):
     """One `matchExpressions` item."""
 
-    key: LabelKey
-    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
-    values: Annotated[tuple[LabelValue, ...], BeforeValidator(none_to_list)] = ()
+    key: LabelKey = Field(description="label")
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"] = Field(description="what must hold of the label")
+    values: Annotated[tuple[LabelValue, ...], BeforeValidator(none_to_list)] = Field(
+        default=(), max_length=MAX_ITEMS, description="of In and NotIn"
+    )
 
     @model_validator(mode="after")
     def _values_fit_operator(self) -> Requirement:
@@ -57,8 +60,12 @@ class Requirement(ApiModel):
 class LabelSelector(ApiModel):
     """All of `matchLabels` and all of `matchExpressions`; the empty selector matches everything."""
 
-    match_labels: Annotated[dict[LabelKey, LabelValue], BeforeValidator(none_to_dict)] = Field(default_factory=dict)
-    match_expressions: Annotated[tuple[Requirement, ...], BeforeValidator(none_to_list)] = ()
+    match_labels: Annotated[dict[LabelKey, LabelValue], BeforeValidator(none_to_dict)] = Field(
+        default_factory=dict, description="labels with exactly these values"
+    )
+    match_expressions: Annotated[tuple[Requirement, ...], BeforeValidator(none_to_list)] = Field(
+        default=(), max_length=MAX_ITEMS, description="further requirements, all of which must hold"
+    )
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether a set of labels satisfies every requirement."""
