@@ -73,11 +73,14 @@ def build() -> Path:
 
 
 @contextmanager
-def running(directory: Path) -> Iterator[ApiServer]:
-    """A server with an empty store in a directory, ready; it ends with the block."""
+def running(directory: Path, port: int | None = None) -> Iterator[ApiServer]:
+    """A server with its store in a directory, ready; it ends with the block.
+
+    The store outlives the server: a second one in the same directory has what the first had.
+    """
     binary = build()
     (directory / "tokens.csv").write_text(f"{ADMIN_TOKEN},admin,0,system:masters\n")
-    port = _free_port()
+    port = port or free_port()
     command = [
         str(binary),
         str(directory),
@@ -104,7 +107,7 @@ def running(directory: Path) -> Iterator[ApiServer]:
                 process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
