@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +73,7 @@ def build() -> Path:
 
 
 @contextmanager
-def running(directory: Path, port: int | None = None) -> Iterator[ApiServer]:
+def running(directory: Path, port: int | None = None, flags: Sequence[str] = ()) -> Iterator[ApiServer]:
     """A server with its store in a directory, ready; it ends with the block.
 
     The store outlives the server: a second one in the same directory has what the first had.
@@ -90,6 +90,7 @@ def running(directory: Path, port: int | None = None) -> Iterator[ApiServer]:
         "--authorization-mode=RBAC",
         "--service-cluster-ip-range=10.96.0.0/16",
         "--disable-admission-plugins=ServiceAccount",
+        *flags,
     ]
     with (directory / "apiserver.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=directory)

@@ -34,7 +34,7 @@ FIRST_ADDRESS = int(ipaddress.ip_address("10.64.0.10"))
 AT_ONCE = 16  # requests on their way
 
 
-def _now() -> float:
+def now() -> float:
     return time.time()  # noqa: TID251 - the record and the agent go by the same clock
 
 
@@ -55,14 +55,16 @@ class Listener:
     def __init__(self) -> None:
         self.table = IdentityTable()
         self.heard: dict[str, float] = {}
+        self.last: dict[str, InventoryObject] = {}  # by uid
         self.statements = 0
 
     async def identify(self, objects: Sequence[InventoryObject]) -> None:
         self.statements += len(objects)
         for item in objects:
             self.table.add(InventoryObject.decode(item.encode()))
+            self.last[item.uid] = item
             if item.valid_to is None:
-                self.heard.setdefault(item.name, _now())
+                self.heard.setdefault(item.name, now())
 
 
 class Churn:
@@ -81,6 +83,13 @@ class Churn:
         self.truth: list[Tenancy] = []
         self._running: deque[Tenancy] = deque()
 
+    def moved_to(self, server: apiserver.ApiServer) -> Churn:
+        """The same pods and record on another server of the same store."""
+        moved = Churn(server, self._namespace, self._gap)
+        moved._free, moved._given, moved._made = self._free, self._given, self._made
+        moved.truth, moved._running = self.truth, self._running
+        return moved
+
     async def prepare(self) -> None:
         await self._post("/api/v1/namespaces", {"metadata": {"name": self._namespace}})
         await self._post("/api/v1/nodes", {"metadata": {"name": NODE}})
@@ -94,7 +103,7 @@ class Churn:
         return dict(answer.json())
 
     def _address(self) -> str:
-        if self._free and self._free[0][0] <= _now() - self._gap:
+        if self._free and self._free[0][0] <= now() - self._gap:
             return self._free.popleft()[1]
         self._given += 1
         return str(ipaddress.ip_address(FIRST_ADDRESS + self._given))
@@ -110,7 +119,7 @@ class Churn:
         }  # fmt: skip
         async with self._gate:
             await self._post(self._pods, document)
-            tenancy = Tenancy(self._address(), name, _now())
+            tenancy = Tenancy(self._address(), name, now())
             ready = datetime.fromtimestamp(int(tenancy.begin), UTC).isoformat().replace("+00:00", "Z")
             condition = {"type": "PodReadyToStartContainers", "status": "True", "lastTransitionTime": ready}
             status = {
@@ -131,10 +140,10 @@ class Churn:
         """Delete the pod that runs longest; its address is free."""
         tenancy = self._running.popleft()
         async with self._gate:
-            tenancy.sure = _now()
+            tenancy.sure = now()
             answer = await self._http.delete(f"{self._pods}/{tenancy.pod}")
             assert answer.status_code == 200, answer.text
-        tenancy.end = _now()
+        tenancy.end = now()
         self._free.append((tenancy.end, tenancy.ip))
 
     async def fill(self, pods: int) -> None:
@@ -142,9 +151,9 @@ class Churn:
 
     async def turn(self, rate: float, seconds: float) -> None:
         """Replace pods at a steady rate."""
-        begun, tasks = _now(), []
+        begun, tasks = now(), []
         for number in range(int(rate * seconds)):
-            await asyncio.sleep(max(0.0, begun + number / rate - _now()))
+            await asyncio.sleep(max(0.0, begun + number / rate - now()))
             tasks += [asyncio.ensure_future(self.stop()), asyncio.ensure_future(self.start())]
         await asyncio.gather(*tasks)
 
@@ -159,7 +168,7 @@ class Verdict:
 
 
 def compare(truth: Sequence[Tenancy], table: IdentityTable, until: float, looks: int, seed: int) -> Verdict:
-    """Look up who had an address in some seconds of each tenancy, and that nobody had it in between."""
+    """Look up who had an address at begin, end and some moments of each tenancy, and that nobody had it in between."""
     chance, verdict = random.Random(seed), Verdict()
     of_address: dict[str, list[Tenancy]] = {}
     for tenancy in truth:
@@ -190,18 +199,18 @@ async def run(server: apiserver.ApiServer, pods: int, rate: float, seconds: floa
     await churn.prepare()
     settings = InventorySettings()
     client = KubeClient(settings, server.kubeconfig)
-    agent = InventoryAgent(KubernetesSource(client, "test", settings, _now), listener, "test", settings, _now)
-    begun = _now()
+    agent = InventoryAgent(KubernetesSource(client, "test", settings, now), listener, "test", settings, now)
+    begun = now()
     await churn.fill(pods)
-    print(f"{pods} pods created in {_now() - begun:.1f} s")
+    print(f"{pods} pods created in {now() - begun:.1f} s")
     stop, base, cpu = asyncio.Event(), _rss(), time.process_time()
-    begun = _now()
+    begun = now()
     running = asyncio.create_task(agent.run(stop))
     await _passed(agent, begun)
-    print(f"all known after {_now() - begun:.1f} s, {listener.statements} statements, "
+    print(f"all known after {now() - begun:.1f} s, {listener.statements} statements, "
           f"{time.process_time() - cpu:.1f} s CPU, {_rss() - base:.0f} MB more")  # fmt: skip
     await churn.turn(rate, seconds)
-    until = _now()
+    until = now()
     await _passed(agent, until + 1)
     stop.set()
     await running
