@@ -17,6 +17,7 @@ import structlog
 
 from exporter.delivery import DeliveryError, KafkaDelivery
 from exporter.inventory.agent import InventoryAgent, tell_ranges
+from exporter.inventory.docker import DockerSource
 from exporter.inventory.kube_client import KubeClient
 from exporter.inventory.kubernetes import KubernetesSource
 from exporter.inventory.source import Book, InventoryProblem, InventorySource
@@ -39,6 +40,7 @@ log = structlog.get_logger("sluicegate.inventory")
 class InventoryPlan:
     """What the command line asked for."""
 
+    docker: Path | None
     kubeconfig: Path | None
     context: str | None
     cluster: str
@@ -64,6 +66,13 @@ def _now() -> float:
 
 
 async def _source(settings: Settings, plan: InventoryPlan, stack: AsyncExitStack) -> InventorySource:
+    if plan.docker is not None:
+        if plan.kubeconfig is not None or plan.context is not None:
+            message = "--docker and --kubeconfig or --context exclude each other: run one agent for each"
+            raise CommandProblem(message)
+        engine = await DockerSource.connect(plan.docker, plan.cluster, settings.exporter.inventory, _now)
+        stack.push_async_callback(engine.close)
+        return engine
     client = KubeClient(settings.exporter.inventory, plan.kubeconfig, plan.context)
     stack.push_async_callback(client.close)
     return KubernetesSource(client, plan.cluster, settings.exporter.inventory, _now)
@@ -91,7 +100,7 @@ async def _run(settings: Settings, plan: InventoryPlan) -> None:
         asyncio.get_running_loop().add_signal_handler(number, _Stopper(stop).signalled)
     async with AsyncExitStack() as stack:
         source = await _source(settings, plan, stack)
-        known = [item for item in await _said(settings) if item.cluster == plan.cluster]
+        known = [i for i in await _said(settings) if i.cluster == plan.cluster and source.owns(i)]
         delivery = KafkaDelivery(client_arguments(kafka, "inventory"), EVENTS.name(kafka.prefix),
                                  inventory=INVENTORY.name(kafka.prefix))  # fmt: skip
         await delivery.open()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from exporter.inventory.docker_objects import UIDS
 from exporter.inventory.kube_client import ApiFailure, KubeClient
 from exporter.inventory.kube_objects import (
     Reader,
@@ -46,6 +47,10 @@ class KubernetesSource:
         self._clock = clock
         self._owners = Owners(client)
         self._watches: list[KubeWatch] = []
+
+    def owns(self, item: InventoryObject) -> bool:
+        """See ``InventorySource.owns``."""
+        return not item.uid.startswith(UIDS)
 
     def _make(self, book: Book) -> list[KubeWatch]:
         kinds = [WatchedKind(k, path, self._plain(read), optional=k == "Range") for k, path, read in _KINDS]

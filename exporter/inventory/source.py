@@ -51,6 +51,9 @@ class Book:
 class InventorySource(Protocol):
     """Tells a book what is there. Times are s since epoch."""
 
+    def owns(self, item: InventoryObject) -> bool:
+        """Tell whether a statement of this cluster, told before this process began, is one of this source."""
+
     async def run(self, book: Book) -> None:
         """Tell everything and go on for ever; trouble is retried and shown by ``problems``."""
 

@@ -13,6 +13,7 @@ from sluicegate.invocation import invocation
 
 def inventory(
     context: typer.Context,
+    docker: Annotated[Path | None, typer.Option(metavar="SOCKET", help="Docker engine of this host.")] = None,
     kubeconfig: Annotated[Path | None, typer.Option(metavar="FILE", help="Cluster to watch.")] = None,
     kube_context: Annotated[str | None, typer.Option("--context", help="Context of the kubeconfig.")] = None,
     cluster: Annotated[str, typer.Option(help="Name of the cluster, as exporters give it.")] = "local",
@@ -21,10 +22,11 @@ def inventory(
 ) -> None:
     """Watch who has which address, and tell it on inventory.v1 until SIGTERM.
 
-    Without --kubeconfig the pod's service account or the file in KUBECONFIG is used. With --once nothing is sent;
-    the lines are what replay and export take with --inventory.
+    Without --kubeconfig the pod's service account or the file in KUBECONFIG is used; with --docker the containers
+    and networks of one host instead. With --once nothing is sent; the lines are what replay and export take with
+    --inventory.
     """
     from sluicegate.inventory_run import InventoryPlan, run_inventory
 
-    plan = InventoryPlan(kubeconfig, kube_context, cluster, once, log_level)
+    plan = InventoryPlan(docker, kubeconfig, kube_context, cluster, once, log_level)
     run_inventory(invocation(context).settings, plan)

@@ -34,7 +34,7 @@ def _owner(api: str, kind: str, name: str) -> dict[str, Any]:
 def _pod(namespace: str, name: str, ips: list[str], owner: dict[str, Any] | None = None, **spec: Any) -> Any:
     metadata: dict[str, Any] = {"name": name, "namespace": namespace, "labels": {"app": "web"}}
     if owner is not None:
-        metadata["ownerReferences"] = [{**owner, "uid": f"{UID}{len(name)}"}]
+        metadata["ownerReferences"] = [{**owner, "uid": f"{UID}{len(owner['name'])}"}]
     document = {"metadata": metadata, "spec": {
         "nodeName": f"{namespace}-node", "containers": [{"name": "main", "image": "none"}],
         "automountServiceAccountToken": False, **spec}}  # fmt: skip
@@ -65,7 +65,7 @@ def documents(namespace: str) -> list[tuple[Any, dict[str, Any], dict[str, Any] 
         (Service, service, None), (EndpointSlice, slices, None), (RawNetworkPolicy, policy, None),
         _pod(namespace, "web-1", ["10.64.1.5", "fd00:64::5"], _owner("apps/v1", "ReplicaSet", "web-abc")),
         _pod(namespace, "nightly", ["10.64.1.6"], _owner("batch/v1", "Job", "nightly-1")),
-        _pod(namespace, "other", ["10.64.1.7"], _owner("apps/v1", "ReplicaSet", "lonely") | {"uid": f"{UID}8"}),
+        _pod(namespace, "other", ["10.64.1.7"], _owner("apps/v1", "ReplicaSet", "lonely")),
         _pod(namespace, "done", ["10.64.1.8"]),
         _pod(namespace, "agent", ["192.0.2.77"], hostNetwork=True),
     ]  # fmt: skip
