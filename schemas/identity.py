@@ -76,7 +76,7 @@ class IdentityTable:
         """Return how full the table is, and what it could not keep, by name."""
         return {
             "objects": len(self._history), "statements": self._statements, "addresses": len(self._timelines),
-            "forgotten": self.forgotten, "refused": self.refused,
+            "forgotten": self.forgotten, "refused": self.refused, "watermark": self.watermark,
         }  # fmt: skip
 
     def add(self, item: InventoryObject) -> None:

@@ -97,7 +97,7 @@ async def test_with_the_rights_of_the_chart_all_kinds_are_told(cluster: Cluster,
         assert told["EndpointSlice", "web-abc"].endpoints[0].pod == "web-1"
         policy = told["NetworkPolicy", "web"].policy
         assert policy is not None
-        assert policy.model_dump(by_alias=True, exclude_unset=True)["policyTypes"] == ["Ingress"]
+        assert policy.model_dump(by_alias=True, exclude_unset=True)["policyTypes"] == ("Ingress",)
 
 
 def _remove(client: Client, created: Sequence[tuple[Any, dict[str, Any]]]) -> None:

@@ -68,7 +68,9 @@ def test_what_ended_is_forgotten_a_horizon_before_the_watermark_and_what_holds_n
     assert names(table, "2001:db8::2", 1 << 40) == ["moved"]
     assert table.public_addresses == set()  # the range for documentation is no public one
     assert table.labelled("a") == set()
-    assert table.counts() == {"objects": 2, "statements": 2, "addresses": 2, "forgotten": 0, "refused": 0}
+    assert table.counts() == {
+        "objects": 2, "statements": 2, "addresses": 2, "forgotten": 0, "refused": 0, "watermark": 20 + HORIZON_SECONDS,
+    }  # fmt: skip
 
 
 def test_a_full_table_forgets_what_ended_first_and_refuses_rather_than_forget_what_holds() -> None:
@@ -81,7 +83,9 @@ def test_a_full_table_forgets_what_ended_first_and_refuses_rather_than_forget_wh
     assert table.public_addresses == {pack(f"8.8.4.{number}") for number in range(3)}
     table.add(pod("more", "8.8.4.9", begin=60))
     assert names(table, "8.8.4.9", 60) == [None]
-    assert table.counts() == {"objects": 3, "statements": 3, "addresses": 3, "forgotten": 5, "refused": 1}
+    assert table.counts() == {
+        "objects": 3, "statements": 3, "addresses": 3, "forgotten": 5, "refused": 1, "watermark": -1,
+    }  # fmt: skip
     table.add(pod("live1", "8.8.4.1", begin=50, end=70))
     table.add(pod("more", "8.8.4.9", begin=80))
     assert names(table, "8.8.4.9", 80) == ["more"]
