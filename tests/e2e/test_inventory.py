@@ -160,8 +160,9 @@ async def test_nothing_is_missed_over_restarts_and_a_version_that_the_server_for
             assert running.agent.problems() == []
             until = now()
         again = running.agent.book.statements.said - said
-        # 30 pods that ended and 30 that are new, and what the server itself changes when it starts.
-        assert 60 <= again <= 90
+        # The 20 pods that ended and the 20 of 30 new ones that are still there; what came and went is nobody's loss.
+        # And what the server itself changes when it starts.
+        assert 40 <= again <= 60
         for tenancy in hidden.truth:
             found = running.table.find(tenancy.ip, int(until) + 5)
             if tenancy.end < until:
