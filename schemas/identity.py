@@ -17,10 +17,13 @@ from schemas.timeline import FOREVER, Span, Timeline
 API_SERVICE = "default/kubernetes"  # the Service by which every cluster offers its API server
 # Events are kept for a day; one more lets a replay of all of them find everybody who was there.
 HORIZON_SECONDS = 2 * 86_400
-# About 2 kB each. Of a cluster with 5,000 pods of which 50 a second are replaced it holds the last hour.
-MOST_STATEMENTS = 200_000
+# About 2 kB each. Of a cluster with 5,000 pods of which 50 a second are replaced it holds the last half hour.
+MOST_STATEMENTS = 100_000
 # Of one object: its labels may change every second, its neighbours' history must not suffer.
 MOST_OF_ONE = 64
+_SHARED_TEXTS = ("cluster", "namespace", "workload", "node", "service")
+_SHARED_MAPPINGS = ("labels", "ports", "selector")
+_NOTHING: set[str] = set()
 _WITHOUT_ADDRESSES = frozenset({"Namespace", "EndpointSlice", "NetworkPolicy"})
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -91,7 +94,7 @@ class IdentityTable:
             self.watermark = max(self.watermark, item.valid_from)
             self._forget(self.watermark - HORIZON_SECONDS)
             return
-        covers = _covers(item)
+        item = self._slim(item)
         known = any(told.valid_from == item.valid_from for told in self._history.get(item.uid, ()))
         if not known and not self._room():
             self.refused += 1
@@ -102,15 +105,14 @@ class IdentityTable:
             place -= 1
             item = _ended_like(item, history[place])
             self._leave(history, place)
-            history[place] = self._slim(item)
+            history[place] = item
         else:
-            history.insert(place, self._slim(item))
+            history.insert(place, item)
             self._statements += 1
         if place:
             self._leave(history, place - 1)
             self._enter(history, place - 1)
         self._enter(history, place)
-        self._note(item, covers)
         if len(history) > MOST_OF_ONE:
             self._drop(item.uid)
 
@@ -147,9 +149,6 @@ class IdentityTable:
                 named[gone.name].pop(uid, None)
                 if not named[gone.name]:
                     del named[gone.name]
-        for cover in _covers(gone):
-            if isinstance(cover, str) and cover not in self._timelines:
-                self._forget_address(pack(cover))
 
     def _forget_address(self, address: bytes) -> None:
         self.public_changes += address in self.public_addresses
@@ -166,9 +165,12 @@ class IdentityTable:
             timeline = self._timelines.get(cover)
             if timeline is None:
                 timeline = self._timelines[cover] = Timeline()
-                if not isinstance(cover, str):
+                if isinstance(cover, str):
+                    self._note_address(cover)
+                else:
                     self._ranges[cover[:2]] = self._ranges.get(cover[:2], 0) + 1
             timeline.insert(span)
+        self._note(item)
 
     def _leave(self, history: list[InventoryObject], place: int) -> None:
         item = history[place]
@@ -179,32 +181,46 @@ class IdentityTable:
             timeline.remove(item.valid_from, item.uid)
             if not len(timeline):
                 del self._timelines[cover]
-                if not isinstance(cover, str):
+                if isinstance(cover, str):
+                    self._forget_address(pack(cover))
+                else:
                     self._ranges[cover[:2]] -= 1
                     if not self._ranges[cover[:2]]:
                         del self._ranges[cover[:2]]
 
     def _slim(self, item: InventoryObject) -> InventoryObject:
-        """Return an object that shares its labels with those that have the same."""
-        if not item.labels:
-            return item
+        """Return an object with its addresses as they are usually written; what many objects have is held once.
+
+        Raises:
+            ValueError: an address is none.
+        """
+        fields = dict(item.__dict__)
+        if item.kind != "Range":
+            fields["ips"] = tuple(dict.fromkeys(str(ipaddress.ip_address(text)) for text in item.ips))
+        else:
+            fields["ips"] = tuple(dict.fromkeys(str(ipaddress.ip_network(text)) for text in item.ips))
         if len(self._shared) > self._most:
             self._shared.clear()
-        labels = self._shared.setdefault(tuple(sorted(item.labels.items())), item.labels)
-        return item if labels is item.labels else item.model_copy(update={"labels": labels})
+        for name in _SHARED_TEXTS:
+            fields[name] = self._shared.setdefault(fields[name], fields[name])
+        for name in _SHARED_MAPPINGS:
+            fields[name] = self._shared.setdefault((name, *sorted(fields[name].items())), fields[name])
+        # Which fields were given is of no interest here, and would take half a kilobyte for each.
+        return InventoryObject.model_construct(_NOTHING, **fields)
 
-    def _note(self, item: InventoryObject, covers: Set[_Cover]) -> None:
-        addresses = {pack(cover): cover for cover in covers if isinstance(cover, str)}
-        public = {a for a, text in addresses.items() if not ipaddress.ip_address(text).is_private}
-        if not public <= self.public_addresses:
-            self.public_addresses |= public
-            self.public_changes += 1
+    def _note(self, item: InventoryObject) -> None:
+        addresses = {pack(cover) for cover in _covers(item) if isinstance(cover, str)} if self._labelled else set()
         if item.kind == "Service":
             self._services.setdefault(item.namespace, {}).setdefault(item.name, {})[item.uid] = None
             if f"{item.namespace}/{item.name}" == API_SERVICE:
-                self.api_addresses.update(addresses)
+                self.api_addresses.update(pack(text) for text in item.ips)
         for label in item.labels.keys() & self._labelled.keys():
             self._labelled[label].update(addresses)
+
+    def _note_address(self, text: str) -> None:
+        if not ipaddress.ip_address(text).is_private:
+            self.public_addresses.add(pack(text))
+            self.public_changes += 1
 
     def service(self, namespace: str, name: str, at: int) -> InventoryObject | None:
         """Return the Service of a name at a time (s since epoch), or none."""
@@ -303,13 +319,12 @@ class IdentityTable:
         return plain.model_copy(update=more)
 
 
-def _covers(item: InventoryObject) -> frozenset[_Cover]:
-    """Return what a statement is found by. Raises ValueError for what is no address, or no range."""
+def _covers(item: InventoryObject) -> tuple[_Cover, ...]:
+    """Return what a statement is found by."""
     if item.kind == "Range":
-        return frozenset(_range(ipaddress.ip_network(text)) for text in item.ips)
-    texts = [str(ipaddress.ip_address(text)) for text in item.ips]
+        return tuple(_range(ipaddress.ip_network(text)) for text in item.ips)
     # A pod on the host network shares its node's address: the node is the honest answer.
-    return frozenset(() if item.host_network and item.kind == "Pod" else texts)
+    return () if item.host_network and item.kind == "Pod" else item.ips
 
 
 def _range(network: _Network) -> _Range:

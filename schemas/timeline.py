@@ -27,10 +27,11 @@ class Timeline:
     an address one after the other cost no more than one.
     """
 
-    __slots__ = ("_lasting", "_spans")
+    __slots__ = ("_begins", "_lasting", "_spans")
 
     def __init__(self) -> None:
         self._spans: list[Span] = []  # ascending by begin and uid
+        self._begins: list[int] = []  # theirs
         self._lasting: list[int] = []  # the latest end among a span and those before it, as far as it is known
 
     def __len__(self) -> int:
@@ -40,19 +41,21 @@ class Timeline:
         """Take in a span; its (begin, uid) is new here."""
         place = bisect_right(self._spans, _order(span), key=_order)
         self._spans.insert(place, span)
+        self._begins.insert(place, span.begin)
         del self._lasting[place:]
 
     def remove(self, begin: int, uid: str) -> None:
         """Let go of a span; nothing happens where there is none."""
         place = bisect_left(self._spans, (begin, uid), key=_order)
         if place < len(self._spans) and _order(self._spans[place]) == (begin, uid):
-            del self._spans[place]
+            del self._spans[place], self._begins[place]
             del self._lasting[place:]
 
     def at(self, time: int) -> InventoryObject | None:
         """Return the object of a time (s since epoch), or none."""
-        self._extend()
-        place = bisect_right(self._spans, time, key=_begin) - 1
+        if len(self._lasting) < len(self._spans):
+            self._extend()
+        place = bisect_right(self._begins, time) - 1
         while place >= 0 and self._lasting[place] > time:
             if self._spans[place].end > time:
                 return self._spans[place].item
@@ -68,7 +71,3 @@ class Timeline:
 
 def _order(span: Span) -> tuple[int, str]:
     return span.begin, span.uid
-
-
-def _begin(span: Span) -> int:
-    return span.begin

@@ -73,6 +73,23 @@ def test_what_ended_is_forgotten_a_horizon_before_the_watermark_and_what_holds_n
     }  # fmt: skip
 
 
+def test_what_is_noted_of_addresses_follows_them() -> None:
+    api = pod("kubernetes", "10.96.0.1", kind="Service", namespace="default", begin=5)
+    table = IdentityTable([pod("a", "8.8.8.8", begin=10, labels={"l": ""}), api])
+    assert table.labelled("l") == {pack("8.8.8.8")}
+    table.add(pod("a", "8.8.4.4", begin=20, labels={"l": ""}))
+    assert table.labelled("l") == table.public_addresses == {pack("8.8.8.8"), pack("8.8.4.4")}
+    before = table.public_changes
+    table.add(pod("a", "10.0.0.1", begin=20, labels={"l": ""}))
+    assert table.public_addresses == {pack("8.8.8.8")}
+    assert table.labelled("l") == {pack("8.8.8.8"), pack("10.0.0.1")}
+    assert table.public_changes > before
+    table.add(api.model_copy(update={"labels": {"x": "y"}}))
+    assert table.api_addresses == {pack("10.96.0.1")}
+    table.add(pod("b", "8.8.8.8", begin=30))
+    assert table.labelled("l") == {pack("8.8.8.8"), pack("10.0.0.1")}
+
+
 def test_a_full_table_forgets_what_ended_first_and_refuses_rather_than_forget_what_holds() -> None:
     table = IdentityTable(most=3)
     for number in range(5):

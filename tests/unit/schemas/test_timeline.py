@@ -54,4 +54,4 @@ def test_an_address_that_is_free_is_seen_to_be_without_reading_its_history() -> 
     timeline._spans = Counted(timeline._spans)
     assert timeline.at(19_998) is None
     assert timeline.at(10_004) is not None
-    assert Counted.read <= 40
+    assert Counted.read <= 4
