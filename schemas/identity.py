@@ -19,6 +19,7 @@ API_SERVICE = "default/kubernetes"  # the Service by which every cluster offers 
 HORIZON_SECONDS = 2 * 86_400
 # About 2 kB each. Of a cluster with 5,000 pods of which 50 a second are replaced it holds the last half hour.
 MOST_STATEMENTS = 100_000
+_CLUSTERS = 1024  # of which watermarks are kept
 # Of one object: its labels may change every second, its neighbours' history must not suffer.
 MOST_OF_ONE = 64
 _SHARED_TEXTS = ("cluster", "namespace", "workload", "node", "service")
@@ -62,7 +63,9 @@ class IdentityTable:
         self.public_changes = 0  # of that set, so far
         # Packed addresses of the API server's Service.
         self.api_addresses: set[bytes] = set()
-        self.watermark = -1  # all that was so for cuts up to this one has been said; -1: nobody said so
+        # By cluster: all that was so there for cuts up to this one has been said.
+        self.watermarks: dict[str, int] = {}
+        self.watermark = -1  # the latest of them; -1: nobody said so
         self.forgotten = 0  # statements let go to make room, though they may be asked for
         self.refused = 0  # statements not taken, because as many hold at once as there is room for
         self._declared: tuple[RoleRule, ...] = ()
@@ -91,6 +94,8 @@ class IdentityTable:
         if item.kind in ("Namespace", "EndpointSlice", "NetworkPolicy"):
             return
         if item.kind == "Watermark":
+            if item.cluster in self.watermarks or len(self.watermarks) < _CLUSTERS:
+                self.watermarks[item.cluster] = max(self.watermarks.get(item.cluster, -1), item.valid_from)
             self.watermark = max(self.watermark, item.valid_from)
             self._forget(self.watermark - HORIZON_SECONDS)
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import orjson
 from pydantic import Field
 
 from schemas.policy.networkpolicy import PolicySpec
@@ -89,6 +90,13 @@ class InventoryObject(Word):
     )
     valid_from: int = Field(0, ge=0, description="first cut for which it holds, s since epoch")
     valid_to: int | None = Field(None, description="first cut for which it no longer holds; absent: still valid")
+
+    def encode(self) -> bytes:
+        """Return JSON with sorted keys; fields at their default are left out: most of them are."""
+        fields = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        if self.policy is not None:
+            fields["policy"] = self.policy.model_dump(mode="json", by_alias=True)
+        return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
 
 
 def watermark(cluster: str, cut: int) -> InventoryObject:

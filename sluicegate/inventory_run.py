@@ -12,7 +12,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
 import structlog
 
 from exporter.delivery import DeliveryError, KafkaDelivery
@@ -87,8 +86,7 @@ async def _print_once(settings: Settings, plan: InventoryPlan) -> None:
         tell_ranges(book.statements, plan.cluster, inventory, _now())
         await source.once(book)
     for item in book.statements.take(sys.maxsize):
-        fields = item.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        sys.stdout.buffer.write(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS) + b"\n")
+        sys.stdout.buffer.write(item.encode() + b"\n")
     sys.stdout.buffer.flush()
 
 

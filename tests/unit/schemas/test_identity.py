@@ -62,6 +62,7 @@ def test_what_ended_is_forgotten_a_horizon_before_the_watermark_and_what_holds_n
     assert names(table, "10.0.0.1", 15) == ["gone"]
     table.add(watermark("west", 5))
     assert table.watermark == 19 + HORIZON_SECONDS
+    assert table.watermarks == {"east": 19 + HORIZON_SECONDS, "west": 5}
     table.add(watermark("east", 20 + HORIZON_SECONDS))
     assert names(table, "10.0.0.1", 15) == names(table, "2001:db8::1", 15) == [None]
     assert names(table, "10.0.0.2", 15) == ["here"]
