@@ -36,6 +36,9 @@ class Source:
         self.lines: list[str] = []
         self.book: Book | None = None
 
+    def owns(self, item: InventoryObject) -> bool:
+        return True
+
     async def run(self, book: Book) -> None:
         self.book = book
         await asyncio.Event().wait()
