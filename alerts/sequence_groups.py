@@ -57,8 +57,11 @@ def _ends(field: CountedField, alert: Alert) -> Iterable[Endpoint]:
 
 
 def _value(field: CountedField | GroupField, endpoint: Endpoint) -> str:
-    if field.endswith("namespace"):
-        return endpoint.namespace or ""
-    if field.endswith("workload"):
-        return f"{endpoint.namespace}/{endpoint.workload}" if endpoint.workload else ""
+    what = field.rpartition("_")[2]
+    if what in ("namespace", "service", "node"):
+        value: str | None = getattr(endpoint, what)
+        return value or ""
+    if what in ("workload", "pod"):
+        name: str | None = getattr(endpoint, what)
+        return f"{endpoint.namespace}/{name}" if name else ""
     return endpoint.ip or endpoint.mac or ""

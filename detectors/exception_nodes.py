@@ -15,7 +15,7 @@ from schemas.roles import ROLES, Role
 
 ROLE_FIELDS = ("role", "match")
 EXCEPTION_FIELDS = ("name", "reason", "detector", "rule", "side", "match", "expires")
-MATCH_FIELDS = ("namespace", "workload", "service", "labels", "cidr", "role")
+MATCH_FIELDS = ("namespace", "workload", "service", "pod", "node", "labels", "cidr", "role")
 _SIDES: tuple[Side, ...] = ("attacker", "victim")
 
 
@@ -90,6 +90,8 @@ def _selector(nodes: Nodes, node: yaml.Node | None, known: tuple[str, ...], what
         labels=nodes.field(fields, "labels", _read_labels, (), f"{what}, labels"),
         cidrs=nodes.field(fields, "cidr", _read_networks, (), f"{what}, cidr"),
         roles=nodes.field(fields, "role", roles, (), what),
+        pods=texts("pod"),
+        nodes=texts("node"),
     )
 
 

@@ -88,6 +88,7 @@ class MinuteBook:
         self._identities = identities
         self._seed = seed
         self._named: U64 = np.zeros(0, np.uint64)
+        self._named_at = 0  # changes of the named addresses when that was taken
         self._minute: dict[int, int] = {}
         self._table = Slots(_ROWS, _WIDTH)
         self._nodes: I64 = np.zeros((1, 4), np.int64)
@@ -189,7 +190,8 @@ class MinuteBook:
         """Tell which addresses may be workloads: private ones, and those that the inventory names."""
         ours = is_private(address)
         named = self._identities.public_addresses
-        if len(named) != len(self._named):
+        if self._identities.public_changes != self._named_at:
+            self._named_at = self._identities.public_changes
             packed = np.frombuffer(b"".join(sorted(named)), np.uint8).reshape(-1, 16)
             self._named = hash_addresses(packed, self._seed)
         if len(named):

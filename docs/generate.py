@@ -10,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from exporter.inventory.telemetry import metrics_table
 from schemas.reference import documents
 from sluicegate.reference import documents as command_documents
 from stream.telemetry import metrics_markdown
@@ -20,7 +21,8 @@ HERE = Path(__file__).resolve().parent
 
 def pages() -> dict[str, str]:
     """Return the text of every generated file, by its path in this folder."""
-    return {**documents(), **command_documents(), "metrics.md": metrics_markdown(), "topics.md": topics_markdown()}
+    return {**documents(), **command_documents(), "metrics.md": metrics_markdown() + metrics_table(),
+            "topics.md": topics_markdown()}  # fmt: skip
 
 
 def stale(folder: Path) -> list[str]:

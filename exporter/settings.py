@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from exporter.inventory.settings import InventorySettings
+
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
 Seconds = Annotated[int, Field(ge=1, le=86_400)]
@@ -158,3 +160,4 @@ class ExporterSettings(BaseModel):
     dns: DnsSettings = DnsSettings()
     heads: HeadSettings = HeadSettings()
     cut: CutSettings = CutSettings()
+    inventory: InventorySettings = InventorySettings()

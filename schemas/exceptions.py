@@ -27,6 +27,8 @@ class Selector:
     labels: tuple[tuple[str, str], ...] = ()  # all of them must be there
     cidrs: tuple[Network, ...] = ()
     roles: tuple[Role, ...] = ()
+    pods: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
 
     def fits(self, endpoint: Endpoint) -> bool:
         """Tell whether an endpoint is meant."""
@@ -34,6 +36,8 @@ class Selector:
             _named(self.namespaces, endpoint.namespace)
             and _named(self.workloads, endpoint.workload)
             and _named(self.services, endpoint.service)
+            and _named(self.pods, endpoint.pod)
+            and _named(self.nodes, endpoint.node)
             and all(endpoint.labels.get(key) == value for key, value in self.labels)
             and (not self.cidrs or _inside(self.cidrs, endpoint.ip))
             and (not self.roles or any(role in endpoint.roles for role in self.roles))

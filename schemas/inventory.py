@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import orjson
 from pydantic import Field
 
 from schemas.policy.networkpolicy import PolicySpec
@@ -46,8 +47,10 @@ class EndpointPort(Word):
 class InventoryObject(Word):
     """A pod, service, its endpoints, a node, namespace, NetworkPolicy, or an address range known to the operator."""
 
-    kind: Literal["Pod", "Service", "Node", "Namespace", "Range", "EndpointSlice", "NetworkPolicy"] = Field(
-        description="what is stated"
+    kind: Literal["Pod", "Service", "Node", "Namespace", "Range", "EndpointSlice", "NetworkPolicy", "Watermark"] = (
+        Field(
+            description="what is stated; Watermark: all that was so for cuts up to valid_from has been said before it"
+        )
     )
     uid: Annotated[str, Field(min_length=1, max_length=128)] = Field(
         description="of the object; a later statement about it ends an earlier one"
@@ -85,5 +88,18 @@ class InventoryObject(Word):
     role: Literal["", "shared", "internal", "external", "scanner"] = Field(
         "", description="Range: shared (NAT, gateway, proxy), inside or outside the cluster, declared scanner"
     )
-    valid_from: int = Field(0, ge=0, description="s since epoch")
-    valid_to: int | None = Field(None, description="s since epoch; absent: still valid")
+    valid_from: int = Field(0, ge=0, description="first cut for which it holds, s since epoch")
+    valid_to: int | None = Field(None, description="first cut for which it no longer holds; absent: still valid")
+
+    def encode(self) -> bytes:
+        """Return JSON with sorted keys; fields at their default are left out: most of them are."""
+        fields = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        if self.policy is not None:
+            fields["policy"] = self.policy.model_dump(mode="json", by_alias=True)
+        return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
+
+
+def watermark(cluster: str, cut: int) -> InventoryObject:
+    """Return the statement that all that was so for cuts up to one, s since epoch, stands before it on the topic."""
+    return InventoryObject(kind="Watermark", uid=f"watermark:{cluster}"[:128], cluster=cluster, name="watermark",
+                           valid_from=cut)  # fmt: skip

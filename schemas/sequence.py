@@ -20,6 +20,9 @@ GroupField = Literal[
     "attacker", "victim", "endpoint",
     "attacker_workload", "victim_workload", "workload",
     "attacker_namespace", "victim_namespace", "namespace",
+    "attacker_pod", "victim_pod", "pod",
+    "attacker_service", "victim_service", "service",
+    "attacker_node", "victim_node", "node",
 ]  # fmt: skip
 GROUP_FIELDS: tuple[GroupField, ...] = get_args(GroupField)
 

@@ -16,6 +16,7 @@ from sluicegate.commands import (
     evaluate,
     export,
     inspect_file,
+    inventory,
     replay,
     respond,
     rules,
@@ -60,6 +61,8 @@ _add(app, "inspect", inspect_file.inspect, "inspect capture.pcap --top 5")
 _add(app, "export", export.export, "export capture.pcap --to jsonl --output events.jsonl")
 _add(app, "worker", worker.worker, "--config settings.yaml worker --rules rules.yaml")
 _add(app, "respond", respond.respond, "respond --kubeconfig ~/.kube/config")
+_add(app, "inventory", inventory.inventory, "inventory --cluster east", "inventory --once > inventory.jsonl",
+     "inventory --docker /var/run/docker.sock")  # fmt: skip
 _add(app, "evaluate", evaluate.evaluate, "evaluate tests/cases --kinds port_scan_vertical,syn_flood")
 _add(app, "doctor", doctor.doctor, "doctor --kubeconfig ~/.kube/config")
 _add(app, "demo", demo.demo, "demo --embedded")

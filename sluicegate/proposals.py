@@ -27,17 +27,28 @@ class InventoryGateway:
     """A cluster as its inventory describes it; it can be read, and refuses every change."""
 
     def __init__(self, policies: Sequence[NetworkPolicy] = ()) -> None:
-        self._objects: dict[tuple[str, int], InventoryObject] = {}
+        self._objects: dict[str, InventoryObject] = {}
         self._policies = tuple(policies)
+        self._ending: dict[str, int] = {}  # what has an end that has not come yet, by uid
+        self._latest = 0
 
     def add(self, item: InventoryObject) -> None:
-        """Take in one object; a later statement about it replaces an earlier one."""
-        self._objects[(item.uid, item.valid_from)] = item
+        """Take in one statement; the latest about an object holds, and what has ended is let go."""
+        self._latest = max(self._latest, item.valid_from)
+        before = self._objects.get(item.uid)
+        if item.kind != "Watermark" and (before is None or item.valid_from >= before.valid_from):
+            self._objects[item.uid] = item
+            if item.valid_to is not None:
+                self._ending[item.uid] = item.valid_to
+        for uid in [uid for uid, end in self._ending.items() if end <= self._latest]:
+            ended = self._objects[uid]
+            if ended.valid_to is not None and ended.valid_to <= self._latest:
+                del self._objects[uid]
+            del self._ending[uid]
 
     def view(self) -> ClusterView:
         """The cluster as last described."""
-        latest = max((item.valid_from for item in self._objects.values()), default=0)
-        return view_of_inventory(self._objects.values(), self._policies, latest)
+        return view_of_inventory(self._objects.values(), self._policies, self._latest)
 
     def apply(self, manifest: Mapping[str, Any]) -> None:
         """Refuse: there is nothing to apply it to."""

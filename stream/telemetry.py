@@ -1,7 +1,8 @@
 """Every metric of the stream, defined once: name, kind, labels and help. `docs/metrics.md` is made from here."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -117,6 +118,13 @@ SPECS: tuple[MetricSpec, ...] = (
         ("agent", "partition", "space", "what"),
     ),
     MetricSpec("nodes", "gauge", "Nodes of an event partition: going, silent or ended.", ("partition", "state")),
+    MetricSpec(
+        "identities",
+        "gauge",
+        "Who has which address, as told on inventory.v1: objects, statements and addresses held; since the start, "
+        "statements forgotten to make room and statements refused; the watermark, s since epoch (-1: none).",
+        ("what",),
+    ),
     MetricSpec("alerts", "counter", "Alert revisions sent.", ("detector", "severity")),
     MetricSpec(
         "excepted", "counter", "Findings that an exception of the rules kept from becoming alerts.", ("exception",)
@@ -170,6 +178,7 @@ class Telemetry:
     log_events: Gauge
     state_table: Gauge
     nodes: Gauge
+    identities: Gauge
     alerts: Counter
     excepted: Counter
     append_to_fed_seconds: Histogram
@@ -182,6 +191,15 @@ class Telemetry:
                 self.nodes.labels(str(partition), name.removeprefix(_NODES)).set(count)
             else:
                 self.log_events.labels(agent, str(partition), name).set(count)
+
+    def follow_identities(self, counts: Callable[[], Mapping[str, int]]) -> None:
+        """Let `identities` ask for its values whenever it is read."""
+
+        def value(what: str) -> float:
+            return counts()[what]
+
+        for what in counts():
+            self.identities.labels(what).set_function(partial(value, what))
 
     def note_tables(self, agent: str, partition: int, tables: Mapping[str, Mapping[str, int]]) -> None:
         """Set `state_table`."""

@@ -1,6 +1,6 @@
 """`sluicegate worker`: the agents detect, correlate, incidents and decide in one process."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from schemas.inventory import InventoryObject
@@ -21,7 +21,8 @@ AGENTS = ("detect", "correlate", "incidents", "decide")
 class StageFactories:
     """How to make each stage; `detect` and `correlate` are given their input partition.
 
-    `identity` takes each object of inventory.v1 before the first event is read and whenever one comes.
+    `identity` takes each object of inventory.v1 before the first event is read and whenever one comes;
+    `identity_counts` tells what became of them.
     """
 
     detect: Callable[[int], DetectStage]
@@ -29,6 +30,7 @@ class StageFactories:
     incidents: Callable[[], IncidentStage]
     decide: Callable[[], DecideStage]
     identity: Callable[[InventoryObject], None] | None = None
+    identity_counts: Callable[[], Mapping[str, int]] | None = None
 
 
 def make_service(settings: StreamSettings, stages: StageFactories, agents: Collection[str] = AGENTS) -> Service:
@@ -42,6 +44,8 @@ def make_service(settings: StreamSettings, stages: StageFactories, agents: Colle
         message = f"unknown agent {unknown[0]!r}; there are {', '.join(AGENTS)}"
         raise ValueError(message)
     telemetry = make_telemetry()
+    if stages.identity_counts is not None:
+        telemetry.follow_identities(stages.identity_counts)
     roles = [role for role in _roles(stages, telemetry) if role.name in agents]
     identity = IdentityFeed(settings.kafka, stages.identity) if stages.identity is not None else None
     return Service(settings, roles, telemetry, identity)

@@ -31,6 +31,7 @@ def worker(
     built = parts(settings, rules=rules or [], policy=policy)
     configure_logs(log_level)
     stages = StageFactories(
-        built.detect, built.correlate, built.incidents, built.decide, identity=built.identities.add
+        built.detect, built.correlate, built.incidents, built.decide, identity=built.identities.add,
+        identity_counts=built.identities.counts,
     )  # fmt: skip
     raise typer.Exit(run(settings.stream, stages))

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,11 +73,14 @@ def build() -> Path:
 
 
 @contextmanager
-def running(directory: Path) -> Iterator[ApiServer]:
-    """A server with an empty store in a directory, ready; it ends with the block."""
+def running(directory: Path, port: int | None = None, flags: Sequence[str] = ()) -> Iterator[ApiServer]:
+    """A server with its store in a directory, ready; it ends with the block.
+
+    The store outlives the server: a second one in the same directory has what the first had.
+    """
     binary = build()
     (directory / "tokens.csv").write_text(f"{ADMIN_TOKEN},admin,0,system:masters\n")
-    port = _free_port()
+    port = port or free_port()
     command = [
         str(binary),
         str(directory),
@@ -87,6 +90,7 @@ def running(directory: Path) -> Iterator[ApiServer]:
         "--authorization-mode=RBAC",
         "--service-cluster-ip-range=10.96.0.0/16",
         "--disable-admission-plugins=ServiceAccount",
+        *flags,
     ]
     with (directory / "apiserver.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=directory)
@@ -104,7 +108,7 @@ def running(directory: Path) -> Iterator[ApiServer]:
                 process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -13,7 +13,7 @@ from tests.unit.alerts.builders import finding
 
 PROMETHEUS = Endpoint(
     ip="10.244.3.7", pod="prometheus-0", namespace="monitoring", workload="StatefulSet/prometheus",
-    labels={"app": "prometheus", "tier": "ops"}, identity="known", roles=("monitoring_scraper",),
+    node="node-3", labels={"app": "prometheus", "tier": "ops"}, identity="known", roles=("monitoring_scraper",),
 )  # fmt: skip
 SERVICE = Endpoint(ip="10.96.0.10", service="kube-system/kube-dns", namespace="kube-system", identity="known")
 NOBODY = Endpoint(ip="203.0.113.9")
@@ -34,6 +34,9 @@ NAMED = {"prometheus": PROMETHEUS, "dns": SERVICE, "nobody": NOBODY, "mac": Endp
         (Selector(workloads=("StatefulSet/prom*",)), "prometheus"),
         (Selector(workloads=("Deployment/*",)), ""),
         (Selector(services=("kube-system/kube-dns",)), "dns"),
+        (Selector(pods=("prom*",)), "prometheus"),
+        (Selector(pods=("dns",)), ""),
+        (Selector(nodes=("node-?",)), "prometheus"),
         (Selector(labels=(("app", "prometheus"),)), "prometheus"),
         (Selector(labels=(("app", "prometheus"), ("tier", "web"))), ""),
         (Selector(cidrs=networks("10.244.0.0/16", "2001:db8::/32")), "prometheus"),

@@ -188,6 +188,12 @@ def test_groups_are_by_identity_and_bounded() -> None:
     step = Step("s", kinds=("port_scan_vertical",))
     by = SequenceRule("r", "temporal", (step,), {"s": ("attacker_workload", "namespace")}, 60)
     assert groups_of(by, step, one) == [("c1", "shop/Deployment/web", "shop")]
+    behind = web.model_copy(update={"service": "shop/front", "node": "n1"})
+    pods = SequenceRule("r", "temporal", (step,), {"s": ("attacker_pod", "service", "node")}, 60)
+    assert groups_of(pods, step, one) == []  # nobody knows its Service
+    assert groups_of(pods, step, alert(attackers=(behind,))) == [("c1", "shop/web-1", "shop/front", "n1")]
+    unknown = SequenceRule("r", "temporal", (step,), {"s": ("victim_pod",)}, 60)
+    assert groups_of(unknown, step, one) == []
     wide = SequenceRule("r", "temporal", (step,), {"s": ("victim", "endpoint")}, 60)
     assert len(groups_of(wide, step, one)) == MAX_GROUPS
 

@@ -14,6 +14,7 @@ from detectors.rule_file import load_rules
 from response.policyfile import parse_policy
 from sluicegate.settings import Settings
 from tests.contract.command_line import parse
+from tests.e2e.inventory_objects import RIGHTS
 
 ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "helm" / "sluicegate"
@@ -92,13 +93,14 @@ def test_pods_are_confined(objects: Documents) -> None:
             assert "memory" in container["resources"]["limits"]
             # The image's entry point is the command; the chart gives arguments only.
             assert "command" not in container
-    assert components == {"worker", "responder", "topics"}
+    assert components == {"worker", "responder", "inventory", "topics"}
 
 
-def test_only_the_responder_can_talk_to_the_cluster(objects: Documents) -> None:
+def test_only_responder_and_inventory_can_talk_to_the_cluster(objects: Documents) -> None:
     for component, template in _pods(objects):
-        assert template["spec"].get("automountServiceAccountToken") is (component == "responder")
-        assert ("serviceAccountName" in template["spec"]) is (component == "responder")
+        may = component in ("responder", "inventory")
+        assert template["spec"].get("automountServiceAccountToken") is may
+        assert ("serviceAccountName" in template["spec"]) is may
 
 
 def test_own_pods_carry_the_label_that_the_guard_protects(objects: Documents) -> None:
@@ -191,7 +193,9 @@ def test_program_is_told_of_every_file_it_is_given(objects: Documents) -> None:
 
 def test_arguments_are_commands_of_ours(objects: Documents) -> None:
     commands = {component: parse(template["spec"]["containers"][0]["args"]) for component, template in _pods(objects)}
-    assert commands == {"worker": "worker", "responder": "respond", "topics": "topics create"}
+    assert commands == {
+        "worker": "worker", "responder": "respond", "inventory": "inventory", "topics": "topics create",
+    }  # fmt: skip
 
 
 def test_members_of_consumer_groups_keep_their_names(objects: Documents) -> None:
@@ -230,18 +234,31 @@ def test_enforcing_responder_may_write_policies_and_label_pods(render: Render) -
     }
 
 
-def test_role_is_bound_to_the_responder_alone(objects: Documents) -> None:
-    binding = _one(objects, "ClusterRoleBinding", "responder")
-    account = _one(objects, "ServiceAccount", "responder")["metadata"]["name"]
+@pytest.mark.parametrize("component", ["responder", "inventory"])
+def test_role_is_bound_to_its_component_alone(objects: Documents, component: str) -> None:
+    binding = _one(objects, "ClusterRoleBinding", component)
+    account = _one(objects, "ServiceAccount", component)["metadata"]["name"]
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": account, "namespace": "sluicegate"}]
-    assert binding["roleRef"]["name"] == _one(objects, "ClusterRole", "responder")["metadata"]["name"]
+    assert binding["roleRef"]["name"] == _one(objects, "ClusterRole", component)["metadata"]["name"]
+
+
+def test_inventory_has_just_the_rights_that_it_was_tried_with(objects: Documents) -> None:
+    # tests/e2e runs the agent with these on a real API server, and without one of them.
+    assert _one(objects, "ClusterRole", "inventory")["rules"] == RIGHTS
+
+
+def test_inventory_can_be_left_out(render: Render) -> None:
+    components = {
+        item["metadata"]["labels"]["app.kubernetes.io/component"] for item in render("--set", "inventory.enabled=false")
+    }
+    assert components == {"worker", "responder", "topics", "settings"}
 
 
 def test_responder_can_be_left_out(render: Render) -> None:
     components = {
         item["metadata"]["labels"]["app.kubernetes.io/component"] for item in render("--set", "responder.enabled=false")
     }
-    assert components == {"worker", "topics", "settings"}
+    assert components == {"worker", "inventory", "topics", "settings"}
 
 
 def test_changed_settings_roll_the_pods(render: Render) -> None:

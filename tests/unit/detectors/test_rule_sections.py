@@ -41,7 +41,7 @@ roles:
   - role: resolver
     match: {namespace: kube-system, workload: [Deployment/coredns, "DaemonSet/node-*"]}
   - role: vulnerability_scanner
-    match: {cidr: [192.0.2.0/28, "2001:db8::/64"], labels: {app: scanner}}
+    match: {cidr: [192.0.2.0/28, "2001:db8::/64"], labels: {app: scanner}, pod: scan-*, node: [edge-1]}
 exceptions:
   - name: prometheus
     detector: host_sweep
@@ -70,7 +70,8 @@ def test_roles_and_exceptions_are_read() -> None:
     assert read.roles == (
         RoleRule("resolver", Selector(("kube-system",), ("Deployment/coredns", "DaemonSet/node-*"))),
         RoleRule("vulnerability_scanner", Selector(labels=(("app", "scanner"),), cidrs=(
-            ipaddress.ip_network("192.0.2.0/28"), ipaddress.ip_network("2001:db8::/64")))),
+            ipaddress.ip_network("192.0.2.0/28"), ipaddress.ip_network("2001:db8::/64")), pods=("scan-*",),
+            nodes=("edge-1",))),
     )  # fmt: skip
     assert read.exceptions == (
         AlertException("prometheus", "It asks every pod for metrics", Selector(roles=("monitoring_scraper",)),
@@ -186,5 +187,10 @@ def test_detectors_can_ask_for_declared_roles() -> None:
     # By address alone the scanner's labels cannot be known, and nobody is told to be one by half a match.
     assert TickView({}, table, {}).roles("192.0.2.1", 5) == ()
     labels = {"app": "scanner"}
-    table.add(InventoryObject(kind="Pod", uid="s", name="s", namespace="lab", ips=("192.0.2.1",), labels=labels))
-    assert TickView({}, table, {}).roles("192.0.2.1", 5) == ("vulnerability_scanner",)
+    scanner = ("vulnerability_scanner",)
+    for name, node, roles in (("s", "edge-1", ()), ("scan-1", "n2", ()), ("scan-1", "edge-1", scanner)):
+        told = InventoryObject(
+            kind="Pod", uid="s", name=name, namespace="lab", ips=("192.0.2.1",), labels=labels, node=node
+        )
+        table.add(told)
+        assert TickView({}, table, {}).roles("192.0.2.1", 5) == roles

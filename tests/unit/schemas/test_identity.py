@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.addresses import pack
 from schemas.exceptions import RoleRule, Selector
-from schemas.identity import IdentityTable
-from schemas.inventory import InventoryObject
+from schemas.identity import HORIZON_SECONDS, MOST_OF_ONE, IdentityTable
+from schemas.inventory import InventoryObject, watermark
 
 
 def pod(name: str, *ips: str, begin: int = 0, end: int | None = None, **fields: Any) -> InventoryObject:
@@ -39,6 +40,117 @@ def test_a_later_statement_ends_the_earlier_one_of_the_same_object() -> None:
         table = IdentityTable(order)
         assert names(table, "10.0.0.1", 15, 25, 35) == ["a", None, None]
         assert names(table, "10.0.0.2", 15, 25, 35) == [None, "a", None]
+
+
+def test_an_address_used_again_ten_seconds_later_is_another_pod() -> None:
+    table = IdentityTable([pod("a", "10.0.0.1", begin=100, end=160), pod("b", "10.0.0.1", begin=170, end=171)])
+    assert names(table, "10.0.0.1", 159, 160, 169, 170, 171) == ["a", None, None, "b", None]
+    assert table.endpoint("10.0.0.1", 165).identity == "unknown"
+
+
+def test_who_has_not_heard_of_the_end_does_not_take_it_back() -> None:
+    for order in itertools.permutations([pod("a", "10.0.0.1", begin=10, end=20), pod("a", "10.0.0.1", begin=10)]):
+        assert names(IdentityTable(order), "10.0.0.1", 15, 25) == ["a", None]
+
+
+def test_what_ended_is_forgotten_a_horizon_before_the_watermark_and_what_holds_never() -> None:
+    old = [pod("gone", "10.0.0.1", begin=10, end=20), pod("here", "10.0.0.2", begin=10)]
+    moved = [pod("moved", "2001:db8::1", begin=10, labels={"a": "1"}), pod("moved", "2001:db8::2", begin=20)]
+    table = IdentityTable([*old, *moved])
+    assert table.labelled("a") == {pack("2001:db8::1")}
+    table.add(watermark("east", 19 + HORIZON_SECONDS))
+    assert names(table, "10.0.0.1", 15) == ["gone"]
+    table.add(watermark("west", 5))
+    assert table.watermark == 19 + HORIZON_SECONDS
+    assert table.watermarks == {"east": 19 + HORIZON_SECONDS, "west": 5}
+    table.add(watermark("east", 20 + HORIZON_SECONDS))
+    assert names(table, "10.0.0.1", 15) == names(table, "2001:db8::1", 15) == [None]
+    assert names(table, "10.0.0.2", 15) == ["here"]
+    assert names(table, "2001:db8::2", 1 << 40) == ["moved"]
+    assert table.public_addresses == set()  # the range for documentation is no public one
+    assert table.labelled("a") == set()
+    assert table.counts() == {
+        "objects": 2, "statements": 2, "addresses": 2, "forgotten": 0, "refused": 0, "watermark": 20 + HORIZON_SECONDS,
+    }  # fmt: skip
+
+
+def test_what_is_noted_of_addresses_follows_them() -> None:
+    api = pod("kubernetes", "10.96.0.1", kind="Service", namespace="default", begin=5)
+    table = IdentityTable([pod("a", "8.8.8.8", begin=10, labels={"l": ""}), api])
+    assert table.labelled("l") == {pack("8.8.8.8")}
+    table.add(pod("a", "8.8.4.4", begin=20, labels={"l": ""}))
+    assert table.labelled("l") == table.public_addresses == {pack("8.8.8.8"), pack("8.8.4.4")}
+    before = table.public_changes
+    table.add(pod("a", "10.0.0.1", begin=20, labels={"l": ""}))
+    assert table.public_addresses == {pack("8.8.8.8")}
+    assert table.labelled("l") == {pack("8.8.8.8"), pack("10.0.0.1")}
+    assert table.public_changes > before
+    table.add(api.model_copy(update={"labels": {"x": "y"}}))
+    assert table.api_addresses == {pack("10.96.0.1")}
+    table.add(pod("b", "8.8.8.8", begin=30))
+    assert table.labelled("l") == {pack("8.8.8.8"), pack("10.0.0.1")}
+
+
+def test_a_full_table_forgets_what_ended_first_and_refuses_rather_than_forget_what_holds() -> None:
+    table = IdentityTable(most=3)
+    for number in range(5):
+        table.add(pod(str(number), "8.8.8.8", begin=number * 10, end=number * 10 + 5))
+    assert names(table, "8.8.8.8", 2, 12, 22, 32, 42) == [None, None, "2", "3", "4"]
+    for number in range(3):
+        table.add(pod(f"live{number}", f"8.8.4.{number}", begin=50))
+    assert table.public_addresses == {pack(f"8.8.4.{number}") for number in range(3)}
+    table.add(pod("more", "8.8.4.9", begin=60))
+    assert names(table, "8.8.4.9", 60) == [None]
+    assert table.counts() == {
+        "objects": 3, "statements": 3, "addresses": 3, "forgotten": 5, "refused": 1, "watermark": -1,
+    }  # fmt: skip
+    table.add(pod("live1", "8.8.4.1", begin=50, end=70))
+    table.add(pod("more", "8.8.4.9", begin=80))
+    assert names(table, "8.8.4.9", 80) == ["more"]
+
+
+def test_one_object_that_changes_all_the_time_keeps_its_last_changes() -> None:
+    table = IdentityTable(pod("a", "10.0.0.1", begin=n, labels={"n": str(n)}) for n in range(200))
+    assert table.counts()["statements"] == MOST_OF_ONE
+    assert table.endpoint("10.0.0.1", 199).labels == {"n": "199"}
+    assert names(table, "10.0.0.1", 199 - MOST_OF_ONE, 200 - MOST_OF_ONE) == [None, "a"]
+
+
+def test_a_pod_is_behind_the_service_that_selects_it_at_the_time() -> None:
+    def service(name: str, selector: dict[str, str], begin: int = 0, end: int | None = None) -> InventoryObject:
+        return pod(name, f"10.96.0.{len(name)}", begin=begin, end=end, kind="Service", selector=selector)
+
+    table = IdentityTable([
+        pod("a", "10.0.0.1", labels={"app": "web", "tier": "1"}), pod("plain", "10.0.0.2"),
+        service("everything", {}), service("web", {"app": "web"}, begin=10, end=20), service("x", {"app": "other"}),
+    ])  # fmt: skip
+    assert [table.endpoint("10.0.0.1", at).service for at in (5, 10, 20)] == [None, "shop/web", None]
+    assert table.endpoint("10.0.0.2", 15).service is None
+    table.declare([RoleRule("load_balancer", Selector(services=("shop/web",)))])
+    assert [table.roles("10.0.0.1", at) for at in (5, 15)] == [(), ("load_balancer",)]
+
+
+@given(
+    statements=st.lists(
+        st.builds(
+            pod, st.sampled_from("abcd"), st.sampled_from(["10.0.0.1", "10.0.0.2"]),
+            begin=st.integers(0, 20), end=st.none() | st.integers(0, 25),
+        ),
+        max_size=20,
+    ),
+    most=st.integers(1, 6),
+)  # fmt: skip
+def test_a_small_table_never_says_more_than_a_large_one(statements: list[InventoryObject], most: int) -> None:
+    small, large = IdentityTable(most=most), IdentityTable()
+    # Each object's in the order of time, as they are told: what was forgotten cannot end what comes from before it.
+    for item in sorted(statements, key=lambda item: item.valid_from):
+        small.add(item)
+        large.add(item)
+        assert small.counts()["statements"] <= most
+    if small.refused == 0:
+        for ip, at in itertools.product(("10.0.0.1", "10.0.0.2"), range(30)):
+            said = small.find(ip, at)
+            assert said is None or large.find(ip, at) is not None
 
 
 def test_a_repeated_statement_replaces_the_first() -> None:

@@ -5,7 +5,7 @@ import pytest
 from response.gateway import ClusterError
 from response.settings import ResponseSettings
 from schemas.finding import Endpoint
-from schemas.inventory import InventoryObject
+from schemas.inventory import InventoryObject, watermark
 from schemas.response import ResponseDecision
 from sluicegate.proposals import InventoryGateway, Proposals
 
@@ -47,3 +47,26 @@ def test_an_inventory_can_be_read_and_not_changed() -> None:
     for change in (gateway.apply, gateway.undo):
         with pytest.raises(ClusterError, match="no cluster is configured"):
             change({})
+
+
+def test_the_view_without_a_cluster_keeps_what_holds_and_lets_go_of_what_ended() -> None:
+    def pod(name: str, begin: int, end: int | None = None, **labels: str) -> InventoryObject:
+        return InventoryObject(
+            kind="Pod", uid=name, namespace="shop", name=name, ips=("10.0.0.1",), labels=labels, valid_from=begin,
+            valid_to=end,
+        )  # fmt: skip
+
+    gateway = InventoryGateway()
+    for item in (pod("a", 10), pod("b", 20, x="new"), pod("b", 15, x="old"), pod("c", 25, 40), pod("a", 10, 30)):
+        gateway.add(item)
+    gateway.add(watermark("east", 35))
+    gateway.add(pod("a", 10, 30))
+    assert [(p.name, p.labels) for p in gateway.view().pods] == [("b", {"x": "new"}), ("c", {})]
+    for second in range(1000):
+        gateway.add(watermark("east", 40 + second))
+        gateway.add(pod(f"short-{second}", 41 + second))
+        gateway.add(pod(f"short-{second}", 41 + second, 43 + second))
+    assert len(gateway._objects) <= 4
+    assert [p.name for p in gateway.view().pods] == ["b", "short-998", "short-999"]
+    gateway.add(watermark("east", 2000))
+    assert list(gateway._objects) == ["b"]

@@ -6,9 +6,8 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_the_documentation_is_what_the_definitions_say() -> None:
-    assert (ROOT / "docs" / "metrics.md").read_text() == metrics_markdown(), (
-        "write stream.telemetry.metrics_markdown() to docs/metrics.md"
-    )
+    text = (ROOT / "docs" / "metrics.md").read_text()
+    assert text.startswith(metrics_markdown()), "run docs/generate.py"
 
 
 def test_every_metric_carries_our_name_and_a_sentence() -> None:
@@ -22,3 +21,10 @@ def test_two_processes_worth_of_metrics_share_nothing() -> None:
     first, second = make_telemetry(), make_telemetry()
     first.messages.labels("detect").inc()
     assert second.registry.get_sample_value("sluicegate_messages_total", {"agent": "detect"}) is None
+
+
+def test_identities_are_counted_when_somebody_asks() -> None:
+    telemetry, counts = make_telemetry(), {"statements": 1}
+    telemetry.follow_identities(lambda: counts)
+    counts["statements"] = 7
+    assert telemetry.registry.get_sample_value("sluicegate_identities", {"what": "statements"}) == 7

@@ -1,0 +1,1 @@
+"""Who has which address, from the cluster or the container engine, as statements with validity in time."""
