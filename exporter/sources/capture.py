@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from exporter.chunks import PADDING, CaptureReport, PacketChunk
-from exporter.cutter import Cutter, Identity
+from exporter.cutter import Cutter
+from exporter.message_stream import Identity
 from exporter.settings import ExporterSettings, ReadingSettings
 from exporter.sources.byte_source import ByteSource, CaptureError, open_source
 from exporter.sources.pcap import HEADER_BYTES, PcapParser, is_pcap
