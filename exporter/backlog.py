@@ -58,7 +58,6 @@ class Backlog:
     Args:
         connect: makes a delivery that is not open yet; called again after each failure.
         settings: sizes and time-outs.
-        sleep: waits for s; ends early when ``close`` is called.
     """
 
     def __init__(self, connect: Callable[[], SettledDelivery], settings: LiveSettings) -> None:
@@ -67,7 +66,7 @@ class Backlog:
         self._spool = Spool(settings.spool, settings.spool_bytes) if settings.spool is not None else None
         self._waiting: deque[tuple[EventMessage, int]] = deque()
         self._bytes = 0
-        self._more, self._ending, self._drained = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._more, self._ending = asyncio.Event(), asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._dropped = 0
         self._problem = ""
@@ -77,7 +76,7 @@ class Backlog:
         """What waits and what was lost."""
         spool = self._spool
         dropped = self._dropped + (spool.dropped if spool else 0)
-        return BacklogState(self._bytes, spool.bytes if spool else 0, dropped, self._problem)
+        return BacklogState(self._bytes, spool.size if spool else 0, dropped, self._problem)
 
     async def open(self) -> None:
         """Begin to send; the broker need not be there."""
@@ -88,6 +87,9 @@ class Backlog:
 
     async def send(self, message: EventMessage) -> None:
         """Take a message; never waits."""
+        if self._task is not None and self._task.done():
+            # It ends by itself only where something happened that nobody foresaw.
+            self._task.result()
         size = _OVERHEAD + sum(batch.nbytes for batch in message.batches.values())
         if self._spool is not None and (self._spool or self._bytes + size > self._settings.memory_bytes):
             # Once some are on disk, all later ones follow them there, so that the order is kept.
@@ -100,10 +102,12 @@ class Backlog:
                 self._dropped += 1
         self._more.set()
 
-    def _keep(self, values: list[bytes]) -> None:
+    def _keep(self, values: list[bytes], *, first: bool = False) -> None:
         try:
             if self._spool is None:
                 self._dropped += len(values)
+            elif first:
+                self._spool.add_first(values)
             else:
                 self._spool.add(values)
         except DeliveryError as error:
@@ -123,7 +127,6 @@ class Backlog:
                 self._problem = ""
                 if self._ending.is_set() and not self._waiting and not self._spool:
                     await delivery.close(True)
-                    self._drained.set()
                     return
                 await self._more.wait()
                 self._more.clear()
@@ -182,7 +185,7 @@ class Backlog:
         self._ending.set()
         self._more.set()
         task, self._task = self._task, None
-        done, _ = await asyncio.wait({task}, timeout=self._settings.stop_seconds)
+        await asyncio.wait({task}, timeout=self._settings.stop_seconds)
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
@@ -191,7 +194,7 @@ class Backlog:
         self._bytes = 0
         before = self._dropped
         if rest:
-            self._keep(rest)
+            self._keep(rest, first=True)
         if self._spool is not None:
             self._spool.close()
         if self._dropped > before and complete:

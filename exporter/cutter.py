@@ -16,6 +16,7 @@ from schemas.event_codec import EventMessage
 from schemas.events import MAX_CUT
 
 _SECOND = 1_000_000_000
+_LIVE = 10  # s
 _MARGIN = 86_400  # s; no time-out is longer
 
 
@@ -51,6 +52,17 @@ class Cutter:
             yield from self._advance(cut)
             self._rows.take(work, cut)
             self._open = cut
+
+    def rest(self, now: int) -> Iterator[EventMessage]:
+        """Close the seconds that are over, where packets come as they are captured and none comes for a while.
+
+        Args:
+            now: ns since epoch. Packets that are older than ``_LIVE`` were captured before; their time goes on with
+                the next of them.
+        """
+        over = now // _SECOND
+        if self._open and over - _LIVE <= self._open <= over:
+            yield from self._advance(over)
 
     def _advance(self, cut: int) -> Iterator[EventMessage]:
         """Close every second before ``cut`` in which something is to be said."""

@@ -102,10 +102,13 @@ class NodeSeconds:
         except BaseException:
             self.shut()
             raise
-        # What is open stays open; nothing more can be opened with what is left.
-        keep_only({privilege for source in self._sources for privilege in source.keeps})
+        self.give_away()
         self._cut = self._clock() // _SECOND + 1
         return [self._stream.heartbeat(self._cut - 1)]
+
+    def give_away(self) -> None:
+        """Give away, for the calling thread, the privileges that no source needs once it is open."""
+        keep_only({privilege for source in self._sources for privilege in source.keeps})
 
     def turn(self) -> list[EventMessage]:
         """Take in what has come, and return the messages of seconds that are over."""
@@ -219,6 +222,7 @@ async def run_live(
     # One thread for the sources: their work must not keep messages from leaving.
     with ThreadPoolExecutor(1, "sources") as sources:
         first = await loop.run_in_executor(sources, node.open)
+        node.give_away()
         complete = False
         try:
             await delivery.open()

@@ -18,6 +18,8 @@ from schemas.event_codec import FILE_MAGIC
 _LENGTH = struct.Struct("<I")
 _FILE_BYTES = 4 << 20
 _SUFFIX = ".events"
+# Files are numbered from here, so that there is room before the first.
+_FIRST = 10**6
 
 
 class Spool:
@@ -48,15 +50,15 @@ class Spool:
             raise DeliveryError(problem) from None
         self._files = deque(sorted(folder.glob(f"*{_SUFFIX}")))
         self._sizes = {path: path.stat().st_size for path in self._files}
-        self._number = int(self._files[-1].stem, 10) + 1 if self._files else 0
+        self._number = int(self._files[-1].stem, 10) + 1 if self._files else _FIRST
         self._writing: Path | None = None
 
     def __bool__(self) -> bool:
         return bool(self._files)
 
     @property
-    def bytes(self) -> int:
-        """What it holds."""
+    def size(self) -> int:
+        """Bytes that it holds."""
         return sum(self._sizes.values())
 
     def add(self, values: list[bytes]) -> None:
@@ -66,7 +68,7 @@ class Spool:
             DeliveryError: they cannot be written; none of them counts as kept.
         """
         data = b"".join(_LENGTH.pack(len(value)) + value for value in values)
-        while self._files and self.bytes + len(data) > self._most:
+        while self._files and self.size + len(data) > self._most:
             self.dropped += len(self.oldest())
             self.forget_oldest()
         if self._writing is None or self._sizes[self._writing] >= _FILE_BYTES:
@@ -87,6 +89,28 @@ class Spool:
             self._writing = None
             problem = f"cannot write the spool {path}: {error.strerror}"
             raise DeliveryError(problem) from None
+
+    def add_first(self, values: list[bytes]) -> None:
+        """Write messages that are older than all the others.
+
+        Raises:
+            DeliveryError: as ``add``.
+        """
+        if not self._files:
+            self.add(values)
+            return
+        later, number = list(self._files), int(self._files[0].stem, 10) - 1
+        kept = self._number
+        self._writing, self._number = None, number
+        self.add(values)
+        self._number = kept
+        self._writing = None
+        self._files = deque(sorted(self._files)) if len(self._files) > len(later) else self._files
+
+    @property
+    def first(self) -> Path | None:
+        """The oldest file; none while nothing is kept."""
+        return self._files[0] if self._files else None
 
     def oldest(self) -> list[bytes]:
         """Return the encoded messages of the oldest file; a message that was cut off is left out."""
