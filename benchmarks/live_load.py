@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 TCP_PORT, UDP_PORT, DNS_PORT = 8000, 9000, 53
 _BATCH_S = 0.005
@@ -25,7 +26,8 @@ def serve() -> None:
         threading.Thread(target=work, daemon=True).start()
     print("ready", flush=True)
     while True:
-        with listener.accept()[0] as peer:
+        with listener.accept()[0] as peer, suppress(OSError):
+            peer.settimeout(1)
             peer.sendall(peer.recv(4096))
 
 

@@ -120,7 +120,7 @@ class NodeSeconds:
         out: list[EventMessage] = []
         over = self._over()
         while self._cut <= over:
-            out += self._close(self._cut, heartbeat=self._cut == over)
+            out += self._close(self._cut, heartbeat=True)
             dues = [due for source in self._sources if (due := source.next_due) is not None]
             # After a step of the clock only the seconds in which something happens are walked through.
             self._cut = max(self._cut + 1, min([*dues, over]))

@@ -13,6 +13,7 @@ from typing import ClassVar, Protocol
 
 from exporter.privileges import Privilege
 from exporter.second import Second
+from exporter.settings import ExporterSettings
 from schemas.events import Capability
 
 
@@ -46,6 +47,11 @@ class LiveSource(Protocol):
         notes: what it cannot know, in words; headers carry them.
         needs: privileges without which it cannot begin.
         keeps: those of them that it needs afterwards too; all others are given away.
+
+    Args:
+        settings: of the exporter.
+        node_hash: tells flow ids of nodes apart.
+        began: when the exporter starts, ns since epoch.
     """
 
     name: ClassVar[str]
@@ -53,6 +59,8 @@ class LiveSource(Protocol):
     notes: ClassVar[tuple[str, ...]]
     needs: ClassVar[frozenset[Privilege]]
     keeps: ClassVar[frozenset[Privilege]]
+
+    def __init__(self, settings: ExporterSettings, node_hash: int, began: int) -> None: ...
 
     @property
     def interfaces(self) -> Sequence[str]:

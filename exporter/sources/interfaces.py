@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import select
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -14,6 +14,9 @@ from exporter.settings import PacketSettings
 
 _ETHERNET = 1  # ARPHRD_ETHER
 _POD_KINDS = ("veth", "netkit")
+# RTMGRP_LINK, RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR of <linux/rtnetlink.h>.
+_GROUPS = 0x1 | 0x10 | 0x100
+_SOCKET_BYTES, _MESSAGE_BYTES = 1 << 20, 1 << 16
 # Events read at one look; more wait for the next.
 _MOST = 4096
 
@@ -43,18 +46,20 @@ class Interfaces:
     """
 
     def __init__(self, settings: PacketSettings) -> None:
-        from pyroute2 import IPRoute
-        from pyroute2.netlink import rtnl
+        from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 
         self._settings = settings
         self.links: dict[int, Link] = {}
         self.newest = 0
         self._owned: dict[int, set[str]] = {}
+        self._parser = MarshalRtnl()
+        # Before the first listing, so that nothing falls between the two.
+        self._events = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         try:
-            self._netlink = IPRoute()
-            # Before the first listing, so that nothing falls between the two.
-            self._netlink.bind(rtnl.RTMGRP_LINK | rtnl.RTMGRP_IPV4_IFADDR | rtnl.RTMGRP_IPV6_IFADDR)
+            self._events.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BYTES)
+            self._events.bind((0, _GROUPS))
         except OSError as error:
+            self._events.close()
             problem = f"packets: cannot listen to the kernel's interface messages: {error.strerror}"
             raise SourceError(problem) from None
         self._list()
@@ -65,15 +70,18 @@ class Interfaces:
         return set().union(*self._owned.values())
 
     def _list(self) -> None:
+        from pyroute2 import IPRoute
+
         before = set(self.links)
         self._owned.clear()
-        for message in self._netlink.get_links():
-            self._take(message)
-            before.discard(message["index"])
+        with IPRoute() as route:
+            for message in route.get_links():
+                self._take(message)
+                before.discard(message["index"])
+            for message in route.get_addr():
+                self._take(message)
         for number in before:
             self.links.pop(number, None)
-        for message in self._netlink.get_addr():
-            self._take(message)
 
     def update(self) -> bool:
         """Take in what has changed; tells whether anything has."""
@@ -91,9 +99,11 @@ class Interfaces:
 
     def _waiting(self) -> Iterator[Any]:
         for _ in range(_MOST):
-            if not select.select([self._netlink.fileno()], [], [], 0)[0]:
+            try:
+                data = self._events.recv(_MESSAGE_BYTES, socket.MSG_DONTWAIT)
+            except BlockingIOError:
                 return
-            yield from self._netlink.get()
+            yield from self._parser.parse(data)
 
     def _take(self, message: Any) -> bool:
         event = message.get("event", "")
@@ -144,4 +154,4 @@ class Interfaces:
 
     def shut(self) -> None:
         """Stop listening."""
-        self._netlink.close()
+        self._events.close()

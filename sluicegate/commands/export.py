@@ -76,7 +76,7 @@ def _live(
     from exporter.privileges import Privilege, keep_only
 
     # Before libraries start threads, which keep what the first one had.
-    keep_only(Privilege)
+    keep_only(list(Privilege))
     from sluicegate.live_run import LivePlan, run_live_export
 
     if len(nodes) > 1:
