@@ -1,7 +1,7 @@
 """Load for a live exporter, run inside network namespaces of the benchmark: a server, a client, at a stated pace.
 
-    python benchmarks/live_load.py serve
-    python benchmarks/live_load.py connect|send|ask ADDRESS RATE SECONDS
+python benchmarks/live_load.py serve
+python benchmarks/live_load.py connect|send|ask ADDRESS RATE SECONDS
 """
 
 from __future__ import annotations
