@@ -70,7 +70,11 @@ def _connect(address: str) -> Callable[[int], None]:
 def _send(address: str) -> Callable[[int], None]:
     sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sender.connect((address, UDP_PORT))
-    return lambda _: sender.send(_PAYLOAD) and None
+
+    def act(_: int) -> None:
+        sender.send(_PAYLOAD)
+
+    return act
 
 
 def _ask(address: str) -> Callable[[int], None]:

@@ -15,7 +15,7 @@ from exporter.cutter import Cutter
 from exporter.message_stream import Identity
 from exporter.run import Capture, export
 from exporter.settings import ExporterSettings
-from exporter.sources import byte_source, capture
+from exporter.sources import capture
 from exporter.sources.capture import read_messages
 from schemas.event_codec import EventMessage
 from tests.unit.exporter.crafting import BASE, SYN, messages, pcap, rows, tcp4
@@ -35,7 +35,7 @@ def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         def fileno(self) -> int:
             return reading
 
-    monkeypatch.setattr(byte_source.sys, "stdin", Input())
+    monkeypatch.setattr("sys.stdin", Input())
     monkeypatch.setattr(capture, "_QUIET_SECONDS", 0.01)
     yield writing
     os.close(reading)
