@@ -98,7 +98,7 @@ class PacketRing:
 
     def join(self, group: int) -> None:
         """Share packets with the other rings of a group, all packets of a flow to one of them."""
-        value = group | (_FANOUT_HASH | _FANOUT_DEFRAG) << 16
+        value = struct.pack("=I", group | (_FANOUT_HASH | _FANOUT_DEFRAG) << 16)
         try:
             self._socket.setsockopt(_SOL_PACKET, _FANOUT, value)
         except OSError as error:

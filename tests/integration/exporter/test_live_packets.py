@@ -245,6 +245,20 @@ def test_what_the_ring_cannot_hold_is_counted(lab: Lab, tmp_path: Path) -> None:
     assert seen * 2 + lost >= 50_000
 
 
+def test_several_rings_see_each_packet_once(lab: Lab, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("exporter: {packets: {rings: 3}}\n")
+    exporter = Exporter(lab, tmp_path)
+    exporter._command[1:1] = ["--config", str(settings)]
+    with exporter:
+        lab.run("client1", [sys.executable, LOAD, "connect", WEB.ip4, "100", "1"])
+    rows = exporter.flows(src=CLIENT.ip4, dst_port=8000)
+    opened = Counter(row["src_port"] for row in rows if row["marks"] & FlowMark.OPENED)
+    assert len(opened) >= 90
+    assert set(opened.values()) == {1}
+    assert sum(row["dst_payload"] for row in rows) == 64 * len(opened)
+
+
 def test_without_the_privilege_it_is_named(lab: Lab) -> None:
     done = subprocess.run(
         ["ip", "netns", "exec", lab.space("node"), "capsh", "--drop=cap_net_raw", "--",
