@@ -40,10 +40,20 @@ I32 = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Interface:
-    """Where packets were captured: the name (empty where the source has none) and the link type."""
+    """Where packets were captured, and in which direction they passed there.
+
+    Attributes:
+        name: empty where the source has none.
+        link_type: of the packets, a number of the list above.
+        point: number of the place of observation; flows seen at different places are told apart. 0: the source is
+            one place, whatever its interfaces.
+        side: by which side of the node the packets came or went; a number of ``exporter.sides``, 0 where unknown.
+    """
 
     name: str
     link_type: int
+    point: int = 0
+    side: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,7 @@ class PacketChunk:
         interfaces: int32 (n,), index into ``table``.
         table: the interfaces known so far.
         lost: packets that the source dropped before this chunk.
+        vlans: int64 (n,), outer VLAN id that the kernel took off the packet, 0 without one; None: left in the packet.
     """
 
     buffer: U8
@@ -69,6 +80,7 @@ class PacketChunk:
     interfaces: I32
     table: tuple[Interface, ...]
     lost: int = 0
+    vlans: I64 | None = None
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -79,6 +91,7 @@ class PacketChunk:
         return PacketChunk(
             self.buffer, self.offsets[span], self.captured[span], self.wire[span], self.times[span],
             self.interfaces[span], self.table, self.lost if start == 0 else 0,
+            None if self.vlans is None else self.vlans[span],
         )  # fmt: skip
 
     def in_time_order(self) -> PacketChunk:
@@ -88,7 +101,7 @@ class PacketChunk:
         order = np.argsort(self.times, kind="stable")
         return PacketChunk(
             self.buffer, self.offsets[order], self.captured[order], self.wire[order], self.times[order],
-            self.interfaces[order], self.table, self.lost,
+            self.interfaces[order], self.table, self.lost, None if self.vlans is None else self.vlans[order],
         )  # fmt: skip
 
 

@@ -120,7 +120,7 @@ class KafkaDelivery:
             raise self._problem(error) from None
         self._waiting.append(sent)
         if len(self._waiting) >= self._in_flight:
-            await self._settle()
+            await self.settle()
 
     async def identify(self, objects: Sequence[InventoryObject]) -> None:
         """Send identities, keyed by uid, and wait until they are kept."""
@@ -132,9 +132,10 @@ class KafkaDelivery:
                 self._waiting.append(await self._producer.send(self._inventory, item.encode(), key=key))
         except (KafkaError, OSError) as error:
             raise self._problem(error) from None
-        await self._settle()
+        await self.settle()
 
-    async def _settle(self) -> None:
+    async def settle(self) -> None:
+        """Wait until everything sent is durable."""
         waiting, self._waiting = self._waiting, []
         try:
             await asyncio.gather(*waiting)
@@ -148,7 +149,7 @@ class KafkaDelivery:
         producer, self._producer = self._producer, None
         try:
             await producer.flush()
-            await self._settle()
+            await self.settle()
         except (KafkaError, OSError) as error:
             raise self._problem(error) from None
         finally:
@@ -198,6 +199,9 @@ class FileDelivery:
             else:
                 value = encode(message)
                 self._target.write(_LENGTH.pack(len(value)) + value)
+            if str(self._path) == STANDARD_OUTPUT:
+                # Whoever reads the pipe wants the second that is over.
+                self._target.flush()
         except OSError as error:
             raise self._problem(error) from None
 

@@ -107,9 +107,14 @@ def _words(numbers: npt.NDArray[Any], words: Sequence[str]) -> pa.DictionaryArra
     return pa.DictionaryArray.from_arrays(pa.array(indices.astype(np.int32)), kept)
 
 
-@lru_cache(maxsize=4096)
 def _absent(dtype: pa.DataType, count: int) -> pa.Array:
     """Return a column of "absent"."""
+    return _absences(dtype, max(64, 1 << (count - 1).bit_length())).slice(0, count)
+
+
+@lru_cache(maxsize=256)
+def _absences(dtype: pa.DataType, count: int) -> pa.Array:
+    # By powers of two: a live exporter meets every count there is.
     if pa.types.is_dictionary(dtype):
         word = UNSPECIFIED if dtype == ADDRESS else ""
         return pa.DictionaryArray.from_arrays(pa.array(_zeros(count), pa.int32()), pa.array([word], dtype.value_type))

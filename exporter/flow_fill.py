@@ -8,7 +8,7 @@ from detectors.hashing import combine, mix
 from exporter.app_guess import guess
 from exporter.chunks import I64
 from exporter.flow_groups import BYTES, FINS, PACKETS, PAYLOAD, RSTS, SYN_ACKS, SYNS, Segments
-from exporter.flow_origin import origins
+from exporter.flow_origin import Resync, origins
 from exporter.flow_state import (
     BURSTS,
     DST_BYTES,
@@ -25,9 +25,11 @@ from exporter.flow_state import (
     SRC_PAYLOAD,
     SRC_RST,
     SRC_SYN,
+    UNDERSTOOD,
     FlowState,
 )  # fmt: skip
 from exporter.packets import Packets
+from exporter.sides import REPORT, Locality
 from schemas.events import PayloadSide
 
 _SECOND = 1_000_000_000
@@ -40,25 +42,31 @@ _RESET = ("done", "life_src", "life_dst", "row_cut", "first_payload", "app", "cl
 
 
 def begin_flows(
-    state: FlowState, segments: Segments, chosen: I64, slots: I64, packets: Packets, node: np.uint64
-) -> None:
+    state: FlowState, segments: Segments, chosen: I64, slots: I64, packets: Packets, node: np.uint64,
+    place: Locality | None, start: Resync,
+) -> None:  # fmt: skip
     """Set slots to what the first packets of their flows say; ``node`` tells flow ids of nodes apart."""
     first = segments.first[chosen]
-    origin = origins(packets, first)
+    origin = origins(packets, first, start)
     turned = origin.reversed
     _set_endpoints(state, slots, packets, first, turned)
     state.flip[slots] = segments.first_backward[chosen] ^ turned
     state.bits[slots] = origin.bits
     state.mac[slots] = np.where(turned, np.uint64(0), packets.mac[first])
-    start = packets.times[first]
-    state.conn_start[slots], state.last[slots] = start, start
+    times = packets.times[first]
+    state.conn_start[slots], state.last[slots] = times, times
     same = state.reopen_cut[slots] == segments.cut[chosen]
     state.reopens[slots] = np.where(same, state.reopens[slots], 0)
     number = state.reopens[slots].astype(np.uint64)
-    begun = combine(segments.key[chosen], mix(start.astype(np.uint64)) + number)
+    begun = combine(segments.key[chosen], mix(times.astype(np.uint64)) + number)
     state.flow_id[slots] = combine(begun, np.full(len(slots), node))
     for name in _RESET:
         getattr(state, name)[slots] = 0
+    if place is not None:
+        duty = place.judge(packets.side[first], turned, state.src_high[slots], state.src_low[slots])
+        state.duty[slots] = duty
+        # Whoever reports the flow reads its handshakes and heads.
+        state.heads[slots] = np.where(duty == REPORT, 0, UNDERSTOOD)
     state.total[slots] = 0
     clear_row(state, slots)
 

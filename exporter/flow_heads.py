@@ -13,6 +13,7 @@ import numpy as np
 
 from exporter.chunks import I64, U8
 from exporter.flow_groups import Segments
+from exporter.flow_state import FOLLOWED, UNDERSTOOD
 from exporter.flow_table import FlowTable, Placed
 from exporter.http_exchange import HttpExchange
 from exporter.network_layer import Bool
@@ -23,8 +24,6 @@ from exporter.tls_exchange import Ends, Row, TlsExchange
 
 _SECOND = 1_000_000_000
 _NEVER = 1 << 62
-# Values of the flow table's ``heads``.
-_FOLLOWED, _UNDERSTOOD = 1, 2
 _STARTS_OF = {TlsExchange.kind: (CLIENT_HELLO, SERVER_HELLO), HttpExchange.kind: (REQUEST, RESPONSE, PARTIAL)}
 
 Exchange = TlsExchange | HttpExchange
@@ -78,13 +77,13 @@ class FlowHeads:
             flows: told which flows are followed and which are understood.
         """
         at = starts[0]
-        followed = placed.heads == _FOLLOWED
+        followed = placed.heads == FOLLOWED
         if not len(at) and not followed.any():
             return
         begun = segments.of[at] - first
         # A slot holds one flow at a time, and a packet that turns out to be another's is passed over.
         followed |= np.isin(placed.slots, placed.slots[begun])
-        followed &= (placed.heads != _UNDERSTOOD) & (placed.slots >= 0)
+        followed &= (placed.heads != UNDERSTOOD) & (placed.slots >= 0)
         self._walk(packets, self._wanted(packets, span, segments, first, followed), starts, segments, first, placed)
         self._mark(placed, followed, flows)
 
@@ -208,9 +207,9 @@ class FlowHeads:
         slots, flow_ids = placed.slots[rows], placed.flow_ids[rows]
         ids = flow_ids.tolist()
         values = np.array(
-            [_UNDERSTOOD if flow in self._finished else _FOLLOWED * (flow in self._exchanges) for flow in ids], np.uint8
+            [UNDERSTOOD if flow in self._finished else FOLLOWED * (flow in self._exchanges) for flow in ids], np.uint8
         )
-        for value in (0, _FOLLOWED, _UNDERSTOOD):
+        for value in (0, FOLLOWED, UNDERSTOOD):
             of = values == value
             flows.mark_heads(slots[of], flow_ids[of], value)
 

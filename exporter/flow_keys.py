@@ -1,7 +1,7 @@
 """Which flow a packet belongs to, and in which direction of it the packet travels.
 
-A key is a seeded 64-bit hash of both endpoints in either order, protocol, VLAN and, for ICMP, the kind
-of exchange. Two flows of one table sharing a key would be counted as one: for a million flows tracked
+A key is a seeded 64-bit hash of both endpoints in either order, protocol, VLAN, place of observation and, for
+ICMP, the kind of exchange. Two flows of one table sharing a key would be counted as one: for a million flows tracked
 at once that happens with a chance of one in 37 million.
 """
 
@@ -47,7 +47,7 @@ def _is_icmp(proto: I64) -> Bool:
 def packet_keys(packets: Packets, seed: int) -> tuple[U64, Bool]:
     """Return the flow key of each packet and whether it travels from the greater endpoint."""
     net = packets.net
-    extra = packets.vlan.astype(np.uint64) << np.uint64(8)
+    extra = place_bits(packets)
     icmp = _is_icmp(net.proto)
     one_way = np.zeros(len(extra), np.bool_)
     if icmp.any():
@@ -59,6 +59,13 @@ def packet_keys(packets: Packets, seed: int) -> tuple[U64, Bool]:
     if net.later.any():
         extra = extra ^ (net.later.astype(np.uint64) << np.uint64(31))
     return endpoint_keys(net, packets.src_port, packets.dst_port, extra, one_way, seed)
+
+
+def place_bits(packets: Packets) -> U64:
+    """Return what tells the same endpoints apart by where they were seen: VLAN and place of observation."""
+    bits: U64 = packets.vlan.astype(np.uint64) << np.uint64(8)
+    # Mixed, because small numbers would meet those of ICMP kinds.
+    return bits ^ mix(packets.point.astype(np.uint64)) if packets.point.any() else bits
 
 
 def endpoint_keys(

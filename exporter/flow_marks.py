@@ -20,6 +20,7 @@ from exporter.flow_state import (
 )  # fmt: skip
 from exporter.packets import FIN, RST, SYN, TCP
 from exporter.settings import FlowSettings
+from exporter.sides import UNFINISHED
 from schemas.events import FlowMark
 
 # Plain numbers: operators of enum members cost microseconds each, several times per second and node.
@@ -90,4 +91,10 @@ def cuts_due(state: FlowState, slots: I64, marks: U8, settings: FlowSettings) ->
     gone = np.where(closed, lingers, _cut_at(state.last[slots] + idle * _SECOND))
     gained = state.delta[slots, SRC_PACKETS] + state.delta[slots, DST_PACKETS] > 0
     report = np.where(gained, state.row_cut[slots] + settings.report_seconds, NEVER)
-    return CutsDue(unanswered, gone, np.minimum(np.minimum(unanswered, gone), report))
+    held = np.where((state.duty[slots] == UNFINISHED) & (state.row_cut[slots] == 0), held_until(state, slots), NEVER)
+    return CutsDue(unanswered, gone, np.minimum(np.minimum(unanswered, gone), np.minimum(report, held)))
+
+
+def held_until(state: FlowState, slots: I64) -> I64:
+    """Return the cut at which a handshake that may be another node's to report has had a second to complete."""
+    return _cut_at(state.conn_start[slots] + _SECOND)

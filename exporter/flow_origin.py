@@ -30,7 +30,20 @@ class Origins:
     bits: U8
 
 
-def origins(packets: Packets, first: I64) -> Origins:
+@dataclass(frozen=True)
+class Resync:
+    """Until when a flow without a beginning is taken for one that is older than the exporter.
+
+    Attributes:
+        tcp: ns since epoch, for TCP packets that carry no payload; 0: never, as in captures.
+        others: ns since epoch, for whatever is not TCP.
+    """
+
+    tcp: int = 0
+    others: int = 0
+
+
+def origins(packets: Packets, first: I64, start: Resync) -> Origins:
     """Judge flows by their first packets, given by position."""
     proto, flags = packets.net.proto[first], packets.flags[first]
     source, target = packets.src_port[first], packets.dst_port[first]
@@ -50,6 +63,9 @@ def origins(packets: Packets, first: I64) -> Origins:
     known = ~later & ~middle & ~rst & ~udp_late
     # Payload in mid-stream is a conversation that began before; without any, it may be an ACK probe.
     attempt = ~later & ~from_responder & ~(middle & (packets.payload[first] > 0)) & (~icmp | question)
+    if start.tcp:
+        times = packets.times[first]
+        attempt &= ~(middle & (times < start.tcp)) & (tcp | (times >= start.others))
     bits = known * KNOWN | attempt * ATTEMPT
     bits |= (tcp & ~syn) * JOINED | (attempt & ~udp_late) * PAIRED
     return Origins(from_responder | answer, bits.astype(np.uint8))

@@ -29,6 +29,8 @@ from exporter.flow_state import (
     TOTALS,
     FlowState,
 )  # fmt: skip
+from exporter.network_layer import Bool
+from exporter.sides import UNFINISHED
 
 # Columns by their names in the schema; addresses as two halves, words as numbers.
 RowBlock = dict[str, npt.NDArray[Any]]
@@ -72,7 +74,13 @@ def take_rows(state: FlowState, slots: I64, marks: U8) -> RowBlock:
     rows["ttl_max"] = np.where(from_src, state.ttl_max[slots], 0)
     rows["marks"] = marks
     rows["direction_known"] = state.bits[slots] & KNOWN != 0
+    rows["copy"] = state.duty[slots] == UNFINISHED
     return rows
+
+
+def chosen_rows(rows: RowBlock, chosen: Bool) -> RowBlock:
+    """Return some of the rows."""
+    return rows if chosen.all() else {name: values[chosen] for name, values in rows.items()}
 
 
 def join_rows(blocks: list[RowBlock]) -> RowBlock:

@@ -18,6 +18,9 @@ JOINED = 4  # TCP seen first in mid-stream: a SYN begins another flow
 ICMP_REFUSED = 8  # an ICMP error said that a packet of the initiator was not delivered
 PAIRED = 16  # an answer is to be expected
 
+# Values of ``FlowState.heads``: its payload is followed, or nothing more is wanted of it.
+FOLLOWED, UNDERSTOOD = 1, 2
+
 _COLUMNS: tuple[tuple[str, str], ...] = (
     ("src_high", "u8"), ("src_low", "u8"), ("dst_high", "u8"), ("dst_low", "u8"), ("src_port", "u2"),
     ("dst_port", "u2"), ("proto", "u1"), ("vlan", "u2"), ("mac", "u8"), ("interface", "u2"),
@@ -25,7 +28,7 @@ _COLUMNS: tuple[tuple[str, str], ...] = (
     ("last", "i8"), ("flip", "u1"), ("bits", "u1"), ("done", "u1"), ("reopens", "u1"), ("reopen_cut", "i8"),
     ("life_src", "u2"), ("life_dst", "u2"), ("row_src", "u1"), ("row_dst", "u1"), ("row_start", "i8"),
     ("row_end", "i8"), ("row_cut", "i8"), ("ttl_min", "u1"), ("ttl_max", "u1"), ("first_payload", "u1"),
-    ("app", "u1"), ("close_cut", "i8"), ("timer", "i8"), ("heads", "u1"),
+    ("app", "u1"), ("close_cut", "i8"), ("timer", "i8"), ("heads", "u1"), ("duty", "u1"),
 )  # fmt: skip
 NAMES = tuple(name for name, _ in _COLUMNS)
 
@@ -45,6 +48,7 @@ class FlowState:
         close_cut: cut at which the flow closed; 0 while open.
         timer: cut at which time-outs are looked at next; 0: none noted.
         heads: what ``FlowHeads`` does with the flow's payload.
+        duty: whether this node reports the flow (``exporter.sides``).
     """
 
     def __init__(self, capacity: int) -> None:
@@ -88,3 +92,4 @@ class FlowState:
     close_cut: np.ndarray[tuple[int], np.dtype[np.int64]]
     timer: np.ndarray[tuple[int], np.dtype[np.int64]]
     heads: np.ndarray[tuple[int], np.dtype[np.uint8]]
+    duty: np.ndarray[tuple[int], np.dtype[np.uint8]]

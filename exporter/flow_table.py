@@ -7,6 +7,7 @@ by scanning the table.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +17,9 @@ from exporter.chunks import I64, U8
 from exporter.due_cuts import DueCuts
 from exporter.flow_fill import add_segments, begin_flows, clear_row
 from exporter.flow_groups import Segments
-from exporter.flow_marks import CLOSED, UNANSWERED, cuts_due, marks_now
-from exporter.flow_rows import RowBlock, join_rows, take_rows
+from exporter.flow_marks import CLOSED, ESTABLISHED, UNANSWERED, cuts_due, held_until, marks_now
+from exporter.flow_origin import Resync
+from exporter.flow_rows import RowBlock, chosen_rows, join_rows, take_rows
 from exporter.flow_state import (
     DST_BYTES,
     DST_PACKETS,
@@ -31,6 +33,7 @@ from exporter.gather import U64
 from exporter.network_layer import Bool
 from exporter.packets import FIN, RST, Packets
 from exporter.settings import FlowSettings
+from exporter.sides import ELSEWHERE, REPORT, UNFINISHED, Locality
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,13 @@ class Placed:
         slots: int64, slot of each segment's flow; -1 where there was no room.
         flow_ids: uint64, id of the flow.
         heads: uint8, its ``heads`` before the segment.
+        ours: bool, this node reports the flow.
     """
 
     slots: I64
     flow_ids: U64
     heads: U8
+    ours: Bool
 
 
 class FlowTable:
@@ -58,8 +63,13 @@ class FlowTable:
         lost: segments that found no room since the last ``close``.
     """
 
-    def __init__(self, settings: FlowSettings, node_hash: int) -> None:
+    def __init__(
+        self, settings: FlowSettings, node_hash: int, place: Locality | None = None, start: Resync | None = None
+    ) -> None:
         self._settings = settings
+        self._place = place
+        self._start = start or Resync()
+        self._gone: set[int] = set()
         self._node = np.uint64(node_hash)
         self._index = KeyIndex(settings.capacity)
         self._state = FlowState(settings.capacity)
@@ -81,12 +91,14 @@ class FlowTable:
         turns = segments.turn[chosen]
         slots = np.full(len(chosen), -1, np.int64)
         flow_ids, heads = np.zeros(len(chosen), np.uint64), np.zeros(len(chosen), np.uint8)
+        ours = np.ones(len(chosen), np.bool_)
         for turn in range(int(turns.max(initial=-1)) + 1):
             of = turns == turn
             slots[of] = found = self._add_turn(segments, chosen[of], packets)
             # Before the next turn, which may begin another flow in the slot.
             flow_ids[of], heads[of] = self._state.flow_id[found], self._state.heads[found]
-        return Placed(slots, flow_ids, heads)
+            ours[of] = self._state.duty[found] == REPORT
+        return Placed(slots, flow_ids, heads, ours)
 
     def mark_heads(self, slots: I64, flow_ids: U64, value: int) -> None:
         """Set ``heads`` of flows that are still in their slots; the next segments' ``Placed`` have it."""
@@ -106,7 +118,9 @@ class FlowTable:
             self._finish_reopened(slots[again], segments.cut[chosen[again]])
         begin = fresh | again
         if begin.any():
-            begin_flows(self._state, segments, chosen[begin], slots[begin], packets, self._node)
+            begin_flows(
+                self._state, segments, chosen[begin], slots[begin], packets, self._node, self._place, self._start
+            )
         placed = slots >= 0
         add_segments(self._state, segments, chosen[placed], slots[placed], packets)
         self._touched.append(slots[placed])
@@ -126,7 +140,10 @@ class FlowTable:
         marks = marks_now(state, slots)
         marks |= np.uint8(CLOSED) & ~state.done[slots]
         silent = (marks == 0) & (state.delta[slots, :2].sum(axis=1) == 0)
-        self._reopened.append(take_rows(state, slots[~silent], marks[~silent]))
+        leaving = slots[~silent]
+        unfinished = (state.done[leaving] | marks[~silent]) & ESTABLISHED == 0
+        ours = (state.duty[leaving] == REPORT) | ((state.duty[leaving] == UNFINISHED) & unfinished)
+        self._reopened.append(chosen_rows(take_rows(state, leaving, marks[~silent]), ours))
         same = state.reopen_cut[slots] == cuts
         state.reopens[slots] = np.where(same, state.reopens[slots] + 1, 1)
         state.reopen_cut[slots] = cuts
@@ -140,6 +157,18 @@ class FlowTable:
         self._state.bits[hit] |= ICMP_REFUSED
         self._touched.append(hit)
 
+    def forget_interfaces(self, numbers: Iterable[int]) -> None:
+        """Close the flows of interfaces that are gone, with the second that is open."""
+        self._gone |= set(numbers)
+
+    def _orphans(self) -> I64:
+        if not self._gone:
+            return np.zeros(0, np.int64)
+        live = self._index.live()
+        gone = np.fromiter(self._gone, np.int64)
+        self._gone.clear()
+        return live[np.isin(self._state.interface[live], gone)]
+
     def close(self, cut: int, final: bool = False) -> RowBlock:
         """End a second; returns its rows, ordered by start and flow id.
 
@@ -152,6 +181,10 @@ class FlowTable:
         self._state.timer[noted] = 0
         slots = self._index.live() if final else np.unique(np.concatenate([*self._touched, noted]))
         self._touched.clear()
+        orphans = self._orphans()
+        if len(orphans):
+            slots = np.setdiff1d(slots, orphans)
+            self._reopened.append(self._report(orphans, cut, True))
         blocks = [*self._reopened, *self._close_slots(slots, cut, final)]
         self._reopened.clear()
         return join_rows(blocks)
@@ -179,7 +212,8 @@ class FlowTable:
         leaves = (marks != 0) | (packets >= settings.report_packets) | (volume >= settings.report_bytes)
         closed = (state.done[slots] | marks) & CLOSED != 0
         leaves |= (packets > 0) & ((row_cut == 0) | (cut >= row_cut + settings.report_seconds) | closed)
-        rows = take_rows(state, slots[leaves], marks[leaves])
+        ours = self._duties(slots, marks, cut, ending, leaves)
+        rows = chosen_rows(take_rows(state, slots[leaves], marks[leaves]), ours[leaves])
         clear_row(state, slots[leaves])
         state.row_cut[slots[leaves]] = cut
         closing = slots[marks & CLOSED != 0]
@@ -188,6 +222,20 @@ class FlowTable:
         state.timer[slots[ended]] = 0
         self._note_due(slots[~ended], cut)
         return rows
+
+    def _duties(self, slots: I64, marks: U8, cut: int, ending: bool, leaves: Bool) -> Bool:
+        """Tell whose rows are sent; rows of flows that may still complete their handshake stay (``leaves``)."""
+        state = self._state
+        duty = state.duty[slots]
+        arrived = duty == UNFINISHED
+        if arrived.any():
+            finished = arrived & ((state.done[slots] | marks) & ESTABLISHED != 0)
+            state.duty[slots[finished]] = ELSEWHERE
+            arrived &= ~finished
+            if not ending:
+                leaves &= ~arrived | (cut >= held_until(state, slots))
+        ours: Bool = (duty == REPORT) | arrived
+        return ours
 
     def _note_due(self, slots: I64, cut: int) -> None:
         state = self._state

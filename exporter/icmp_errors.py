@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from exporter.chunks import I64
-from exporter.flow_keys import endpoint_keys
+from exporter.flow_keys import endpoint_keys, place_bits
 from exporter.gather import U64, structs_at
 from exporter.network_layer import Bool, read_networks
 from exporter.packets import ICMP, ICMP6, TCP, UDP, Packets
@@ -46,7 +46,7 @@ def undelivered(packets: Packets, seed: int) -> Undelivered:
     known = quoted.good & ~quoted.later & ((quoted.proto == TCP) | (quoted.proto == UDP))
     known &= quoted.transport + 4 <= ends
     ports = structs_at(packets.buffer, np.where(known, quoted.transport, 0), _PORTS)
-    extra = packets.vlan[positions].astype(np.uint64) << np.uint64(8)
+    extra = place_bits(packets)[positions]
     keys, backward = endpoint_keys(
         quoted, ports["src"].astype(np.int64), ports["dst"].astype(np.int64), extra, np.zeros(len(at), np.bool_), seed
     )

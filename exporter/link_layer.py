@@ -71,6 +71,9 @@ def read_frames(chunk: PacketChunk) -> tuple[Frames, frozenset[int]]:
         rows: npt.NDArray[np.int64] | slice = slice(None) if len(present) == 1 else np.flatnonzero(types == link_type)
         reader(chunk.buffer, chunk.offsets[rows], frames, rows)
     _strip_tags(chunk.buffer, frames)
+    if chunk.vlans is not None:
+        # The outer tag; one that is still in the packet stood behind it.
+        frames.vlan = np.where(chunk.vlans > 0, chunk.vlans, frames.vlan)
     # A header that the capture cut off is not there.
     frames.ether_type[frames.network > chunk.offsets + chunk.captured] = 0
     return frames, frozenset(unknown)

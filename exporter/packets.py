@@ -40,6 +40,7 @@ class Packets:
         payload_at: int64, offset of the payload in the buffer.
         payload_captured: int64, payload bytes that are in the buffer.
         vlan: int64; mac: uint64, Ethernet source; interface: int64, number in the chunk's table.
+        point, side: int64, of that interface.
     """
 
     buffer: U8
@@ -59,6 +60,8 @@ class Packets:
     vlan: I64
     mac: U64
     interface: I64
+    point: I64
+    side: I64
 
 
 @dataclass
@@ -128,6 +131,9 @@ def _transports(chunk: PacketChunk, frames: Frames, rows: I64, net: Networks, en
         "payload_captured": np.clip(captured - size, 0, np.maximum(rest - size, 0)),
         "vlan": frames.vlan[rows], "mac": frames.source[rows], "interface": chunk.interfaces[rows].astype(np.int64),
     }  # fmt: skip
+    for name in ("point", "side"):
+        of_table = np.array([getattr(interface, name) for interface in chunk.table], np.int64)
+        columns[name] = of_table[columns["interface"]]
     times = chunk.times[rows]
     if good.all():
         return Packets(buffer=chunk.buffer, index=rows, times=times, net=net, **columns), good

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from exporter.chunks import I64, CaptureReport
-from exporter.cutter import Identity
+from exporter.message_stream import Identity
 from exporter.record_rows import Rows, Slices
 from exporter.settings import ExporterSettings
 from schemas.event_codec import EventMessage

@@ -36,18 +36,23 @@ def split(
     found = {"flow": len(flows["marks"]) if flows else 0, "link": len(claims["time"]) if claims else 0}
     found |= {kind: len(rows) for kind, rows in listed.items()}
     counts = {kind: min(count, most) for kind, count in found.items()}
-    parts = []
-    for start in range(0, max(counts.values()), size):
+
+    def made(start: int, stop: int) -> list[Batches]:
         batches = {}
         for kind, count in counts.items():
             if start >= count:
                 continue
-            span = slice(start, min(start + size, count))
+            span = slice(start, min(stop, count))
             if kind == "flow":
                 batches[kind] = flow_batch({name: values[span] for name, values in flows.items()}, interfaces)
             elif kind == "link":
                 batches[kind] = link_batch({name: values[span] for name, values in claims.items()}, interfaces)
             else:
                 batches[kind] = row_batch(kind, listed[kind][span])
-        parts.append(batches)
+        if stop - start > 1 and sum(batch.nbytes for batch in batches.values()) > settings.part_bytes:
+            middle = (start + stop) // 2
+            return made(start, middle) + made(middle, stop)
+        return [batches] if batches else []
+
+    parts = [part for start in range(0, max(counts.values()), size) for part in made(start, start + size)]
     return parts, sum(found.values()) - sum(counts.values())

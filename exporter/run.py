@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import heapq
 import uuid
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 
 from exporter.chunks import CaptureReport
 from exporter.delivery import Delivery
 from exporter.settings import ExporterSettings
 from exporter.sources.any_source import read_source
+from exporter.sources.byte_source import STANDARD_INPUT
 from schemas.event_codec import EventMessage
 from schemas.inventory import InventoryObject
 from schemas.time_shift import shifted
@@ -115,7 +115,8 @@ async def export(
     complete = False
     try:
         if first is not None:
-            await _send_all(first, messages, delivery, pace or Pace(), first_cut, summary, progress)
+            waits = any(str(capture.path) == STANDARD_INPUT for capture in captures)
+            await _send_all(first, _in_turn(messages, waits), delivery, pace or Pace(), first_cut, summary, progress)
         complete = True
     finally:
         await delivery.close(complete)
@@ -123,13 +124,14 @@ async def export(
 
 
 async def _send_all(
-    first: EventMessage, messages: Iterator[EventMessage], delivery: Delivery, pace: Pace, first_cut: int | None,
+    first: EventMessage, messages: AsyncIterator[EventMessage], delivery: Delivery, pace: Pace, first_cut: int | None,
     summary: ExportSummary, progress: Progress | None,
 ) -> None:  # fmt: skip
     hellos = [first]
-    for message in messages:
+    ahead: list[EventMessage] = []
+    async for message in messages:
         if message.header.sequence:
-            messages = chain([message], messages)
+            ahead.append(message)
             break
         hellos.append(message)
     # Heartbeats carry the cut before their first second.
@@ -139,12 +141,27 @@ async def _send_all(
     begin = clock()
     for message in hellos:
         await _send(shifted(message, shift), delivery, summary, progress, shift)
-    for message in messages:
+
+    async def send(message: EventMessage) -> None:
         if pace.speed is not None:
             wait = begin + (message.header.cut - earliest) / pace.speed - clock()
             if wait > 0:
                 await pace.sleep(wait)
         await _send(shifted(message, shift), delivery, summary, progress, shift)
+
+    for message in ahead:
+        await send(message)
+    async for message in messages:
+        await send(message)
+
+
+async def _in_turn(messages: Iterator[EventMessage], waits: bool) -> AsyncIterator[EventMessage]:
+    """Give messages on; ``waits``: their source is a pipe, and what was sent leaves while it is quiet."""
+    while True:
+        message = await asyncio.to_thread(next, messages, None) if waits else next(messages, None)
+        if message is None:
+            return
+        yield message
 
 
 async def _send(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, model_validator
 
 from exporter.inventory.settings import InventorySettings
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
+Patterns = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], Field(max_length=64)]
 Seconds = Annotated[int, Field(ge=1, le=86_400)]
 
 
@@ -145,8 +147,87 @@ class CutSettings(BaseModel):
     part_rows: Annotated[int, Field(ge=1, le=65_536)] = Field(
         2000, description="rows of one kind in a message; a busier second is split into parts"
     )
+    part_bytes: Annotated[int, Field(ge=1 << 14, le=2 << 20)] = Field(
+        1 << 20, description="bytes of a message; rows with long texts are split into more parts, because brokers "
+        "refuse messages above a limit"
+    )  # fmt: skip
     second_rows: Annotated[int, Field(ge=1, le=1 << 22)] = Field(
         1 << 18, description="rows of one kind in one second; more are shed and counted"
+    )
+
+
+class PacketSettings(BaseModel):
+    """The source of live packets."""
+
+    model_config = _FROZEN
+
+    pods: Patterns = Field(
+        ("*",), description="interfaces of pods, by name (shell patterns): of those whose other end is in another "
+        "network namespace (veth, netkit), as pods and containers have them"
+    )  # fmt: skip
+    uplinks: Patterns = Field(
+        (), description="interfaces to the rest of the network, by name (shell patterns); what enters from outside is "
+        "seen there; none: only what pods send and receive"
+    )  # fmt: skip
+    cluster_networks: tuple[IPvAnyNetwork, ...] = Field(
+        (), max_length=64, description="networks of the cluster's pods and nodes: flows that come from them by an "
+        "uplink are reported by their own node; empty: everything that comes by an uplink is from outside"
+    )  # fmt: skip
+    ring_bytes: Annotated[int, Field(ge=1 << 18, le=1 << 30)] = Field(
+        16 << 20, description="memory that the kernel writes packets into; 16 MiB hold about 70,000 small packets, a "
+        "third of a second at 200,000 packets/s"
+    )  # fmt: skip
+    block_bytes: Annotated[int, Field(ge=1 << 16, le=1 << 22, multiple_of=1 << 16)] = Field(
+        128 << 10, description="part of the ring that is handed over at once"
+    )
+    rings: Annotated[int, Field(ge=1, le=16)] = Field(
+        1, description="rings of that size, packets spread over them by flow: more where several CPUs receive at once"
+    )
+    retire_ms: Annotated[int, Field(ge=1, le=80)] = Field(
+        50, description="ms until a block that is not full is handed over; below the grace of a cut"
+    )
+    header_bytes: Annotated[int, Field(ge=128, le=2048)] = Field(
+        192, description="bytes kept of packets of which only headers and first payload bytes matter"
+    )
+    head_bytes: Annotated[int, Field(ge=256, le=32_768)] = Field(
+        4096, description="bytes kept of DNS, DHCP and ARP, and of what begins a TLS handshake or an HTTP head"
+    )
+    resync_seconds: Annotated[int, Field(ge=0, le=300)] = Field(
+        2, description="s after the start in which UDP and other flows without a handshake are taken for older ones, "
+        "so that a restart does not report them as new; TCP flows need a SYN to count as new for tcp_idle_seconds"
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _ring_has_blocks(self) -> Self:
+        if self.ring_bytes < 2 * self.block_bytes:
+            message = "ring_bytes must be at least twice block_bytes"
+            raise ValueError(message)
+        return self
+
+
+class LiveSettings(BaseModel):
+    """The clock of a live exporter, and what it keeps while the broker is away."""
+
+    model_config = _FROZEN
+
+    grace_ms: Annotated[int, Field(ge=20, le=1000)] = Field(
+        100, description="ms after the end of a second until it is closed; packets are handed over within retire_ms"
+    )
+    collect_ms: Annotated[int, Field(ge=10, le=1000)] = Field(
+        100, description="ms between two looks at what has come; fewer cost CPU, more need a larger ring"
+    )
+    memory_bytes: Annotated[int, Field(ge=1 << 16, le=1 << 30)] = Field(
+        8 << 20, description="messages kept in memory while the broker does not take them"
+    )
+    spool: Path | None = Field(
+        None, description="folder for messages that memory has no room for, and for those left at the end; "
+        "none: they are dropped and counted"
+    )  # fmt: skip
+    spool_bytes: Annotated[int, Field(ge=1 << 20, le=1 << 40)] = Field(
+        256 << 20, description="most that the spool may hold; above it the oldest messages are dropped and counted"
+    )
+    stop_seconds: Annotated[int, Field(ge=0, le=300)] = Field(
+        5, description="s that an exporter that was told to end waits for the broker; then the rest goes to the spool"
     )
 
 
@@ -161,3 +242,5 @@ class ExporterSettings(BaseModel):
     heads: HeadSettings = HeadSettings()
     cut: CutSettings = CutSettings()
     inventory: InventorySettings = InventorySettings()
+    packets: PacketSettings = PacketSettings()
+    live: LiveSettings = LiveSettings()

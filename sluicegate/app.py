@@ -58,7 +58,13 @@ def _add(tree: typer.Typer, name: str, command: Callable[..., Any], *examples: s
 
 _add(app, "replay", replay.replay, "replay capture.pcapng.gz --inventory inventory.jsonl")
 _add(app, "inspect", inspect_file.inspect, "inspect capture.pcap --top 5")
-_add(app, "export", export.export, "export capture.pcap --to jsonl --output events.jsonl")
+_add(
+    app,
+    "export",
+    export.export,
+    "export capture.pcap --to jsonl --output events.jsonl",
+    "export --to kafka --uplink eth0 --node worker-3",
+)
 _add(app, "worker", worker.worker, "--config settings.yaml worker --rules rules.yaml")
 _add(app, "respond", respond.respond, "respond --kubeconfig ~/.kube/config")
 _add(app, "inventory", inventory.inventory, "inventory --cluster east", "inventory --once > inventory.jsonl",

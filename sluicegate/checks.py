@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from exporter.privileges import Privilege, missing
 from sluicegate.local_broker import missing_tools
 from stream.settings import StreamSettings
 
@@ -51,7 +52,7 @@ class Finding:
 def all_checks(stream: StreamSettings, cache: Path, kubeconfig: Path | None, context: str | None) -> Iterator[Finding]:
     """Run every check, one after the other; none raises."""
     checks: list[Callable[[], Iterator[Finding]]] = [
-        _python, _libraries, lambda: _java(cache), lambda: _broker(stream),
+        _python, _libraries, lambda: _java(cache), lambda: broker(stream),
         lambda: _cluster(kubeconfig, context), _privileges, _tools,
     ]  # fmt: skip
     for check in checks:
@@ -87,7 +88,8 @@ def _java(cache: Path) -> Iterator[Finding]:
                   "without it make demo runs embedded, no broker" if missing else "")  # fmt: skip
 
 
-def _broker(stream: StreamSettings) -> Iterator[Finding]:
+def broker(stream: StreamSettings) -> Iterator[Finding]:
+    """Tell whether the broker answers and its topics are as the settings say."""
     from stream.connection import ConnectionProblem
     from stream.topics_admin import TopicMismatch, check_topics
 
@@ -161,24 +163,15 @@ def _rights(kubeconfig: Path | None, context: str | None) -> Iterator[Finding]:
 
 
 def _privileges() -> Iterator[Finding]:
-    """Root or CAP_NET_RAW; only the lab's tests need them now."""
+    """Root or CAP_NET_RAW: the lab's tests and a live exporter need them."""
     if os.geteuid() == 0:
         yield Finding("privileges", "ok", "root")
         return
-    if _effective_capabilities() >> 13 & 1:  # CAP_NET_RAW is number 13, capability.h
+    if not missing([Privilege.CAP_NET_RAW]):
         yield Finding("privileges", "ok", "CAP_NET_RAW")
     else:
         found = f"user {os.geteuid()}, no CAP_NET_RAW"
-        yield Finding("privileges", "off", found, "recording in network namespaces needs root")
-
-
-def _effective_capabilities() -> int:
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return 0
-    found = [line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")]
-    return int(found[0], 16) if found else 0
+        yield Finding("privileges", "off", found, "recording needs root; for a node see sluicegate doctor --exporter")
 
 
 def _tools() -> Iterator[Finding]:

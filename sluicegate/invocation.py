@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from sluicegate.node_settings import NodeSettings
     from sluicegate.settings import Settings
 
 
@@ -30,6 +31,18 @@ class Invocation:
 
             self._settings = load_settings(self.config_file)
         return self._settings
+
+    @property
+    def node_settings(self) -> NodeSettings:
+        """The settings of an exporter, read without the rest.
+
+        Raises:
+            CommandProblem: the file or the environment holds something that is no setting.
+        """
+        from sluicegate.node_settings import NodeSettings
+        from sluicegate.settings_layers import load
+
+        return load(NodeSettings, self.config_file)
 
 
 def invocation(context: typer.Context) -> Invocation:

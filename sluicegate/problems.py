@@ -28,6 +28,7 @@ _KNOWN: tuple[tuple[str, str, int], ...] = (
     ("stream.state_admin", "StateInUse", NOT_MET),
     ("stream.outbox", "SendFailed", UNREACHABLE),
     ("exporter.delivery", "DeliveryError", UNREACHABLE),
+    ("exporter.live_source", "SourceError", UNREACHABLE),
     ("sluicegate.local_broker", "BrokerError", UNREACHABLE),
 )
 # A file that is not a kubeconfig is bad input; an API server that says no is a cluster out of reach.

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from sluicegate.settings import Settings, at, plain, variable
+from sluicegate.settings import Settings
+from sluicegate.settings_layers import at, plain, variable
 
 Source = Literal["default", "file", "environment"]
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from exporter.chunks import CaptureReport
-from exporter.cutter import Identity
 from exporter.flow_records import salt
+from exporter.message_stream import Identity
 from exporter.record_cutter import RecordCutter
 from exporter.settings import ExporterSettings
 from exporter.sources import capture

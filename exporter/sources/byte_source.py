@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import stat
 import sys
 import zlib
@@ -43,6 +44,12 @@ class ByteSource:
         self._unzip = zlib.decompressobj(wbits=31) if self.compressed else None
         self._ended = False
         self._peeked = b""
+
+    def quiet(self, seconds: float) -> bool:
+        """Wait for data, at most ``seconds``; tells that none came. Regular files and what is read ahead never wait."""
+        if self.whole or self._ahead or self._peeked or self._ended:
+            return False
+        return not select.select([self._raw], [], [], seconds)[0]
 
     def peek(self, most: int) -> bytes:
         """Return up to ``most`` bytes from here on without taking them; fewer only where the data ends."""

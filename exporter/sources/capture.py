@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from exporter.chunks import PADDING, CaptureReport, PacketChunk
-from exporter.cutter import Cutter, Identity
+from exporter.cutter import Cutter
+from exporter.message_stream import Identity
 from exporter.settings import ExporterSettings, ReadingSettings
 from exporter.sources.byte_source import ByteSource, CaptureError, open_source
 from exporter.sources.pcap import HEADER_BYTES, PcapParser, is_pcap
@@ -19,6 +21,9 @@ from schemas.events import CAPTURE_CAPABILITIES
 __all__ = ["CaptureError", "messages_of", "read_chunks", "read_messages"]
 
 EXPORTER_NAME = "capture"
+_QUIET_SECONDS = 0.5
+_EMPTY = np.zeros(0, np.int64)
+_NOTHING = PacketChunk(np.zeros(PADDING, np.uint8), _EMPTY, _EMPTY, _EMPTY, _EMPTY, _EMPTY.astype(np.int32), ())
 _REMEDY = (
     "give a pcap or pcapng file or a flow log that docs/exporter.md lists (also .gz); other captures: "
     "convert with 'editcap -F pcap IN OUT'"
@@ -40,17 +45,18 @@ def read_chunks(
     report = report if report is not None else CaptureReport()
     report.name = str(path)
     with open_source(path) as source:
-        yield from _chunks(source, str(path), settings, report)
+        yield from (chunk for chunk in _chunks(source, str(path), settings, report) if len(chunk))
 
 
 def _chunks(
     source: ByteSource, path: str, settings: ReadingSettings, report: CaptureReport
 ) -> Iterator[PacketChunk]:  # fmt: skip
+    """Give the chunks of an open capture; an empty one tells that a pipe was quiet for a moment."""
     head = bytearray(HEADER_BYTES)
     start = bytes(head[: source.fill(memoryview(head))])
     parser, ahead = _parser(path, start, settings)
     for chunk in _walk(source, parser, ahead, settings, report):
-        for begin in range(0, len(chunk), settings.chunk_packets):
+        for begin in range(0, max(1, len(chunk)), settings.chunk_packets):
             yield chunk.part(begin, begin + settings.chunk_packets)
 
 
@@ -82,6 +88,8 @@ def _walk(
         block = np.empty(room + PADDING, np.uint8)
         view = block.data
         view[: len(rest)] = rest
+        while source.quiet(_QUIET_SECONDS):
+            yield _NOTHING
         target = view[len(rest) : room]
         count = source.fill(target) if source.whole else source.read_into(target)
         end = len(rest) + count
@@ -134,7 +142,7 @@ def messages_of(
     identity = Identity(cluster, node, EXPORTER_NAME, boot, "capture", int(CAPTURE_CAPABILITIES), "capture")
     cutter = Cutter(identity, settings, report)
     for chunk in _chunks(source, path, settings.reading, report):
-        yield from cutter.feed(chunk)
+        yield from cutter.feed(chunk) if len(chunk) else cutter.rest(time.time_ns())
     if report.late:
         report.note(
             f"{report.late} packets are older than a second already counted and count in a later one; "

@@ -25,13 +25,14 @@ def show(
     SLUICEGATE_STREAM__KAFKA__BOOTSTRAP. Secrets are masked.
     """
     from sluicegate.setting_lines import setting_lines
-    from sluicegate.settings import environment_values
+    from sluicegate.settings import Settings
     from sluicegate.settings_file import read_settings_file
+    from sluicegate.settings_layers import environment_values
 
     run = invocation(context)
     settings = run.settings
     from_file = read_settings_file(run.config_file) if run.config_file is not None else {}
-    lines = setting_lines(settings, from_file, environment_values())
+    lines = setting_lines(settings, from_file, environment_values(Settings))
     chosen = [
         line for line in lines if line.name == section or f"{line.name}.".startswith(f"{section}.") or not section
     ]

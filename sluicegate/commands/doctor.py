@@ -14,12 +14,16 @@ def doctor(
     context: typer.Context,
     kubeconfig: Annotated[Path | None, typer.Option(metavar="FILE", help="Cluster to look at.")] = None,
     kube_context: Annotated[str | None, typer.Option("--context", help="Context of the kubeconfig.")] = None,
+    exporter: Annotated[
+        bool, typer.Option("--exporter", help="Look only at what exporting this node's live packets needs.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per check.")] = False,
 ) -> None:
     """Look at Python, libraries, Java, Maven, broker, cluster, privileges and tools.
 
     Exit code 3 where the broker that the settings name, or a cluster that was named, cannot be used; what
-    only some uses need never fails.
+    only some uses need never fails. With --exporter: kernel, privileges, interfaces, spool and broker of a live
+    exporter, and code 3 where it could not work.
     """
     import dataclasses
 
@@ -32,7 +36,13 @@ def doctor(
 
     out, states = console(), []
     made = table("check", "state", "found")
-    for finding in all_checks(invocation(context).settings.stream, CACHE, kubeconfig, kube_context):
+    if exporter:
+        from sluicegate.exporter_checks import exporter_checks
+
+        findings = exporter_checks(invocation(context).node_settings)
+    else:
+        findings = all_checks(invocation(context).settings.stream, CACHE, kubeconfig, kube_context)
+    for finding in findings:
         states.append(finding.state)
         if as_json:
             typer.echo(orjson.dumps(dataclasses.asdict(finding)).decode())

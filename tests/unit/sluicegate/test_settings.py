@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from sluicegate.node_settings import NodeSettings
 from sluicegate.problems import CommandProblem
 from sluicegate.setting_lines import SettingLine, setting_lines
-from sluicegate.settings import environment_values, load_settings, variable
+from sluicegate.settings import Settings, load_settings
 from sluicegate.settings_file import read_settings_file
+from sluicegate.settings_layers import SECTIONS, environment_values, load, variable
 
 BOOTSTRAP = "SLUICEGATE_STREAM__KAFKA__BOOTSTRAP"
 
@@ -27,7 +29,7 @@ def test_the_environment_wins_over_the_file_and_the_rest_stays(tmp_path: Path, m
     monkeypatch.setenv(BOOTSTRAP, "b:2")
     settings = load_settings(path)
     assert (settings.stream.kafka.bootstrap, settings.stream.kafka.prefix) == ("b:2", "mine")
-    lines = by_name(setting_lines(settings, read_settings_file(path), environment_values()))
+    lines = by_name(setting_lines(settings, read_settings_file(path), environment_values(Settings)))
     assert lines["stream.kafka.bootstrap"].source == "environment"
     assert lines["stream.kafka.prefix"].source == "file"
     assert lines["stream.kafka.security"].source == "default"
@@ -47,7 +49,7 @@ def test_every_setting_says_what_it_is_for() -> None:
 
 def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLUICEGATE_STREAM__KAFKA__SASL_PASSWORD", "hunter2")
-    lines = by_name(setting_lines(load_settings(None), {}, environment_values()))
+    lines = by_name(setting_lines(load_settings(None), {}, environment_values(Settings)))
     assert "hunter2" not in str(lines)
     assert lines["stream.kafka.sasl_password"].value == "**********"
 
@@ -119,3 +121,16 @@ def test_an_empty_variable_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_variable_of_a_setting_sets_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable(("exporter", "dns", "ports")), "[53, 5353]")
     assert load_settings(None).exporter.dns.ports == (53, 5353)
+
+
+def test_every_section_is_known_by_name() -> None:
+    assert set(SECTIONS) == set(Settings.model_fields)
+
+
+def test_an_exporter_reads_its_sections_and_no_others(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("exporter: {live: {collect_ms: 50}}\ndetectors: {syn_flood: {}}\n")
+    assert load(NodeSettings, file, {}).exporter.live.collect_ms == 50
+    file.write_text("exporter: {live: {collect: 50}}\n")
+    with pytest.raises(CommandProblem, match=r"exporter\.live\.collect: no such setting"):
+        load(NodeSettings, file, {})
