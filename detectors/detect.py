@@ -137,7 +137,7 @@ class DetectEngine:
         if dns is not None:
             for name, given in dns_inputs(dns, self.plan.spaces()).items():
                 self._update(name, given, names, views)
-        frames = RoundFrames(closed, names, self._identities, flows)
+        frames = RoundFrames(closed, names, self._identities, flows, dns)
         for detector in self._observers:
             detector.observe(frames)
         quality = {names[c.node]: c.quality for c in closed}

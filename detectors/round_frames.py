@@ -7,6 +7,7 @@ from functools import cached_property
 
 from detectors.answer_frame import AnswerFrame
 from detectors.assembly import ClosedTick
+from detectors.dns_frame import DnsFrame
 from detectors.flow_rows import FlowRows
 from detectors.frame import FlowFrame
 from detectors.http_frame import HttpFrame
@@ -23,11 +24,12 @@ class RoundFrames:
     """
 
     def __init__(self, closed: Sequence[ClosedTick], names: Sequence[str], identities: IdentityTable,
-                 groups: FlowFrame | None = None) -> None:  # fmt: skip
+                 groups: FlowFrame | None = None, questions: DnsFrame | None = None) -> None:  # fmt: skip
         self._closed = closed
         self.identities = identities
         self.names = names  # of nodes, by number
         self.groups = groups  # of flow rows, as the key spaces are made from; none where no flow row came
+        self.questions = questions  # DNS rows with their subjects, who are no forwarders; none where no DNS row came
 
     @cached_property
     def flow(self) -> FlowRows | None:

@@ -33,6 +33,7 @@ GENERATED = {
     "promiscuous_interface": "told by a node's own state, which no capture holds; tests/unit/detectors",
     "kube_api_abuse": "the laboratory has no API server; rows and identities in tests/unit/detectors",
     "slow_scan": "takes hours; recorded scans whose rows are moved apart, in tests/unit/detectors",
+    "long_connection": "takes hours; rows, and a recorded session whose clock is turned on, in tests/unit/detectors",
     "packet_socket": "told by a node's own state, which no capture holds; tests/unit/detectors",
 }
 
@@ -103,8 +104,8 @@ def test_every_capability_it_needs_is_one_that_some_column_has(detector: Detecto
     offered = Capability(0)
     for column in columns:
         offered |= column.needs
-    # These say which rows a source gives, not which columns of them it fills.
-    offered |= Capability.ATTEMPTS | Capability.ICMP_CLAIMS | Capability.HOST
+    # These say which rows a source gives and how exact their times are, not which columns of them it fills.
+    offered |= Capability.ATTEMPTS | Capability.ICMP_CLAIMS | Capability.HOST | Capability.EXACT_TIME
     assert detector.meta.needs & ~offered == Capability(0)
     assert FLOW
 
