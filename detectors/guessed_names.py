@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 from detectors.claim_detector import Address
 from detectors.dns_frame import DnsFrame
-from detectors.hashing import combine
+from detectors.frame import scoped
+from detectors.hashing import U64, combine
 from detectors.index import I64
 from detectors.names import ZONE
 
@@ -83,14 +84,12 @@ def _sign(name: str) -> str:
     return SERVICE if name.split(".", 3)[2:3] == ["svc"] else HOST
 
 
-def equal_questions(frame: DnsFrame, rows: I64) -> I64:
-    """Return the first of rows that ask the same, in order."""
+def question_keys(frame: DnsFrame, rows: I64) -> U64:
+    """Return keys, the same for rows of one node that ask the same of the same server with the same success."""
     ends = combine(frame.hashes[frame.client[rows]], frame.hashes[frame.server[rows]])
     what = frame.name_hashes[frame.name[rows]] ^ frame.columns.values("qtype")[rows].astype(np.uint64)
     answered = (frame.columns.values("records")[rows] > 0).astype(np.uint64)
-    _, first = np.unique(combine(combine(ends, what), answered), return_index=True)
-    kept: I64 = rows[np.sort(first)]
-    return kept
+    return scoped(frame.node[rows], combine(combine(ends, what), answered))
 
 
 def reverse_place(name: str) -> tuple[str, int] | None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
+import numpy as np
+
 from detectors.answer_frame import AnswerFrame
 from detectors.assembly import ClosedTick
 from detectors.dns_frame import DnsFrame
 from detectors.flow_rows import FlowRows
-from detectors.frame import FlowFrame
+from detectors.frame import TCP, UDP, FlowFrame
 from detectors.http_frame import HttpFrame
+from detectors.index import I64, positions
 from detectors.link_frame import LinkFrame
+from detectors.minute import is_private
+from detectors.outside import is_outside
 from detectors.row_frame import RowBatch
 from detectors.tls_frame import TlsFrame
 from schemas.identity import IdentityTable
@@ -36,6 +41,17 @@ class RoundFrames:
         """Flow rows, ungrouped: a detector may compare a column of them, never walk through them."""
         batches = self._batches("flow")
         return FlowRows(batches) if batches else None
+
+    @cached_property
+    def outwards(self) -> I64:
+        """Groups of TCP and UDP from ours to an address outside, which no other node reports as well; ascending."""
+        frame = self.groups
+        if frame is None:
+            return np.zeros(0, np.int64)
+        halves = frame.addresses.view(">u8").astype(np.uint64)
+        far, ours = is_outside(halves[:, 0], halves[:, 1]), is_private(frame.addresses)
+        ported = (frame.proto == TCP) | (frame.proto == UDP)
+        return positions(far[frame.dst] & ours[frame.src] & ported & ~frame.copy)
 
     @cached_property
     def dns(self) -> AnswerFrame | None:

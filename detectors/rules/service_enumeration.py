@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from detectors.base import DetectorConfig, Meta, TickView, confidence
@@ -17,13 +18,14 @@ from detectors.guessed_names import (
     SERVICE,
     TRANSFER,
     Question,
-    equal_questions,
+    question_keys,
     questions,
     reverse_place,
     telling,
 )
 from detectors.hashing import hash_text
 from detectors.http_frame import HttpFrame
+from detectors.lately import Lately
 from detectors.ledger import Entry, Key
 from detectors.outside import is_outside
 from detectors.recent_elements import KEPT, add_elements, began, holds
@@ -121,6 +123,12 @@ class ServiceEnumeration(ClaimDetector):
         self._transfers = self.ledger("transfers", Entry, 256, own.memory)
         self._known = self.ledger("known", Entry, 8192, own.memory)
         self._watched = self.ledger("watched", Entry, 8, own.memory)
+        self._limits = {
+            REVERSE: own.reverse_steps, SERVICE: own.service_names, HOST: own.host_names, PATHS: own.paths,
+            SERVICES: own.services,
+        }  # fmt: skip
+        # Who asks the same again in the same window adds nothing to what is distinct in it.
+        self._lately = Lately(1 << 16, own.window)
 
     def observe(self, frames: RoundFrames) -> None:
         """Take in questions and requests that look for something."""
@@ -128,9 +136,10 @@ class ServiceEnumeration(ClaimDetector):
         dns = frames.questions
         if dns is not None:
             rows = telling(dns)
+            rows = rows[self._lately.fresh(question_keys(dns, rows), dns.tick[rows])]
             nodes = dns.node[rows]
             for node in np.unique(nodes).tolist():
-                own = self.head(node, equal_questions(dns, rows[nodes == node]))
+                own = self.head(node, rows[nodes == node])
                 asked = [one for one in map(_of_question, questions(dns, own)) if one is not None]
                 found.setdefault((node, int(dns.tick[own[0]])), []).extend(asked)
         if frames.http is not None:
@@ -162,6 +171,19 @@ class ServiceEnumeration(ClaimDetector):
                 )
             ]
 
+    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the ledgers, and what was asked lately."""
+        return super().snapshot() | self._lately.snapshot()
+
+    def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
+        """Take in what ``snapshot`` gave.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        super().restore(state)
+        self._lately.restore(state)
+
     def judge(self, view: TickView, noted: Any) -> list[Finding]:
         """Count what one node's clients asked in a tick, and return findings about those who asked too much."""
         name, node, tick, asked = noted
@@ -170,18 +192,21 @@ class ServiceEnumeration(ClaimDetector):
             by.setdefault((one.sign, one.client, one.scope), []).append(one)
         found = []
         for (sign, client, scope), group in by.items():
-            who = view.endpoint(address_text(client), tick)
-            if _EXEMPT.intersection(who.roles):
-                continue
-            if sign == TRANSFER:
-                found += self._transferred(view, (name, node, tick), who, client, group)
-                continue
-            if sign == SERVICES:
+            if sign in (TRANSFER, SERVICES):
+                who = view.endpoint(address_text(client), tick)
+                if _EXEMPT.intersection(who.roles):
+                    continue
+                if sign == TRANSFER:
+                    found += self._transferred(view, (name, node, tick), who, group)
+                    continue
                 group = [one for one in group if self._new(view, (node, tick), who, one)]
             key = (_SIGNS.index(sign), *client, hash_text(scope))
             search = self._search(node, tick, key, group) if group else None
             if search is not None:
-                found.append(self._finding(view, (name, node, tick), who, group, search))
+                # Who it is costs more than to count, so it is asked for last.
+                who = view.endpoint(address_text(client), tick)
+                if not _EXEMPT.intersection(who.roles):
+                    found.append(self._finding(view, (name, node, tick), who, group, search))
         return found
 
     def _search(self, node: int, tick: int, key: Key, group: list[_Asked]) -> _Search | None:
@@ -198,16 +223,9 @@ class ServiceEnumeration(ClaimDetector):
                     search.last = [*search.last, one.what][-_LAST:]
             search.asked = add_elements(search.asked, tick, window, ())
             search.steps = add_elements(search.steps, tick, window, ())
-            return search if len(search.steps) > self.config.reverse_steps else None
+            return search if len(search.steps) > self._limits[REVERSE] else None
         search.asked = add_elements(search.asked, tick, window, (one.what for one in group))
-        return search if len(search.asked) > self._limit(sign) else None
-
-    def _limit(self, sign: str) -> int:
-        config = self.config
-        return {
-            REVERSE: config.reverse_steps, SERVICE: config.service_names, HOST: config.host_names, PATHS: config.paths,
-            SERVICES: config.services,
-        }[sign]  # fmt: skip
+        return search if len(search.asked) > self._limits[sign] else None
 
     def _new(self, view: TickView, at: tuple[int, int], who: Endpoint, one: _Asked) -> bool:
         """Tell whether a service was unknown to its client until lately; from now on it is known."""
@@ -217,8 +235,9 @@ class ServiceEnumeration(ClaimDetector):
         key = (hash_text(_name(who)), hash_text(f"{what}:{one.port}"))
         return tick - self._known.touch(node, key, tick).since < self.config.window
 
-    def _transferred(self, view: TickView, at: tuple[str, int, int], who: Endpoint, client: Address,
-                     group: list[_Asked]) -> list[Finding]:  # fmt: skip
+    def _transferred(
+        self, view: TickView, at: tuple[str, int, int], who: Endpoint, group: list[_Asked]
+    ) -> list[Finding]:
         _, node, tick = at
         answered = any(one.answered for one in group)
         entry = self._transfers.touch(node, (hash_text(_name(who)), *group[0].server), tick)
@@ -235,7 +254,7 @@ class ServiceEnumeration(ClaimDetector):
         if sign == SERVICES and (watched is None or tick - watched.since <= self.config.learning):
             severity = "low"  # nobody knows yet what this client does every day
         kept = search.steps if sign == REVERSE else search.asked
-        value, limit = (len(group), 0) if sign == TRANSFER else (len(kept), self._limit(sign))
+        value, limit = (len(group), 0) if sign == TRANSFER else (len(kept), self._limits[sign])
         servers = _servers(view, group, tick)
         return Finding(
             detector=self.meta.id, kind=self.meta.id, title=self.meta.title, severity=severity,

@@ -34,6 +34,8 @@ GENERATED = {
     "kube_api_abuse": "the laboratory has no API server; rows and identities in tests/unit/detectors",
     "slow_scan": "takes hours; recorded scans whose rows are moved apart, in tests/unit/detectors",
     "long_connection": "takes hours; rows, and a recorded session whose clock is turned on, in tests/unit/detectors",
+    "new_external_destination": "takes a day; rows, and recordings a day apart, in tests/unit/detectors",
+    "strobe": "takes hours; rows in tests/unit/detectors",
     "packet_socket": "told by a node's own state, which no capture holds; tests/unit/detectors",
 }
 
