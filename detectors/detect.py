@@ -129,7 +129,7 @@ class DetectEngine:
                 self._partials.add_minute(item.joins, names[item.node], rows)
         views: dict[str, KeyView] = {}
         frames = RoundFrames(closed, names, self._identities, self._settings.seed)
-        flows, dns = frames.groups, frames.names_asked
+        flows, dns = frames.groups, frames.questions
         self._note_frames(flows, dns)
         if flows is not None:
             self._partials.add_flows(flows, np.array([item.joins for item in closed], np.int64))

@@ -26,7 +26,7 @@ _NXDOMAIN = 3
 
 
 class DnsFrame:
-    """One entry per DNS row; ``client``, ``server`` number ``addresses``; ``name``, ``zone`` likewise.
+    """One entry per DNS row; ``client``, ``server`` number ``addresses``; ``name``, ``zone`` their likes.
 
     ``subjects`` are the rows whose client may be the subject of a detector: a client that itself answers
     queries only forwards what others ask.
@@ -39,8 +39,8 @@ class DnsFrame:
             self.columns.by_place(what)[self.place] for what in ("node", "tick", "capabilities")
         )
         self.hashes, self.addresses, (self.client, self.server) = self.columns.addresses(("client", "server"), seed)
-        self._names, self.name = self.columns.words("qname")
-        table = read_names(self._names)
+        self.names, self.name = self.columns.words("qname")
+        table = read_names(self.names)
         self.zone = table.zone[self.name]
         self.name_hashes: U64 = table.hashes
         self.zones, self.zone_hashes = table.zones, table.zone_hashes
@@ -111,7 +111,7 @@ class DnsFrame:
 
     @cached_property
     def _labels(self) -> tuple[I64, U64, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        labels = registered_labels(self._names)
+        labels = registered_labels(self.names)
         distinct = labels.dictionary
         number = labels.indices.to_numpy().astype(np.int64)[self.name]
         return number, hash_strings(distinct), looks_generated(distinct), long_labels(distinct)

@@ -19,7 +19,7 @@ from detectors.kernels.strings import count_letters, hash_bytes
 # under a country code. A list of public suffixes would be exact; it is data that ages, and a zone cut one
 # label too short only merges neighbours. What does not end in something that can be a top-level domain
 # (letters, or an IDNA label) belongs to no zone: tunnels that are asked directly need none.
-_ZONE = r"(?P<zone>[^.]+\.(?:(?:co|com|net|org|gov|edu|ac|or|ne|go)\.[a-z]{2}|[a-z]{2,18}|xn--[a-z0-9-]+))$"
+ZONE = r"(?P<zone>[^.]+\.(?:(?:co|com|net|org|gov|edu|ac|or|ne|go)\.[a-z]{2}|[a-z]{2,18}|xn--[a-z0-9-]+))$"
 
 # Under these everybody may have a name, so what stands in front of them is registered too: the larger providers of
 # names for changing addresses.
@@ -28,7 +28,7 @@ _DYNAMIC = (
     "hopto.org", "zapto.org", "sytes.net", "servebeer.com", "serveftp.com", "myftp.org", "redirectme.net", "dynu.net",
     "chickenkiller.com", "yi.org", "dynserv.com", "3utilities.com", "bounceme.net",
 )  # fmt: skip
-_LABEL = _ZONE.replace(
+_LABEL = ZONE.replace(
     r"(?P<zone>[^.]+\.(?:", r"(?P<label>[^.]+)\.(?:(?:" + "|".join(map(re.escape, _DYNAMIC)) + ")|"
 ).replace("))$", ")$")
 
@@ -67,7 +67,7 @@ class NameTable:
 
 def read_names(values: pa.Array) -> NameTable:
     """Describe distinct names (lower case, no final dot)."""
-    zones = pc.struct_field(pc.extract_regex(values, _ZONE), "zone")
+    zones = pc.struct_field(pc.extract_regex(values, ZONE), "zone")
     zones = pc.fill_null(zones, "")
     encoded = zones.dictionary_encode()
     distinct = encoded.dictionary

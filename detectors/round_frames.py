@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
+import numpy as np
+
 from detectors.answer_frame import AnswerFrame
 from detectors.assembly import ClosedTick
 from detectors.columns import Columns, TickBatch
 from detectors.dns_frame import DnsFrame
 from detectors.flow_rows import FlowRows
-from detectors.frame import FlowFrame
+from detectors.frame import TCP, UDP, FlowFrame
 from detectors.http_frame import HttpFrame
+from detectors.index import I64, positions
 from detectors.link_frame import LinkFrame
+from detectors.minute import is_private
+from detectors.outside import is_outside
 from detectors.tls_frame import TlsFrame
 from schemas.identity import IdentityTable
 
@@ -43,10 +48,20 @@ class RoundFrames:
         return FlowRows(self.groups) if self.groups is not None else None
 
     @cached_property
-    def names_asked(self) -> DnsFrame | None:
-        """DNS rows by name, as the key spaces are made from."""
+    def questions(self) -> DnsFrame | None:
+        """DNS rows by name, as the key spaces are made from, with their subjects, who are no forwarders."""
         columns = self._dns
         return DnsFrame(columns, self._seed) if columns is not None else None
+
+    @cached_property
+    def outwards(self) -> I64:
+        """Groups of TCP and UDP from ours to an address outside, which no other node reports as well; ascending."""
+        frame = self.groups
+        if frame is None:
+            return np.zeros(0, np.int64)
+        far, ours = is_outside(frame.halves[:, 0], frame.halves[:, 1]), is_private(frame.addresses)
+        ported = (frame.proto == TCP) | (frame.proto == UDP)
+        return positions(far[frame.dst] & ours[frame.src] & ported & ~frame.copy)
 
     @cached_property
     def dns(self) -> AnswerFrame | None:

@@ -59,7 +59,7 @@ class DnsAnomaly(Novelty):
 
     def observe(self, frames: RoundFrames) -> None:
         """Tell of domains and types that were not told of in this hour."""
-        frame = frames.names_asked
+        frame = frames.questions
         if frame is None:
             return
         can_see = (frame.capabilities & int(self.meta.needs)) == int(self.meta.needs)

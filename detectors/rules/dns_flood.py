@@ -92,7 +92,7 @@ class DnsFlood(Detector):
 
     def observe(self, frames: RoundFrames) -> None:
         """Count new names that failed, by zone, and the questions of busy clients."""
-        frame = frames.names_asked
+        frame = frames.questions
         if frame is None:
             return
         can_see = (frame.capabilities & int(self.meta.needs)) == int(self.meta.needs)

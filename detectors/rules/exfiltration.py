@@ -10,6 +10,7 @@ from pydantic import Field
 
 from detectors.base import DetectorConfig, Meta, TickView, confidence
 from detectors.claim_detector import Address, ClaimDetector, address_text
+from detectors.daily_most import DAY, DAYS, DailyMost
 from detectors.flow_rows import FlowRows
 from detectors.frame import scoped
 from detectors.grouping import Grouping
@@ -22,8 +23,6 @@ from detectors.statement import count
 from schemas.events import Capability
 from schemas.finding import Evidence, Finding, Severity
 
-_DAY = 86_400
-_DAYS = 35  # of which the highest volume is remembered: a monthly job is a habit too
 _ROW_BYTES = 16_384  # a row that carried less is not looked at: most rows of a busy node do not
 _PAIRS = 1024  # of one node's tick, the heaviest ones
 
@@ -44,24 +43,6 @@ class _Upload(Entry):
     buckets: list[list[int]] = field(default_factory=list)
 
 
-@dataclass
-class _Habit(Entry):
-    """One workload: ``[day, bytes]``, the most that it sent to one destination within a window, the oldest first."""
-
-    days: list[list[int]] = field(default_factory=list)
-
-    def learn(self, day: int, value: int) -> None:
-        """Take in a window's volume."""
-        if not self.days or self.days[-1][0] != day:
-            self.days.append([day, 0])
-        self.days[-1][1] = max(self.days[-1][1], value)
-        del self.days[:-_DAYS]
-
-    def usual(self, day: int) -> int:
-        """Return the most of the days before the one given."""
-        return max((value for number, value in self.days if number < day), default=0)
-
-
 class ExfiltrationConfig(DetectorConfig):
     """Limits of ``exfiltration``."""
 
@@ -77,8 +58,8 @@ class ExfiltrationConfig(DetectorConfig):
     asymmetry: Annotated[float, Field(ge=1)] = Field(
         4.0, description="times as many bytes out as back; calls and synchronisation go both ways"
     )
-    history: Annotated[int, Field(ge=_DAY)] = Field(
-        _DAY, description="s after which a workload is known; nightly jobs have run once by then"
+    history: Annotated[int, Field(ge=DAY)] = Field(
+        DAY, description="s after which a workload is known; nightly jobs have run once by then"
     )
     window: Annotated[int, Field(ge=60)] = Field(3600, description="s")
 
@@ -106,7 +87,7 @@ class Exfiltration(ClaimDetector):
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
         self._uploads = self.ledger("uploads", _Upload, 4096, self.config.window)
-        self._habits = self.ledger("habits", _Habit, 2048, _DAYS * _DAY)
+        self._habits = self.ledger("habits", DailyMost, 2048, DAYS * DAY)
 
     def observe(self, frames: RoundFrames) -> None:
         """Take in what was sent to destinations outside."""
@@ -153,8 +134,8 @@ class Exfiltration(ClaimDetector):
         item = view.identities.find(source, tick)
         workload = f"{item.namespace}/{item.workload}" if item is not None and item.workload else ""
         habit = self._habits.touch(node, (hash_text(workload), 0) if workload else sent.source, tick)
-        usual = habit.usual(tick // _DAY)
-        habit.learn(tick // _DAY, out)
+        usual = habit.usual(tick // DAY)
+        habit.learn(tick // DAY, out)
         known = tick - habit.since >= config.history
         limit = max(config.least_bytes, config.usual_factor * usual) if known else config.first_bytes
         if out <= limit:

@@ -56,7 +56,9 @@ POLICY = InventoryObject(
 
 def engine() -> DetectEngine:
     pod = InventoryObject(kind="Pod", uid="w", namespace="shop", name="w", ips=(WEB_POD,), workload="Deployment/web")
-    return DetectEngine(0, EngineSettings(), build_detectors(), IdentityTable([pod, PROTECTED, SERVICE, POLICY]))
+    # What takes a day by default takes seconds here.
+    quick = {"strobe": {"connections": 20}, "new_external_destination": {"learning": 30}}
+    return DetectEngine(0, EngineSettings(), build_detectors(quick), IdentityTable([pod, PROTECTED, SERVICE, POLICY]))
 
 
 def findings(messages: Sequence[EventMessage], batch: int, part: DetectEngine | None = None) -> list[Finding]:
@@ -89,7 +91,9 @@ def answers(at: int) -> list[Row]:
     asked |= {"time": (BEGIN + at) * 10**9, "flags": 0x8180}
     second = asked | {"record_data": f"192.0.2.{1 + at % 2}", "answer_number": 2, "query_bytes": 0}
     lies = query("10.0.0.2", f"n{at}.invalid", record_type=1, record_data="203.0.113.66", id=at, client_port=4001)
-    return [asked, second, lies | {"time": (BEGIN + at) * 10**9, "flags": 0x8180}]
+    name = query("10.0.0.8", f"cdn{at}.vendor.example", record_type=1, record_data=f"198.51.{at // 40}.9", id=at)
+    walk = query("10.0.0.9", f"{at}.0.96.10.in-addr.arpa", qtype=12, rcode=3, id=at, client_port=4002)
+    return [asked, second, lies | {"time": (BEGIN + at) * 10**9, "flags": 0x8180}, walk, name]
 
 
 def leaks(at: int) -> list[Row]:
@@ -99,9 +103,11 @@ def leaks(at: int) -> list[Row]:
     echoes = flow("10.0.0.9", "203.0.113.8", 0, marks=0, proto=1, icmp_type=8, src_packets=9, dst_packets=9) | times
     echoes |= {"src_bytes": 900, "dst_bytes": 9_000}
     telnet = flow("10.0.0.9", f"10.0.0.{at}", 23, marks=int(FlowMark.EXCHANGED)) | times
+    held = flow("10.0.0.9", "203.0.113.22", 22, marks=0, dst_packets=1, direction_known=True) | times
+    held |= {"conn_start": (BEGIN + at - 5 * 3600) * 10**9}
     denied = flow("10.0.0.9", f"10.0.0.{at}", 443, verdict=Verdict.DENIED) | times
     past_the_mesh = flow("10.0.0.9", "10.0.0.70", 81, marks=int(FlowMark.EXCHANGED)) | times
-    return [upload, echoes, telnet, denied, past_the_mesh]
+    return [upload, echoes, telnet, held, denied, past_the_mesh]
 
 
 def logins(at: int) -> list[Row]:
@@ -125,12 +131,13 @@ def heads(at: int) -> list[Row]:
 
 
 def calls(at: int) -> list[Row]:
-    """A beacon every other second, and a shell that was given away."""
+    """A beacon every other second, a shell that was given away, and a new destination now and then."""
     began = {"conn_start": (BEGIN + at) * 10**9, "dst_bytes": 200}
     shell = {"first_payload": PayloadSide.RESPONDER, "direction_known": True, "src_payload": 9, "dst_payload": 9}
     return [
         *([flow("10.0.0.9", "203.0.113.7", 443, **began)] if at % 2 else []),
         flow("10.0.0.9", "203.0.113.8", 4444, marks=0, bursts=1, **shell),
+        flow("10.0.0.8", f"198.51.{at // 20}.9" if at > 20 else "10.0.0.2", marks=CONVERSATION),
     ]
 
 

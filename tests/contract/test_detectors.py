@@ -36,6 +36,9 @@ GENERATED = {
     "kube_api_abuse": "the laboratory has no API server; rows and identities in tests/unit/detectors",
     "slow_scan": "takes hours; recorded scans whose rows are moved apart, in tests/unit/detectors",
     "load_balancer_skew": "learns an hour of several replicas; generated minutes and flows in tests/unit/detectors",
+    "long_connection": "takes hours; rows, and a recorded session whose clock is turned on, in tests/unit/detectors",
+    "new_external_destination": "takes a day; rows, and recordings a day apart, in tests/unit/detectors",
+    "strobe": "takes hours; rows in tests/unit/detectors",
     "packet_socket": "told by a node's own state, which no capture holds; tests/unit/detectors",
 }
 
@@ -106,8 +109,8 @@ def test_every_capability_it_needs_is_one_that_some_column_has(detector: Detecto
     offered = Capability(0)
     for column in columns:
         offered |= column.needs
-    # These say which rows a source gives, not which columns of them it fills.
-    offered |= Capability.ATTEMPTS | Capability.ICMP_CLAIMS | Capability.HOST
+    # These say which rows a source gives and how exact their times are, not which columns of them it fills.
+    offered |= Capability.ATTEMPTS | Capability.ICMP_CLAIMS | Capability.HOST | Capability.EXACT_TIME
     assert detector.meta.needs & ~offered == Capability(0)
     assert FLOW
 

@@ -74,7 +74,7 @@ class Stage:
         words = self._noted(where, command)
         return self.lab.start(where, words)
 
-    def attempt(self, where: str, command: str, timeout: float = 120.0) -> None:
+    def attempt(self, where: str, command: Sequence[str] | str, timeout: float = 120.0) -> None:
         """Run a tool whose exit code says what it found rather than whether it ran."""
         child = self.begin(where, command)
         child.wait(timeout)
