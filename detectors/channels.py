@@ -131,6 +131,12 @@ class Channels:
         live = self._index.live()
         return int((self.rows["service_key"][live] == self.rows["service_key"][slot]).sum())
 
+    def regular_callers(self, slot: int) -> list[bytes]:
+        """Return the packed addresses, in order, of the sources that call the same service regularly."""
+        live = self._index.live()
+        same = live[self.rows["service_key"][live] == self.rows["service_key"][slot]]
+        return sorted(bytes(src) for src in self.rows["src"][same[self.rows["regular"][same]]])
+
     def targets(self, slot: int) -> int:
         """Return how many services the same source calls regularly."""
         live = self._index.live()

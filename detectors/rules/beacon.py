@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -153,7 +154,19 @@ class Beacon(ClaimDetector):
                 continue
             sign = _CALLS if regular[at] else _PAUSES if pausing[at] else _FAILED
             nats, spread, every = (float(values[at]) for values in (by_pauses if sign == _PAUSES else by_calls))
-            self._noted.append((name, tick, sign, channels.rows[slot].copy(), nats, spread, every, callers))
+            self._noted.append(
+                (
+                    name,
+                    tick,
+                    sign,
+                    channels.rows[slot].copy(),
+                    nats,
+                    spread,
+                    every,
+                    channels.regular_callers(slot),
+                    callers,
+                )
+            )
 
     def _regular(self, judged: tuple[Any, Any, Any], gaps: I64) -> npt.NDArray[np.bool_]:
         nats, spread, _ = judged
@@ -162,7 +175,7 @@ class Beacon(ClaimDetector):
 
     def judge(self, view: TickView, noted: Any) -> list[Finding]:
         """Return the finding about one channel."""
-        node, tick, sign, row, nats, spread, every, callers = noted
+        node, tick, sign, row, nats, spread, every, regular, callers = noted
         protocol, port = PROTOCOLS[int(row["service"]) >> 16], int(row["service"]) & 0xFFFF
         by = view.endpoint(unpack(bytes(row["src"])), tick)
         to = view.endpoint(unpack(bytes(row["dst"])), tick, port=port, protocol=protocol)
@@ -176,7 +189,7 @@ class Beacon(ClaimDetector):
             main = Evidence(name="regularity", value=round(nats, 2), limit=self.config.nats, unit="nats")
         return [Finding(
             detector=self.meta.id, kind="c2_beacon", title=self.meta.title,
-            severity=self._severity(sign, row, nats, tick, to),
+            severity="low" if self._of_the_node(view, regular, tick) else self._severity(sign, row, nats, tick, to),
             confidence=confidence(main.value, main.limit or 0),
             tick=tick, started=int(row["since"]), node=node, subject=f"{by.ip}/{to.ip}:{port}/{protocol}@{node}",
             attackers=(by,), victims=(to,), techniques=self.meta.techniques,
@@ -193,6 +206,11 @@ class Beacon(ClaimDetector):
             spoofable=bool(row["received"] == 0), data_quality=view.quality[node], response=self.meta.response,
             quiet=max(120, int(4 * every)),
         )]  # fmt: skip
+
+    def _of_the_node(self, view: TickView, regular: Sequence[bytes], tick: int) -> bool:
+        """Tell whether the node itself calls the service regularly: agents do, from hosts and pods alike."""
+        found = (view.identities.find(unpack(source), tick) for source in regular[: self.config.callers])
+        return any(item is not None and item.kind == "Node" for item in found)
 
     def _severity(self, sign: str, row: Any, nats: float, tick: int, to: Endpoint) -> Severity:
         """Medium where the calls are sure and the address is no part of the cluster.
