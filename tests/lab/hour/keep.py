@@ -28,7 +28,7 @@ from tests.lab.hour.nodes import NODES, POD_PORTS, PODS, Pod, node_ip
 CLUSTER = "lab"
 ROWS_NAME = "events.sge.gz"
 MAX_ROWS_BYTES = 20_000_000
-_TITLE = "{} minutes of three nodes on which nothing is wrong"
+_TITLE = "Three nodes on which nothing is wrong"
 _NOTES = (
     "The habits of an hour in less wall clock: what a cluster does once in an hour (a rollout and its way back, a "
     "renewed certificate) happens once here, too, and backups and builds come more often. A packet between nodes is "
@@ -100,7 +100,7 @@ def keep(captures: Path, folder: Path) -> str:
     if len(raw) > MAX_ROWS_BYTES:
         raise RuntimeError(f"{target} has {len(raw)} bytes, more than {MAX_ROWS_BYTES}")
     told = {
-        "id": "hour", "title": _TITLE.format(round((max(cuts) - min(cuts)) / 60)), "input": ROWS_NAME,
+        "id": "hour", "title": _TITLE, "input": ROWS_NAME,
         "format": "events", "tier": "A", "span_s": max(cuts) - min(cuts),
         "provenance": "recorded by tests/lab/hour in network namespaces; Apache-2.0",
         "first": datetime.fromtimestamp(min(cuts) - 1, UTC).isoformat().replace("+00:00", "Z"),
