@@ -23,8 +23,8 @@ from stream.stages import Parts
 
 # Kinds whose attack goes on fast enough that seconds count; their median is held to a limit.
 FAST = (
-    "port_scan_vertical", "port_scan_horizontal", "host_sweep", "arp_scan", "syn_flood", "udp_flood", "icmp_flood",
-    "connection_flood", "http_flood", "dns_flood", "amplification",
+    "port_scan_vertical", "port_scan_horizontal", "icmp_sweep", "udp_scan", "arp_scan", "syn_flood", "udp_flood",
+    "icmp_flood", "connection_flood", "http_flood", "dns_flood", "amplification",
 )  # fmt: skip
 SOON_S = 2.0
 _BACK = (1, 2, 4, 8, 16, 32, 64, 128, 256)
