@@ -117,8 +117,8 @@ $(VENV)/.bench: $(VENV)/.locked requirements/bench.txt
 	@touch $@
 
 .PHONY: quality
-quality: setup ## grade the detectors on the recorded cases: hits, misses, false alerts
-	@$(BIN)/sluicegate evaluate tests/cases
+quality: setup ## grade the detectors: cases, benign hour, poisoning, delays; writes docs/quality.md (DEVSET=dir)
+	@$(BIN)/python -m tests.quality $(if $(DEVSET),--devset $(DEVSET))
 
 .PHONY: e2e
 e2e: setup ## tests against a real Kubernetes API server (Go 1.26; the first build takes minutes)

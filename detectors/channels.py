@@ -134,6 +134,13 @@ class Channels:
         """Return for given channels how many sources call the same service on their node."""
         return self._equal(kernel.SERVICE_KEY, slots, np.ones(self._table.used, np.bool_))
 
+    def regular_callers(self, slot: int, most: int) -> list[bytes]:
+        """Return the packed addresses, in order, of the first sources that call the same service regularly."""
+        rows = self.rows[: self._table.used]
+        same = (rows[:, kernel.SERVICE_KEY] == rows[slot, kernel.SERVICE_KEY]) & (rows[:, kernel.TOUCHED] >= 0)
+        same &= (rows[:, kernel.NODE] == rows[slot, kernel.NODE]) & (rows[:, kernel.REGULAR] == 1)
+        return sorted(row.tobytes() for row in rows[same, kernel.SRC : kernel.DST])[:most]
+
     def targets(self, slots: I64) -> I64:
         """Return for given channels how many services their source calls regularly on their node."""
         return self._equal(kernel.SOURCE, slots, self.rows[: self._table.used, kernel.REGULAR] == 1)

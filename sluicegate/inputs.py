@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import heapq
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from exporter.chunks import CaptureReport
 from exporter.learned_names import LEARNED
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from schemas.identity import IdentityTable
 
 STANDARD_INPUT = "-"
+_GZIP = b"\x1f\x8b"
 # One object is a few hundred bytes; a million of them is far above the largest cluster.
 _MAX_LINE = 64 << 10
 _MAX_OBJECTS = 1_000_000
@@ -30,12 +33,25 @@ def is_event_file(path: str) -> bool:
     if path == STANDARD_INPUT:
         return False
     try:
-        with Path(path).open("rb") as file:
+        with open_packed(Path(path)) as file:
             start = file.read(4)
+    except (EOFError, zlib.error, gzip.BadGzipFile):  # a capture's reader says what is wrong
+        return False
     except OSError as error:
         message = f"{path}: cannot be read: {error.strerror}"
         raise CommandProblem(message) from None
     return start == FILE_MAGIC or (start[:1] == b"{" and not log_format(path))
+
+
+def open_packed(path: Path) -> BinaryIO:
+    """Open a file for reading, unpacking it where it is a gzip.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        packed = file.read(2) == _GZIP
+    return cast(BinaryIO, gzip.open(path, "rb")) if packed else path.open("rb")
 
 
 def has_packets(path: str) -> bool:
@@ -73,12 +89,12 @@ def read_any(
 def _read_events(path: str, report: CaptureReport) -> Iterator[EventMessage]:
     report.name = path
     read = 0
-    with Path(path).open("rb") as file:
+    with open_packed(Path(path)) as file:
         try:
             for message in read_file(file):
                 read += 1
                 yield message
-        except EventDecodeError as error:
+        except (EventDecodeError, OSError, EOFError, zlib.error) as error:
             if not read:
                 message_text = f"{path}: {error}"
                 raise CommandProblem(message_text) from None

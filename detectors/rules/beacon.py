@@ -46,6 +46,7 @@ class _Noted(NamedTuple):
     spread: float
     every: float
     callers: int
+    regular: Sequence[bytes]  # packed addresses of those who call the service regularly
 
 
 class BeaconConfig(DetectorConfig):
@@ -159,7 +160,8 @@ class Beacon(ClaimDetector):
         for at, many in zip(fired[kept].tolist(), callers[kept].tolist(), strict=True):
             sign = _CALLS if regular[at] else _PAUSES if pausing[at] else _FAILED
             nats, spread, every = (float(values[at]) for values in (by_pauses if sign == _PAUSES else by_calls))
-            noted = _Noted(names[nodes[at]], int(ticks[at]), sign, rows[at], nats, spread, every, many)
+            others = self._channels.regular_callers(int(slots[at]), config.callers)
+            noted = _Noted(names[nodes[at]], int(ticks[at]), sign, rows[at], nats, spread, every, many, others)
             self._noted.append(noted)
 
     def _regular(self, judged: tuple[Any, Any, Any], gaps: I64) -> npt.NDArray[np.bool_]:
@@ -169,7 +171,7 @@ class Beacon(ClaimDetector):
 
     def judge(self, view: TickView, noted: _Noted) -> list[Finding]:
         """Return the finding about one channel."""
-        node, tick, sign, row, nats, spread, every, callers = noted
+        node, tick, sign, row, nats, spread, every, callers, regular = noted
         protocol, port = PROTOCOLS[int(row[column.SERVICE]) >> 16], int(row[column.SERVICE]) & 0xFFFF
         by = view.endpoint(unpack(row[column.SRC : column.DST].tobytes()), tick)
         to = view.endpoint(unpack(row[column.DST : column.REGULAR].tobytes()), tick, port=port, protocol=protocol)
@@ -183,7 +185,7 @@ class Beacon(ClaimDetector):
             main = Evidence(name="regularity", value=round(nats, 2), limit=self.config.nats, unit="nats")
         return [Finding(
             detector=self.meta.id, kind="c2_beacon", title=self.meta.title,
-            severity=self._severity(sign, row, nats, tick, to),
+            severity="low" if self._of_the_node(view, regular, tick) else self._severity(sign, row, nats, tick, to),
             confidence=confidence(main.value, main.limit or 0),
             tick=tick, started=int(row[column.SINCE]), node=node, subject=f"{by.ip}/{to.ip}:{port}/{protocol}@{node}",
             attackers=(by,), victims=(to,), techniques=self.meta.techniques,
@@ -200,6 +202,11 @@ class Beacon(ClaimDetector):
             spoofable=bool(row[column.RECEIVED] == 0), data_quality=view.quality[node], response=self.meta.response,
             quiet=max(120, int(4 * every)),
         )]  # fmt: skip
+
+    def _of_the_node(self, view: TickView, regular: Sequence[bytes], tick: int) -> bool:
+        """Tell whether the node itself calls the service regularly: agents do, from hosts and pods alike."""
+        found = (view.identities.find(unpack(source), tick) for source in regular)
+        return any(item is not None and item.kind == "Node" for item in found)
 
     def _severity(self, sign: str, row: Any, nats: float, tick: int, to: Endpoint) -> Severity:
         """Medium where the calls are sure and the address is no part of the cluster.

@@ -23,6 +23,7 @@ from detectors.statement import count
 from schemas.events import Capability
 from schemas.finding import Evidence, Finding, Severity
 
+_WEEK = 7  # days
 _ROW_BYTES = 16_384  # a row that carried less is not looked at: most rows of a busy node do not
 _PAIRS = 1024  # of one node's tick, the heaviest ones
 
@@ -43,6 +44,33 @@ class _Upload(Entry):
     buckets: list[list[int]] = field(default_factory=list)
 
 
+@dataclass
+class _Habit(DailyMost):
+    """One workload's days: the most that it sent to one destination within a window.
+
+    ``told`` is ``[day, bytes]``, the most that was reported of a day: what was said once is no news a day later.
+    """
+
+    told: list[list[int]] = field(default_factory=list)
+
+    def tell(self, day: int, value: int) -> None:
+        """Note that a volume of a day was reported."""
+        if not self.told or self.told[-1][0] != day:
+            self.told.append([day, 0])
+        self.told[-1][1] = max(self.told[-1][1], value)
+        del self.told[:-DAYS]
+
+    def before(self, day: int) -> int:
+        """Return what a slow rise began from: the most of the days at least a week ago, or of the first day.
+
+        More where more was reported since.
+        """
+        earlier = [(number, value) for number, value in self.days if number < day]
+        first = earlier[0][1] if earlier else 0
+        old = max((value for number, value in earlier if number <= day - _WEEK), default=first)
+        return max([old, *(value for number, value in self.told if number < day)])
+
+
 class ExfiltrationConfig(DetectorConfig):
     """Limits of ``exfiltration``."""
 
@@ -54,6 +82,9 @@ class ExfiltrationConfig(DetectorConfig):
     )
     usual_factor: Annotated[float, Field(gt=1)] = Field(
         4.0, description="times the most that the workload sent to one destination on any earlier day"
+    )
+    rise: Annotated[float, Field(gt=1)] = Field(
+        10.0, description="times the most of the days a week or more ago, or of the first day: a rise in small steps"
     )
     asymmetry: Annotated[float, Field(ge=1)] = Field(
         4.0, description="times as many bytes out as back; calls and synchronisation go both ways"
@@ -68,7 +99,7 @@ class Exfiltration(ClaimDetector):
     """Fires per source and destination outside.
 
     The limit is absolute on a workload's first day, and relative to its own earlier days afterwards. A day's
-    volume counts as a habit from the next day on.
+    volume counts as a habit from the next day on, but what rises day by day is held to what it was a week ago.
     """
 
     meta = Meta(
@@ -83,11 +114,12 @@ class Exfiltration(ClaimDetector):
     )
     Config: ClassVar[type[DetectorConfig]] = ExfiltrationConfig
     config: ExfiltrationConfig
+    state_version: ClassVar[int] = 2
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
         self._uploads = self.ledger("uploads", _Upload, 4096, self.config.window)
-        self._habits = self.ledger("habits", DailyMost, 2048, DAYS * DAY)
+        self._habits = self.ledger("habits", _Habit, 2048, DAYS * DAY)
 
     def observe(self, frames: RoundFrames) -> None:
         """Take in what was sent to destinations outside."""
@@ -134,16 +166,23 @@ class Exfiltration(ClaimDetector):
         item = view.identities.find(source, tick)
         workload = f"{item.namespace}/{item.workload}" if item is not None and item.workload else ""
         habit = self._habits.touch(node, (hash_text(workload), 0) if workload else sent.source, tick)
-        usual = habit.usual(tick // DAY)
-        habit.learn(tick // DAY, out)
+        day = tick // DAY
+        usual, before = habit.usual(day), habit.before(day)
+        habit.learn(day, out)
         known = tick - habit.since >= config.history
-        limit = max(config.least_bytes, config.usual_factor * usual) if known else config.first_bytes
+        habitual = min(config.usual_factor * usual, config.rise * before)
+        limit = max(config.least_bytes, habitual) if known else config.first_bytes
         if out <= limit:
             return None
+        habit.tell(day, out)
         severity: Severity = "high" if known else "medium"
         if item is not None and item.kind == "Node":
             severity = "low"  # many stand behind a node's address
-        habit_text = f"at most {count(usual)} on earlier days" if known else "not known for a day yet"
+        habit_text = (
+            f"at most {count(usual)} on earlier days, and {count(before)} a week ago or when it began"
+            if known
+            else "not known for a day yet"
+        )
         return Finding(
             detector=self.meta.id, kind=self.meta.id, title=self.meta.title, severity=severity,
             confidence=confidence(out, limit), tick=tick, started=max(upload.since, tick - config.window), node=name,

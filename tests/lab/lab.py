@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from tests.lab import pods
 from tests.lab.pods import BY_NAME, PODS, Pod
@@ -79,7 +80,7 @@ class Lab:
         self._spaces: list[str] = []
         self._children: list[subprocess.Popen[bytes]] = []
 
-    def __enter__(self) -> Lab:
+    def __enter__(self) -> Self:
         for name in leftovers():
             remove_namespace(name)
         try:

@@ -211,3 +211,16 @@ def test_who_speaks_first(rows: list[Row], expected: str | None) -> None:
 
 def test_between_known_endpoints_a_greeting_is_likelier_than_a_shell() -> None:
     assert shells([shell()], IdentityTable([pod("control", CONTROL)])) == "low"
+
+
+def test_what_the_node_calls_as_well_is_an_agent_of_the_house() -> None:
+    """Monitoring reports from hosts and pods to one intake; without the node's own calls nothing tells it apart."""
+    host = "192.168.0.4"
+    times = gaps(30, 29, 31)
+    nodes = IdentityTable([InventoryObject(kind="Node", uid="n", name="n", ips=(host,))])
+    both = (at_times(times), at_times(gaps(30, 29, 31, seed=2), source=host))
+    assert found(*both, identities=nodes) == "low"
+    assert found(*both) == "medium"
+    assert found(at_times(times), identities=nodes) == "medium"
+    irregular = at_times(by_chance(30, 30), source=host)
+    assert found(at_times(times), irregular, identities=nodes) == "medium"

@@ -79,9 +79,15 @@ class TestExfiltration:
         assert found.evidence[0].limit == 160 * MEGABYTE
 
     def test_the_ramp_that_is_caught_and_the_one_that_is_not(self) -> None:
-        """What the page states: four times a day is the edge, in whole weeks of it too."""
-        assert self.nightly(*(int(10 * 3**n) for n in range(7))) == []
-        assert self.nightly(*(int(10 * 4.5**n) for n in range(7))) != []
+        """What the page states: tenfold within a week is the edge, in steps of any size."""
+        assert self.nightly(*(int(10 * 1.35**n) for n in range(21))) == []
+        assert self.nightly(*(int(10 * 1.45**n) for n in range(14))) != []
+        (found,) = self.nightly(*(int(10 * 3**n) for n in range(4)))
+        assert (found.evidence[0].value, found.evidence[0].limit) == (270 * MEGABYTE, 100 * MEGABYTE)
+
+    def test_what_was_told_is_a_habit_although_it_rose(self) -> None:
+        """A job that began in the week is told on the day it began, and not on each day that it runs."""
+        assert len(self.nightly(1, 1, 25, 25, 30, 28, 25, 30)) == 1
 
     def test_replicas_share_the_habit_of_their_workload(self) -> None:
         replicas = [pod(f"p{n}", f"10.0.0.{n}", "Deployment/ship") for n in (5, 6)]
