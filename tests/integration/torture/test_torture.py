@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-
 import pytest
 
-from sluicegate.local_broker import LocalBroker, local_broker, missing_tools
-from tests.integration.stream.harness import ROOT
 from tests.torture import in_process
 from tests.torture.answer import Replayed, replayed
 from tests.torture.disturbance import coming_and_going, kills
@@ -19,19 +14,6 @@ from tests.torture.truth import graded
 pytestmark = pytest.mark.timeout(240)
 
 SEED = 1
-CACHE = ROOT / ".cache" / "kafka"
-
-
-@pytest.fixture(scope="module")
-def broker() -> Iterator[LocalBroker | None]:
-    """A broker of our own, unless SLUICEGATE_KAFKA names one."""
-    if os.environ.get("SLUICEGATE_KAFKA"):
-        yield None
-        return
-    if problems := missing_tools(CACHE):
-        pytest.skip("; ".join(problems))
-    with local_broker(CACHE) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +34,9 @@ def wanted(log: Log) -> Replayed:
     ids=["two SIGKILLs", "coming and going"],
 )
 async def test_workers_answer_like_a_replay(
-    workers: int, disturbance: Disturbance, disturbed: int, broker: LocalBroker | None, log: Log, wanted: Replayed
+    workers: int, disturbance: Disturbance, disturbed: int, bootstrap: str, log: Log, wanted: Replayed
 ) -> None:
-    bootstrap = broker.bootstrap if broker is not None else os.environ["SLUICEGATE_KAFKA"]
-    found, _ = await through_kafka(log, wanted, bootstrap, workers, disturbance, broker)
+    found, _ = await through_kafka(log, wanted, bootstrap, workers, disturbance)
     assert found["first_differences"] == []
     assert found["differences"] == 0
     assert found["complete"]
