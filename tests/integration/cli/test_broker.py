@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import orjson
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
@@ -107,7 +108,7 @@ def read_until(command: Command, expected: list[bytes]) -> list[bytes]:
 
 
 def by_revision(lines: str) -> list[bytes]:
-    alerts = [Alert.decode(line.encode()) for line in lines.splitlines()]
+    alerts = [Alert.decode(line.encode()) for line in lines.splitlines() if orjson.loads(line)["type"] == "alert"]
     return [a.encode() for a in sorted(alerts, key=lambda a: (a.id, a.revision))]
 
 

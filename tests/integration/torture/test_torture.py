@@ -46,10 +46,11 @@ async def test_workers_answer_like_a_replay(
     assert found["alerts"] > 10
 
 
-async def test_the_replay_command_writes_the_same_alerts(log: Log, wanted: Replayed) -> None:
+async def test_the_replay_command_writes_the_same_alerts_and_incidents(log: Log, wanted: Replayed) -> None:
     found = await in_process.replay_command(log, wanted)
     assert found["first_differences"] == []
-    assert found["alerts"] == len(wanted.answer.alerts)
+    assert (found["alerts"], found["incidents"]) == (len(wanted.answer.alerts), len(wanted.answer.incidents))
+    assert found["incidents"] > 0
 
 
 def test_every_recorded_attack_is_found_and_nothing_else() -> None:

@@ -1,6 +1,6 @@
 import asyncio
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiokafka import TopicPartition
@@ -31,7 +31,7 @@ class Producer:
 
 def outbox_with(producer: Producer, telemetry: Telemetry, **worker: float) -> Outbox:
     outbox = Outbox(KafkaSettings(), WorkerSettings(**worker), telemetry)
-    outbox._producer = producer
+    outbox._producer = cast(PatientProducer, producer)
     return outbox
 
 
