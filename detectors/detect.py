@@ -271,8 +271,12 @@ class DetectEngine:
             self._restore_own(sections[_OWN].state)
         else:
             cold.append(_OWN)
-        self._cold.begin(cold)
+        self.note_cold(cold)
         return cold + unknown
+
+    def note_cold(self, names: Sequence[str]) -> None:
+        """Say for a while, in the quality of the data, that parts of these names began anew."""
+        self._cold.begin(names)
 
     def _restore_own(self, state: Mapping[str, Any]) -> None:
         try:

@@ -187,7 +187,9 @@ class DetectStage:
         cold = self._engine.restore({n: s for n, s in sections.items() if n != "episodes"})
         # Books go by the engine's numbers of nodes.
         kept = {} if "assembler" in cold else sections
-        return cold + _restore_book("episodes", kept, self._restore_books)
+        books = _restore_book("episodes", kept, self._restore_books)
+        self._engine.note_cold(books)
+        return cold + books
 
     def _restore_books(self, books: Mapping[str, Any]) -> None:
         for number, book in books.items():
@@ -247,7 +249,9 @@ class CorrelateStage:
         """
         cold = self._engine.restore({n: s for n, s in sections.items() if n != "episodes"})
         kept = {} if "engine" in cold else sections
-        return cold + _restore_book("episodes", kept, self._restore_book)
+        book = _restore_book("episodes", kept, self._restore_book)
+        self._engine.note_cold(book)
+        return cold + book
 
     def _restore_book(self, state: Mapping[str, Any]) -> None:
         self._said = self._told = int(state["said"])
