@@ -39,7 +39,7 @@ _WEIGHING = ("attempts", "udp_packets", "icmp_packets", "reflected_packets", "in
 _SOURCES_NAMED = 20  # most active sources of a victim that a finding may name
 _SOURCE_SECONDS = 60  # for which sources are remembered to be named
 _SOURCE_ROWS = 100_000  # of them at most, about 5 MB; the oldest are forgotten first
-_STATE_VERSION = 2
+_STATE_VERSION = 3
 _OWN = "engine"  # the section of what no part of the engine keeps
 _SUSPECT_SECONDS = 120  # a model's window, and one more for what arrives after it
 
@@ -107,7 +107,7 @@ class CorrelateEngine:
         return out
 
     def _take(self, message: RollupMessage) -> None:
-        tick = self.senders.take(message.header)
+        tick = self.senders.take(message.header, message.appended_ms)
         if tick is None:
             return
         self.cluster = self.cluster or message.header.cluster

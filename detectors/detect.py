@@ -102,10 +102,12 @@ class DetectEngine:
         return [] if self.assembler.nodes else self._partials.empty(self.assembler.cluster)
 
     def announce_idle(self) -> list[RollupMessage]:
-        """Return what tells stage 2 that nothing comes any more; the shell knows when. Changes nothing here.
+        """Return what tells stage 2 that nothing comes any more, or still nothing; the shell knows when.
 
-        Nothing while a capture goes on: it has no clock by which it could be silent.
+        Changes nothing here. Nothing while a capture goes on: it has no clock by which it could be silent.
         """
+        if not self.assembler.nodes:
+            return self.announce_empty()
         going = self.assembler.going()
         if any(node.capture for node in going):
             return []

@@ -153,10 +153,14 @@ class RollupDecodeError(DecodeError):
 
 @dataclass(frozen=True)
 class RollupMessage:
-    """One sender's tick for one rollup partition."""
+    """One sender's tick for one rollup partition.
+
+    ``appended_ms``: append time of its record, ms since epoch; none where it came by no broker.
+    """
 
     header: RollupHeader
     batches: dict[str, pa.RecordBatch] = field(default_factory=dict)
+    appended_ms: int | None = None
 
     @property
     def partition(self) -> int:

@@ -62,18 +62,19 @@ async def undisturbed(run: Run) -> None:
 
 async def through_kafka(
     log: Log, wanted: Replayed, bootstrap: str, workers: int, disturbance: Disturbance = undisturbed,
-    broker: LocalBroker | None = None, replication: int = 1,
+    broker: LocalBroker | None = None, replication: int = 1, *, waiting: bool = False,
 ) -> tuple[dict[str, Any], Answer]:  # fmt: skip
     """Run a log through workers and compare the answer with the one of a replay in this process.
 
     Args:
-        log: what is sent; one message of each node before the workers start, so that each is known from the start.
+        log: what is sent; one message of each node before the workers start, unless they are `waiting`.
         wanted: the replay.
         bootstrap: the brokers.
         workers: how many at the start.
         disturbance: sends the rest of the log and disturbs meanwhile.
         broker: for disturbances of the brokers themselves.
         replication: copies of each partition.
+        waiting: nothing is sent before the workers have taken over all partitions, which are empty then.
 
     Returns:
         The figures of the run (`differences` is how many, `first_differences` says some in words), and the answer.
@@ -81,12 +82,15 @@ async def through_kafka(
     begun = time.perf_counter()
     messages = log.messages()
     async with kafka_log(bootstrap, replication) as topics:
-        await topics.send(itertools.islice(messages, log.nodes))
+        sent = 0 if waiting else log.nodes
+        await topics.send(itertools.islice(messages, sent))
         with tempfile.TemporaryDirectory(prefix="sluicegate-torture-") as folder:
             async with fleet(bootstrap, topics.kafka.prefix, Path(folder), replication, workers) as made:
                 following = asyncio.create_task(topics.follow())
                 try:
-                    run = Run(topics, made, broker, messages, wanted.messages - log.nodes)
+                    if waiting:
+                        await made.ready()
+                    run = Run(topics, made, broker, messages, wanted.messages - sent)
                     await disturbance(run)
                     complete = await _settled(topics, wanted)
                     memory = max((worker.peak_memory() for worker in made.workers), default=0)

@@ -108,6 +108,7 @@ async def _workers(torture: Torture) -> AsyncIterator[Result]:
     for log in torture.logs():
         for count in (1, 2, 4):
             yield await _run(torture, log, f"{count} workers", count, undisturbed)
+        yield await _run(torture, log, "2 workers that wait for the first event", 2, undisturbed, waiting=True)
 
 
 async def _kill(torture: Torture) -> AsyncIterator[Result]:
@@ -136,11 +137,20 @@ async def _away(torture: Torture) -> AsyncIterator[Result]:
             yield await _run(torture, log, f"all brokers {what} for {away:g} s", 2, made(away), brokers=3)
 
 
-async def _run(torture: Torture, log: Log, what: str, workers: int, disturb: Disturbance, brokers: int = 1) -> Result:
+async def _run(
+    torture: Torture,
+    log: Log,
+    what: str,
+    workers: int,
+    disturb: Disturbance,
+    brokers: int = 1,
+    *,
+    waiting: bool = False,
+) -> Result:
     wanted, broker = torture.replay(log), torture.broker(brokers)
     torture.say(f"{log.name}: {what}")
     copies = min(3, brokers)
-    found, _ = await through_kafka(log, wanted, broker.bootstrap, workers, disturb, broker, copies)
+    found, _ = await through_kafka(log, wanted, broker.bootstrap, workers, disturb, broker, copies, waiting=waiting)
     return {"input": log.name, "what": what, "brokers": brokers, **found}
 
 

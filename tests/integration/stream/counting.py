@@ -93,7 +93,7 @@ class CountingDetect:
         return [] if self.nodes else [self._rollup(p, "empty", 0) for p in range(2)]
 
     def announce_idle(self) -> list[RollupMessage]:
-        return [self._rollup(p, "idle", self.tick) for p in range(2)]
+        return self.announce_empty() or [self._rollup(p, "idle", self.tick) for p in range(2)]
 
     def table_counts(self) -> dict[str, dict[str, int]]:
         return {}

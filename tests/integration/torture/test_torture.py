@@ -46,6 +46,15 @@ async def test_workers_answer_like_a_replay(
     assert found["alerts"] > 10
 
 
+@pytest.mark.kafka
+async def test_workers_that_wait_for_the_first_event_answer_like_a_replay(
+    bootstrap: str, log: Log, wanted: Replayed
+) -> None:
+    found, _ = await through_kafka(log, wanted, bootstrap, 2, waiting=True)
+    assert found["first_differences"] == []
+    assert found["complete"]
+
+
 async def test_the_replay_command_writes_the_same_alerts_and_incidents(log: Log, wanted: Replayed) -> None:
     found = await in_process.replay_command(log, wanted)
     assert found["first_differences"] == []
