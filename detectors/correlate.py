@@ -115,6 +115,7 @@ class CorrelateEngine:
         self._pending.setdefault(tick, _Tick()).messages.append((message.header, sections))
 
     def _evaluate(self, tick: int, gathered: _Tick) -> tuple[int, list[Finding], DataQuality]:
+        self._identities.pair(max((header.inventory for header in gathered.headers), default=0))
         capabilities = -1
         for header in gathered.headers:
             capabilities &= header.capabilities or -1

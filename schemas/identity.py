@@ -33,6 +33,8 @@ class IdentityTable:
     where no object does, the narrowest first.
     """
 
+    offset = 0  # of inventory.v1, up to which the table was told by `pair`
+
     def __init__(self, objects: Iterable[InventoryObject] = ()) -> None:
         self._history: dict[str, list[_Statement]] = {}
         self._uids: dict[str, dict[str, None]] = {}
@@ -49,6 +51,12 @@ class IdentityTable:
 
     def __len__(self) -> int:
         return len(self._uids)
+
+    def pair(self, offset: int) -> None:
+        """Know what inventory.v1 says before an offset; never less than before.
+
+        Nothing to do for a table that is given its objects by other ways: what held when is in their validity.
+        """
 
     def add(self, item: InventoryObject) -> None:
         """Take in one statement.

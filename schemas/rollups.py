@@ -139,6 +139,9 @@ class RollupHeader(BaseModel):
     silent: Annotated[tuple[Name, ...], Field(max_length=16)] = Field(
         (), description="idle: names of such nodes, the first in order"
     )
+    inventory: Annotated[int, Field(ge=0)] = Field(
+        0, description="offset on inventory.v1 before which everything was known to the sender in this tick"
+    )
     notes: Annotated[tuple[Note, ...], Field(max_length=MAX_NOTES)] = Field(
         (), description="what sources of this tick cannot know, in words"
     )

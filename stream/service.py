@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 
 import structlog
 
+from schemas.topics import EVENTS, ROLLUPS
 from stream.connection import ConnectionProblem
 from stream.deadletters import DeadLetterLimit
 from stream.faust_shell import FaustShell
@@ -116,9 +117,11 @@ class Service:
             topic = f"{kafka.prefix}.{role.topic}"
             shell = FaustShell(role.name, topic, partitions[topic], self._settings, offsets, self._failed)
             limit = DeadLetterLimit(role.name, self._settings.dead_letters, time.monotonic)
+            named = self._identity is not None and role.topic in (EVENTS.word, ROLLUPS.word)
             host = PartitionHost(
-                role, partitions[topic], outbox, states, shell, limit, self._settings.worker, self._telemetry
-            )
+                role, partitions[topic], outbox, states, shell, limit, self._settings.worker, self._telemetry,
+                self._identity.reach if self._identity is not None and named else None,
+            )  # fmt: skip
             self._shells.append(shell)
             await shell.start(host)
 
@@ -148,7 +151,7 @@ class Service:
                     quiet[shell.name].forget()
                     continue
                 now = time.monotonic()
-                await shell.quiet(quiet[shell.name].observe(positions, ends, now))
+                shell.quiet(quiet[shell.name].observe(positions, ends, now))
                 lags = self._watchdog.observe(shell.name, positions, ends, now)
                 if shell.host is not None:
                     self._watchdog.observe_checkpoints(shell.name, shell.host.overdue(now), now)

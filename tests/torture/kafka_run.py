@@ -14,10 +14,11 @@ from typing import Any
 
 from schemas.event_codec import EventMessage
 from sluicegate.local_broker import LocalBroker
-from tests.torture.answer import Answer, Replayed, differences
+from tests.torture.answer import Answer, Replayed, differences, replayed
 from tests.torture.fleet import Fleet, fleet
 from tests.torture.inputs import Log
 from tests.torture.kafka_log import KafkaLog, kafka_log
+from tests.torture.names import addresses, as_appended, tell
 
 # Longer than any rebalance, restore or restart: without news for so long nothing will come any more.
 _PATIENCE_S = 60.0
@@ -62,7 +63,7 @@ async def undisturbed(run: Run) -> None:
 
 async def through_kafka(
     log: Log, wanted: Replayed, bootstrap: str, workers: int, disturbance: Disturbance = undisturbed,
-    broker: LocalBroker | None = None, replication: int = 1, *, waiting: bool = False,
+    broker: LocalBroker | None = None, replication: int = 1, *, waiting: bool = False, naming: bool = False,
 ) -> tuple[dict[str, Any], Answer]:  # fmt: skip
     """Run a log through workers and compare the answer with the one of a replay in this process.
 
@@ -74,6 +75,8 @@ async def through_kafka(
         disturbance: sends the rest of the log and disturbs meanwhile.
         broker: for disturbances of the brokers themselves.
         replication: copies of each partition.
+        naming: addresses of the log get other names all the time; the answer is compared with a replay of events and
+            names as they came to lie on the broker.
         waiting: nothing is sent before the workers have taken over all partitions, which are empty then.
 
     Returns:
@@ -87,21 +90,26 @@ async def through_kafka(
         with tempfile.TemporaryDirectory(prefix="sluicegate-torture-") as folder:
             async with fleet(bootstrap, topics.kafka.prefix, Path(folder), replication, workers) as made:
                 following = asyncio.create_task(topics.follow())
+                telling = asyncio.create_task(tell(addresses(wanted.answer) if naming else [], topics.tell))
                 try:
                     if waiting:
                         await made.ready()
                     run = Run(topics, made, broker, messages, wanted.messages - sent)
                     await disturbance(run)
-                    complete = await _settled(topics, wanted)
+                    complete = await _settled(topics, wanted, whole=not naming)
                     memory = max((worker.peak_memory() for worker in made.workers), default=0)
                     await made.stop()
                     await _drained(topics)
                 finally:
-                    following.cancel()
-                    with suppress(asyncio.CancelledError):
-                        await following
+                    for task in (following, telling):
+                        task.cancel()
+                        with suppress(asyncio.CancelledError):
+                            await task
         found = topics.heard.answer
         unread, dead = await topics.unread(), await topics.dead_letters()
+        if naming:
+            events, names = await as_appended(topics.kafka, topics.topics)
+            wanted = replayed(events, inventory=names)
     lines = differences(wanted.answer, found)
     figures = {
         "messages": topics.sent.messages, "event_bytes": topics.sent.octets, "workers": workers,
@@ -114,11 +122,14 @@ async def through_kafka(
     return figures, found
 
 
-async def _settled(topics: KafkaLog, wanted: Replayed) -> bool:
-    """Wait until all has been said that should be; False when nothing new came for long and something is missing."""
+async def _settled(topics: KafkaLog, wanted: Replayed, *, whole: bool = True) -> bool:
+    """Wait until all has been said that should be; False when nothing new came for long and something is missing.
+
+    What must be there is known only when the answer is to be `whole`; else silence ends it.
+    """
     loop = asyncio.get_running_loop()
     news, records = loop.time(), -1
-    while not (topics.heard.passed(wanted.last_tick) and topics.heard.answer.covers(wanted.answer)):
+    while not (topics.heard.passed(wanted.last_tick) and (not whole or topics.heard.answer.covers(wanted.answer))):
         if topics.heard.records != records:
             news, records = loop.time(), topics.heard.records
         elif loop.time() - news > _PATIENCE_S:

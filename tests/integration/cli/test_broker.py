@@ -81,7 +81,7 @@ def test_the_worker_finds_what_replay_finds_byte_for_byte(
     expected = by_revision(command("replay", capture, "--inventory", inventory, "--json").out)
     assert expected
     assert command("topics", "create").code == 0
-    # Names must be there before the first event: only a later step pairs events with the inventory's offsets.
+    # Names must be there before the first event: a replay knows them all, and an event those that came before it.
     asyncio.run(publish_inventory(load_settings(None).stream.kafka, read_inventory(inventory)))
     export = ("export", capture, "--to", "kafka")
     if not waiting:

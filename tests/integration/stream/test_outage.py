@@ -1,20 +1,16 @@
 import asyncio
-import json
 import signal
-import urllib.error
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from prometheus_client.parser import text_string_to_metric_families
 
 from sluicegate.demo_place import CACHE
 from sluicegate.local_broker import LocalBroker, local_broker, missing_tools
 from stream.topics_admin import create_topics
 from tests.integration.stream.counting import event_value, make_settings
-from tests.integration.stream.harness import Topics, WorkerProcesses
+from tests.integration.stream.harness import Health, Topics, WorkerProcesses
 from tests.integration.stream.test_worker import alerts_of, ended
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
@@ -70,27 +66,6 @@ async def leaders(topics: Topics) -> dict[tuple[str, int], int]:
         await admin.close()
     return {(t["topic"].removeprefix(f"{topics.prefix}."), p["partition"]): p["leader"] for t in found
             for p in t["partitions"]}  # fmt: skip
-
-
-class Health:
-    """What a worker says of itself on the port that it logged."""
-
-    def __init__(self, log: str) -> None:
-        lines = [json.loads(line) for line in log.splitlines() if '"event": "health"' in line]
-        self._base = f"http://127.0.0.1:{lines[0]['port']}"
-
-    def get(self, path: str) -> tuple[int, str]:
-        try:
-            with urllib.request.urlopen(f"{self._base}{path}", timeout=10) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-
-    def metric(self, name: str) -> float:
-        """The sum over all labels."""
-        _, text = self.get("/metrics")
-        families = text_string_to_metric_families(text)
-        return sum(s.value for f in families for s in f.samples if s.name == f"sluicegate_{name}")
 
 
 async def test_a_partition_without_a_leader_makes_a_worker_wait_and_not_end(

@@ -55,6 +55,14 @@ async def test_workers_that_wait_for_the_first_event_answer_like_a_replay(
     assert found["complete"]
 
 
+@pytest.mark.kafka
+async def test_names_that_change_meanwhile_are_those_of_the_logs(bootstrap: str, log: Log, wanted: Replayed) -> None:
+    found, answer = await through_kafka(log, wanted, bootstrap, 2, kills(1, SEED), naming=True)
+    assert found["first_differences"] == []
+    assert found["complete"]
+    assert any(b'"pod":"pod-' in value for value in answer.alerts.values())
+
+
 async def test_the_replay_command_writes_the_same_alerts_and_incidents(log: Log, wanted: Replayed) -> None:
     found = await in_process.replay_command(log, wanted)
     assert found["first_differences"] == []
