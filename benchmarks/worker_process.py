@@ -88,6 +88,14 @@ class WorkerProcess:
         except OSError:  # it ended between the two looks; the next one says so
             return None
 
+    def ready(self) -> bool:
+        """Tell whether its agents have taken over their partitions."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/readyz", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
     @property
     def ended(self) -> bool:
         """It is gone."""

@@ -22,10 +22,10 @@ class ColdStart:
         self._until = 0
 
     def begin(self, names: Iterable[str]) -> None:
-        """Parts of these names start empty; the time counts from the next tick."""
-        found = tuple(sorted(names))
+        """Parts of these names start empty, beside those that did lately; the time counts from the next tick."""
+        found = set(names)
         if found:
-            self._names, self._until = found, 0
+            self._names, self._until = tuple(sorted({*self._names, *found})), 0
 
     def note(self, tick: int) -> str | None:
         """Return what to say of a tick; its clock may be another node's."""
@@ -33,6 +33,7 @@ class ColdStart:
             return None
         self._until = self._until or tick + _SECONDS
         if tick > self._until:
+            self._names, self._until = (), 0
             return None
         more = f" and {len(self._names) - _NAMED} more" if len(self._names) > _NAMED else ""
         return f"began without memory of what was before: {', '.join(self._names[:_NAMED])}{more}"

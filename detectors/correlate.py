@@ -40,7 +40,7 @@ _WEIGHING = ("attempts", "udp_packets", "icmp_packets", "reflected_packets", "in
 _SOURCES_NAMED = 20  # most active sources of a victim that a finding may name
 _SOURCE_SECONDS = 60  # for which sources are remembered to be named
 _SOURCE_ROWS = 100_000  # of them at most, about 5 MB; the oldest are forgotten first
-_STATE_VERSION = 2
+_STATE_VERSION = 3
 _OWN = "engine"  # the section of what no part of the engine keeps
 _SUSPECT_SECONDS = 120  # a model's window, and one more for what arrives after it
 
@@ -108,7 +108,7 @@ class CorrelateEngine:
         return out
 
     def _take(self, message: RollupMessage) -> None:
-        tick = self.senders.take(message.header)
+        tick = self.senders.take(message.header, message.appended_ms)
         if tick is None:
             return
         self.cluster = self.cluster or message.header.cluster
@@ -116,6 +116,7 @@ class CorrelateEngine:
         self._pending.setdefault(tick, _Tick()).messages.append((message.header, sections))
 
     def _evaluate(self, tick: int, gathered: _Tick) -> tuple[int, list[Finding], DataQuality]:
+        self._identities.pair(max((header.inventory for header in gathered.headers), default=0))
         capabilities = -1
         for header in gathered.headers:
             capabilities &= header.capabilities or -1
@@ -260,8 +261,12 @@ class CorrelateEngine:
             self._restore_own(sections[_OWN].state)
         else:
             cold.append(_OWN)
-        self._cold.begin(cold)
+        self.note_cold(cold)
         return cold + unknown
+
+    def note_cold(self, names: Sequence[str]) -> None:
+        """Say for a while, in the quality of the data, that parts of these names began anew."""
+        self._cold.begin(names)
 
     def _restore_own(self, state: Mapping[str, Any]) -> None:
         try:

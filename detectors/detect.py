@@ -101,10 +101,12 @@ class DetectEngine:
         return [] if self.assembler.nodes else self._partials.empty(self.assembler.cluster)
 
     def announce_idle(self) -> list[RollupMessage]:
-        """Return what tells stage 2 that nothing comes any more; the shell knows when. Changes nothing here.
+        """Return what tells stage 2 that nothing comes any more, or still nothing; the shell knows when.
 
-        Nothing while a capture goes on: it has no clock by which it could be silent.
+        Changes nothing here. Nothing while a capture goes on: it has no clock by which it could be silent.
         """
+        if not self.assembler.nodes:
+            return self.announce_empty()
         going = self.assembler.going()
         if any(node.capture for node in going):
             return []
@@ -261,8 +263,12 @@ class DetectEngine:
             self._restore_own(sections[_OWN].state)
         else:
             cold.append(_OWN)
-        self._cold.begin(cold)
+        self.note_cold(cold)
         return cold + unknown
+
+    def note_cold(self, names: Sequence[str]) -> None:
+        """Say for a while, in the quality of the data, that parts of these names began anew."""
+        self._cold.begin(names)
 
     def _restore_own(self, state: Mapping[str, Any]) -> None:
         try:

@@ -222,7 +222,8 @@ class Partials:
             sampling=max((q.sampling for q in quality), default=1),
             lost_packets=sum(q.lost_packets for q in quality),
             lost_rows=sum(q.lost_rows + q.shed for q in quality) + gathered.tallies.left_out,
-            malformed=sum(q.malformed for q in quality), suspects=tuple(sorted(gathered.suspects)[:_SUSPECTS]),
+            malformed=sum(q.malformed for q in quality), inventory=self._identities.offset,
+            suspects=tuple(sorted(gathered.suspects)[:_SUSPECTS]),
             notes=tuple(sorted({n[:MAX_NOTE] for q in quality for n in q.notes})[:MAX_NOTES]),
         )  # fmt: skip
 

@@ -51,6 +51,8 @@ class IdentityTable:
         most: statements kept at once.
     """
 
+    offset = 0  # of inventory.v1, up to which the table was told by `pair`
+
     def __init__(self, objects: Iterable[InventoryObject] = (), most: int = MOST_STATEMENTS) -> None:
         self._most = most
         self._history: dict[str, list[InventoryObject]] = {}
@@ -86,6 +88,12 @@ class IdentityTable:
             "objects": len(self._history), "statements": self._statements, "addresses": len(self._timelines),
             "forgotten": self.forgotten, "refused": self.refused, "watermark": self.watermark,
         }  # fmt: skip
+
+    def pair(self, offset: int) -> None:
+        """Know what inventory.v1 says before an offset; never less than before.
+
+        Nothing to do for a table that is given its objects by other ways: what held when is in their validity.
+        """
 
     def add(self, item: InventoryObject) -> None:
         """Take in one statement.

@@ -149,6 +149,9 @@ class RollupHeader(BaseModel):
     silent: Annotated[tuple[Name, ...], Field(max_length=16)] = Field(
         (), description="idle: names of such nodes, the first in order"
     )
+    inventory: Annotated[int, Field(ge=0)] = Field(
+        0, description="offset on inventory.v1 before which everything was known to the sender in this tick"
+    )
     notes: Annotated[tuple[Note, ...], Field(max_length=MAX_NOTES)] = Field(
         (), description="what sources of this tick cannot know, in words"
     )
@@ -163,10 +166,14 @@ class RollupDecodeError(DecodeError):
 
 @dataclass(frozen=True)
 class RollupMessage:
-    """One sender's tick for one rollup partition."""
+    """One sender's tick for one rollup partition.
+
+    ``appended_ms``: append time of its record, ms since epoch; none where it came by no broker.
+    """
 
     header: RollupHeader
     batches: dict[str, pa.RecordBatch] = field(default_factory=dict)
+    appended_ms: int | None = None
 
     @property
     def partition(self) -> int:

@@ -10,6 +10,7 @@ from response.policyfile import DecisionPolicy, load_policy
 from schemas.identity import IdentityTable
 from sluicegate.detector_settings import overrides
 from sluicegate.settings import Settings
+from stream.inventory_log import InventoryLog
 from stream.stages import Parts, PipelineSettings
 
 
@@ -38,14 +39,15 @@ def read_rules(paths: Sequence[Path]) -> RuleFile:
 
 
 def parts(
-    settings: Settings, identities: IdentityTable | None = None, rules: Sequence[Path] = (), policy: Path | None = None
-) -> Parts:
+    settings: Settings, identities: IdentityTable | None = None, rules: Sequence[Path] = (), policy: Path | None = None,
+    inventory: InventoryLog | None = None,
+) -> Parts:  # fmt: skip
     """Return what builds stages that agree on settings, rules, identities and policy.
 
     Raises:
         RuleError, PolicyFileError: a file that cannot be used.
     """
-    return Parts(pipeline_settings(settings), identities, read_rules(rules), read_policy(policy))
+    return Parts(pipeline_settings(settings), identities, read_rules(rules), read_policy(policy), inventory)
 
 
 def read_policy(path: Path | None) -> DecisionPolicy:

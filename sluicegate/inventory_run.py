@@ -114,7 +114,9 @@ async def _said(settings: Settings) -> Iterable[InventoryObject]:
     """Return the last statement about every object that the topic holds."""
     last: dict[str, InventoryObject] = {}
 
-    def take(item: InventoryObject) -> None:
+    def take(_offset: int, _appended_ms: int, item: InventoryObject | None) -> None:
+        if item is None:
+            return
         before = last.get(item.uid)
         if item.kind != "Watermark" and (before is None or item.valid_from >= before.valid_from):
             last[item.uid] = item

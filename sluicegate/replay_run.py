@@ -73,9 +73,9 @@ class Replay:
     def _write(self, batch: PipelineOutput, targets: Sequence[BinaryIO]) -> None:
         for decision in batch.responses:
             self._decisions[decision.id] = decision
+        lines = b"".join(word.encode() + b"\n" for word in (*batch.alerts, *batch.incidents))
         for target in targets:
-            for alert in batch.alerts:
-                target.write(alert.encode() + b"\n")
+            target.write(lines)
             target.flush()
 
     def _print(self, results: ReplayResults, reports: Sequence[CaptureReport], seconds: float, respond: bool) -> None:

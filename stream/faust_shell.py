@@ -53,6 +53,7 @@ class FaustShell:
         self._over = False
         self._app = _make_app(self.group, name, settings.kafka, settings.worker)
         self._ticker: asyncio.Task[None] | None = None
+        self._saying: asyncio.Task[None] | None = None
 
     # --- Acker ---
 
@@ -118,16 +119,17 @@ class FaustShell:
 
     async def close(self) -> None:
         """Last checkpoint and commit, while still a member of the group."""
-        if self._ticker is not None:
-            self._ticker.cancel()
-            await asyncio.gather(self._ticker, return_exceptions=True)
+        for task in (self._ticker, self._saying):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         if self.host is not None and not self._over:
             await self._guard(self.host.close)
 
-    async def quiet(self, ends: Mapping[int, int]) -> None:
-        """See `stream.host.PartitionHost.quiet`."""
-        if self.host is not None:
-            await self._guard(self.host.quiet, ends)
+    def quiet(self, ends: Mapping[int, int]) -> None:
+        """See `stream.host.PartitionHost.quiet`; goes on by itself: a stage that hangs must not hang who watches it."""
+        if ends and self.host is not None and (self._saying is None or self._saying.done()):
+            self._saying = asyncio.create_task(self._guard(self.host.quiet, ends))
 
     async def stop(self) -> None:
         """Leave the group."""

@@ -14,7 +14,7 @@ Knows neither Faust nor the broker: `Acker` and `StateStore` stand between.
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,8 +68,24 @@ class PartitionHost:
         limit: DeadLetterLimit,
         worker: WorkerSettings,
         telemetry: Telemetry,
+        known: Callable[[int | None], Awaitable[None]] | None = None,
     ) -> None:
+        """Hold nothing yet.
+
+        Args:
+            role: the agent.
+            partitions: of its input topic.
+            outbox: sends.
+            states: keeps snapshots.
+            acker: acknowledges.
+            limit: of dead letters.
+            worker: limits.
+            telemetry: counts.
+            known: waits until everything else is read that records appended up to a time (ms since epoch; none: up to
+                now) are judged with.
+        """
         self._role = role
+        self._known = known
         self._partitions = partitions
         self._outbox = outbox
         self._states = states
@@ -126,6 +142,8 @@ class PartitionHost:
             self._held = {p: held for p, held in self._held.items() if p in taken and _unbroken(held, taken[p])}
             missing = {p: (t.least, t.end) for p, t in taken.items() if p not in self._held}
             restored: dict[int, Restored] = {}
+            if missing and self._known is not None:
+                await self._known(None)
             if missing and self._role.stateful:
                 restored = await self._states.load(self._role.name, self._partitions, missing)
             for held in self._held.values():
@@ -225,6 +243,8 @@ class PartitionHost:
             fresh.append(record)
         if not fresh:
             return
+        if self._known is not None:
+            await self._known(round(max(record.append_time for record in fresh) * 1000))
         with self._telemetry.process_seconds.labels(name).time():
             outgoing = await self._process(held.stage, fresh)
         await self._outbox.post(outgoing, held.sends, fresh[0].append_time)

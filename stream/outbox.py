@@ -2,27 +2,39 @@
 
 Sends are pipelined: a checkpoint waits for them before it claims anything, so nothing is acknowledged
 before what it caused is durable, and no message waits for the broker by itself.
+
+What a broker does not take is sent again, in order and without being written twice, until it is taken or has waited for
+`worker.delivery_timeout_s`. Only then does the worker end, and its successor does the same work again.
 """
 
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Self
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, KafkaTimeoutError
+import structlog
+from aiokafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError
 
 from schemas.topics import CONTENT_TYPE_HEADER, JSON
 from stream.connection import ConnectionProblem, client_arguments, unreachable
+from stream.patient_producer import PatientProducer
 from stream.records import Outgoing
 from stream.settings import KafkaSettings, WorkerSettings
 from stream.telemetry import Telemetry
+
+log = structlog.get_logger("stream.outbox")
 
 # Above the largest topic's limit (4 MiB), so that the broker's limit is the one that decides.
 _MAX_REQUEST = 5 << 20
 _ONE_OF_THEM = "a record"
 EMITTED_HEADER = "emitted-at"
+_LOOK_S = 0.5
+# Waiting for longer than this is said in the log, once, and when it is over.
+_WORTH_SAYING_S = 5.0
+# What a clean stop has to flush was waited for before; brokers that are away must not hold up an end.
+_FLUSH_S = 5.0
 
 Pending = set["asyncio.Future[object]"]
 
@@ -39,7 +51,11 @@ class Outbox:
         self._worker = worker
         self._telemetry = telemetry
         self._room = asyncio.Semaphore(worker.pending_sends)
-        self._producer: AIOKafkaProducer | None = None
+        self._producer: PatientProducer | None = None
+        self._waiting: dict[asyncio.Future[object], float] = {}  # since when (monotonic s), the oldest first
+        self._watching: asyncio.Task[None] | None = None
+        telemetry.outbox_records.set_function(lambda: len(self._waiting))
+        telemetry.outbox_oldest_seconds.set_function(self.oldest)
 
     async def start(self) -> Self:
         """Connect.
@@ -47,7 +63,8 @@ class Outbox:
         Raises:
             ConnectionProblem: the broker does not answer.
         """
-        producer = AIOKafkaProducer(
+        producer = PatientProducer(
+            self._telemetry.send_retries.inc,
             **client_arguments(self._kafka, "outbox"),
             enable_idempotence=True,
             # Uncompressed: the topics say lz4, so the broker compresses. The client's lz4 runs at level 9 and took
@@ -62,18 +79,28 @@ class Outbox:
             await producer.stop()
             raise unreachable(self._kafka, error) from None
         self._producer = producer
+        self._watching = asyncio.create_task(self._watch())
         return self
 
     async def stop(self) -> None:
         """Flush and disconnect."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         if self._producer is not None:
-            await self._producer.stop()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_FLUSH_S):
+                    await self._producer.stop()
             self._producer = None
+
+    def oldest(self) -> float:
+        """For how many s the oldest record that is not durable yet has waited; 0 where there is none."""
+        return time.monotonic() - next(iter(self._waiting.values())) if self._waiting else 0.0
 
     async def post(self, records: Iterable[Outgoing], pending: Pending, caused_at: float | None = None) -> None:
         """Hand records to the producer, in order; waits while too many are not yet durable, or one must come after.
 
-        It waits for a broker that is away too, however long.
+        It waits for a broker that is away too.
 
         Args:
             records: what to send.
@@ -81,7 +108,7 @@ class Outbox:
             caused_at: append time of the input that caused them, s since the epoch; for the metrics.
 
         Raises:
-            SendFailed: the producer refuses a record (too large, or stopped), or one waited for is not durable.
+            SendFailed: the producer refuses a record (too large, or stopped), or one waited for came to its deadline.
         """
         for record in records:
             if record.after_durable:
@@ -93,6 +120,7 @@ class Outbox:
                 self._room.release()
                 raise _failed(record.topic, error) from None
             pending.add(future)
+            self._waiting[future] = time.monotonic()
             future.add_done_callback(partial(self._done, pending))
             if caused_at is not None:
                 future.add_done_callback(partial(self._observe, record.topic, caused_at))
@@ -113,6 +141,7 @@ class Outbox:
 
     def _done(self, pending: Pending, future: "asyncio.Future[object]") -> None:
         self._room.release()
+        del self._waiting[future]
         if future.cancelled() or future.exception() is not None:
             # Stays in `pending`, so that the checkpoint that waits for it fails.
             self._telemetry.send_failures.inc()
@@ -133,6 +162,7 @@ class Outbox:
             headers.append((CONTENT_TYPE_HEADER, JSON))
         # Wall-clock emission time is a header and never a field: equal alerts stay equal bytes.
         headers.append((EMITTED_HEADER, str(time.time_ns()).encode()))
+        deadline = time.monotonic() + self._worker.delivery_timeout_s
         while True:
             try:
                 future: asyncio.Future[object] = await self._producer.send(
@@ -142,11 +172,31 @@ class Outbox:
                     partition=record.partition,
                     headers=headers,
                 )
-            except KafkaTimeoutError:
-                # The client has no room while the broker is away, and has taken nothing: whoever sends waits for
-                # the broker, and so reading does.
+            except (KafkaTimeoutError, UnknownTopicOrPartitionError):
+                # The client has no room while the broker is away, or has not been told of the topic yet, and has
+                # taken nothing: whoever sends waits for the broker, and so reading does.
+                if time.monotonic() > deadline:
+                    raise
+                self._telemetry.send_retries.inc()
                 continue
             return future
+
+    async def _watch(self) -> None:
+        """Give up what has waited for too long, and say when much waits for long."""
+        said = False
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            if said != (self.oldest() > _WORTH_SAYING_S):
+                said = not said
+                if said:
+                    log.warning("brokers do not take records; trying on", waiting=len(self._waiting))
+                else:
+                    log.info("brokers take records again")
+            limit = self._worker.delivery_timeout_s
+            late = [f for f, since in self._waiting.items() if time.monotonic() - since > limit and not f.done()]
+            for future in late:
+                message = f"no broker took it for {limit:g} s (worker.delivery_timeout_s)"
+                future.set_exception(KafkaTimeoutError(message))
 
 
 def _failed(what: str, error: BaseException) -> SendFailed:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from aiokafka.partitioner import murmur2
 
 from detectors.assembly import says_something
+from detectors.senders import JOIN_MS
 from detectors.snapshot import Section
 from schemas.alert import Alert, AlertRecord
 from schemas.event_codec import EventMessage
@@ -36,6 +37,7 @@ class Pipeline:
         self._detect = [parts.detect(p) for p in range(engine.event_partitions)]
         self._correlate = [parts.correlate(p) for p in range(engine.rollup_partitions)]
         self._incidents, self._decide = parts.incidents(), parts.decide()
+        self._begun: int | None = None  # cut of the first message that says something
         self._announced = False
         self._waited: set[int] = set()  # event partitions that stage 2 waits for
 
@@ -68,6 +70,8 @@ class Pipeline:
                 pending = []
         if pending:
             yield self.feed(pending)
+        if not self._announced:
+            yield self._step([], ended=True)
 
     def feed(self, messages: Sequence[EventMessage]) -> PipelineOutput:
         """Take messages in log order; a node's messages always go to the same partition."""
@@ -90,7 +94,17 @@ class Pipeline:
         key = f"{message.header.cluster}/{message.header.node}".encode()
         return int(murmur2(key) & 0x7FFFFFFF) % len(self._detect)
 
-    def _step(self, placed: Sequence[tuple[int, EventMessage]]) -> PipelineOutput:
+    def _all_have_begun(self, placed: Sequence[tuple[int, EventMessage]]) -> bool:
+        """Tell whether the log has gone on for as long as those that begin together may differ."""
+        for _, message in placed:
+            if self._begun is None and says_something(message):
+                # While exporters only say hello, others may still do so.
+                self._begun = message.header.cut
+            if self._begun is not None and (message.header.cut - self._begun) * 1000 >= JOIN_MS:
+                return True
+        return False
+
+    def _step(self, placed: Sequence[tuple[int, EventMessage]], *, ended: bool = False) -> PipelineOutput:
         by_partition: dict[int, list[EventMessage]] = {}
         for partition, message in placed:
             by_partition.setdefault(partition, []).append(message)
@@ -104,8 +118,7 @@ class Pipeline:
             excepted.update(output.excepted)
         for header in (rollup.header for rollup in rollups):
             (self._waited.discard if header.idle else self._waited.add)(header.sender)
-        # While exporters only say hello, others may still do so: whoever has by then is waited for.
-        if not self._announced and any(says_something(message) for _, message in placed):
+        if not self._announced and (ended or self._all_have_begun(placed)):
             self._announced = True
             rollups += [r for stage in self._detect for r in stage.announce_empty()]
         records: list[AlertRecord] = list(alerts)

@@ -27,7 +27,8 @@ class QuietWatch:
     def observe(self, positions: Mapping[int, int], ends: Mapping[int, int], now: float) -> dict[int, int]:
         """Take in where an agent is; returns partitions that are quiet, with their end, every `quiet_s` again.
 
-        Again, because a rebalance can swallow what was to be said; who has heard it already ignores it.
+        Again, because a rebalance can swallow what was to be said; who has heard it already ignores it. A partition
+        in which nothing ever was is quiet at every look: stage 2 cannot begin before it knows that.
 
         Args:
             positions: next offset to be fed, per partition held; partitions not named are forgotten.
@@ -40,7 +41,7 @@ class QuietWatch:
             if ends.get(partition) != position:
                 continue
             seen = self._seen.setdefault(partition, _Seen(position, now))
-            if now - seen.since >= self._quiet_s:
+            if now - seen.since >= self._quiet_s or not position:
                 seen.since = now
                 due[partition] = position
         return due

@@ -14,7 +14,10 @@ def make_service(
     settings: StreamSettings, responder: Responder, identity: Callable[[InventoryObject], None] | None = None
 ) -> Service:
     """The responder as a service, to be run by `run` or inside another loop."""
-    feed = IdentityFeed(settings.kafka, identity) if identity is not None else None
+    feed = None
+    if identity is not None:
+        tell = identity
+        feed = IdentityFeed(settings.kafka, lambda _offset, _time, item: None if item is None else tell(item))
     return Service(settings, [RespondRole(responder)], make_telemetry(), feed)
 
 

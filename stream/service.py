@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 
 import structlog
 
+from schemas.topics import EVENTS, ROLLUPS
 from stream.connection import ConnectionProblem
 from stream.deadletters import DeadLetterLimit
 from stream.faust_shell import FaustShell
@@ -25,7 +26,7 @@ from stream.settings import StreamSettings
 from stream.state_store import StateStore
 from stream.telemetry import Telemetry
 from stream.topics_admin import TopicMismatch, check_topics, wanted_topics
-from stream.watchdog import LagWatchdog
+from stream.watchdog import OUTBOX, LagWatchdog
 
 log = structlog.get_logger("stream.service")
 
@@ -93,7 +94,8 @@ class Service:
                 await self._identity.start()
             stack.push_async_callback(self._close_shells)
             await self._start_shells(outbox, offsets)
-            watching = asyncio.create_task(self._watch(offsets))
+            watching = asyncio.create_task(self._watch(offsets, outbox))
+            watching.add_done_callback(self._watched)
             stack.callback(watching.cancel)
             log.info("started", agents=[role.name for role in self._roles])
             await self._stop.wait()
@@ -115,9 +117,11 @@ class Service:
             topic = f"{kafka.prefix}.{role.topic}"
             shell = FaustShell(role.name, topic, partitions[topic], self._settings, offsets, self._failed)
             limit = DeadLetterLimit(role.name, self._settings.dead_letters, time.monotonic)
+            named = self._identity is not None and role.topic in (EVENTS.word, ROLLUPS.word)
             host = PartitionHost(
-                role, partitions[topic], outbox, states, shell, limit, self._settings.worker, self._telemetry
-            )
+                role, partitions[topic], outbox, states, shell, limit, self._settings.worker, self._telemetry,
+                self._identity.reach if self._identity is not None and named else None,
+            )  # fmt: skip
             self._shells.append(shell)
             await shell.start(host)
 
@@ -127,7 +131,12 @@ class Service:
         log.info("checkpointed")
         await asyncio.gather(*(shell.stop() for shell in self._shells), return_exceptions=True)
 
-    async def _watch(self, offsets: OffsetView) -> None:
+    def _watched(self, task: "asyncio.Task[None]") -> None:
+        # Without the watch nobody would say that partitions are quiet, nor notice a stall.
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failed(error)
+
+    async def _watch(self, offsets: OffsetView, outbox: Outbox) -> None:
         quiet = {shell.name: QuietWatch(self._settings.worker.quiet_s) for shell in self._shells}
         while True:
             await asyncio.sleep(self._settings.health.check_interval_s)
@@ -142,16 +151,18 @@ class Service:
                     quiet[shell.name].forget()
                     continue
                 now = time.monotonic()
-                await shell.quiet(quiet[shell.name].observe(positions, ends, now))
+                shell.quiet(quiet[shell.name].observe(positions, ends, now))
                 lags = self._watchdog.observe(shell.name, positions, ends, now)
                 if shell.host is not None:
                     self._watchdog.observe_checkpoints(shell.name, shell.host.overdue(now), now)
                     self._telemetry.checkpoint_age_seconds.labels(shell.name).set(shell.host.oldest_uncovered(now))
                 for partition, lag in lags.items():
                     self._telemetry.lag.labels(shell.name, str(partition)).set(lag)
+            self._watchdog.observe_outbox(outbox.oldest(), time.monotonic())
             stalled = self._watchdog.stalled(time.monotonic())
             for shell in self._shells:
                 self._telemetry.stalled.labels(shell.name).set(shell.name in stalled)
+            self._telemetry.stalled.labels(OUTBOX).set(OUTBOX in stalled)
 
     def _unhealthy(self) -> list[str]:
         lines = list(self._watchdog.stalled(time.monotonic()).values())

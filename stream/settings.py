@@ -134,6 +134,11 @@ class WorkerSettings(_Frozen):
     )
     commit_interval_s: Seconds = Field(1.0, description="s between commits of agents that keep no state")
     pending_sends: int = Field(10_000, ge=1, description="records sent and not yet durable; at the limit reading waits")
+    delivery_timeout_s: Seconds = Field(
+        300.0,
+        description="s that a record is sent again while brokers are away or a partition has no leader; then the "
+        "worker ends and its successor does the work again; longer than any outage that is to cost nothing",
+    )
     quiet_s: Seconds = Field(
         10.0,
         description="s without a record on an event partition that is read to its end, after which stage 2 is told "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ from schemas.identity import IdentityTable
 from schemas.incident import Incident
 from schemas.response import ResponseDecision
 from schemas.rollups import RollupMessage
+from stream.inventory_log import InventoryLog, LoggedIdentities
 
 _DECIDED = 8192  # alerts whose decision is remembered
 
@@ -74,13 +76,28 @@ class Parts:
     """Builds stages that agree on settings, rules and identities."""
 
     def __init__(self, settings: PipelineSettings, identities: IdentityTable | None = None,
-                 rules: RuleFile | None = None, policy: DecisionPolicy | None = None) -> None:  # fmt: skip
+                 rules: RuleFile | None = None, policy: DecisionPolicy | None = None,
+                 inventory: InventoryLog | None = None) -> None:  # fmt: skip
+        """Take what stages are made of.
+
+        Args:
+            settings: what decides which alerts come out of a log.
+            identities: who has an address, known from the start and shared by all stages.
+            rules: the operator's.
+            policy: the operator's; none: the one that ships.
+            inventory: inventory.v1 as it is read; each stage then knows of it what was there for its input.
+        """
         self.settings = settings
+        self.inventory = inventory
         self.identities = identities if identities is not None else IdentityTable()
         self.policy = policy if policy is not None else load_policy()
         self.rules = rules if rules is not None else RuleFile()
         self.identities.declare(self.rules.roles)
         self.detectors()  # a configuration that does not fit is an error at once, not at the first message
+
+    def names(self) -> IdentityTable:
+        """Return the names that a new stage begins with."""
+        return self.identities if self.inventory is None else LoggedIdentities(self.inventory, self.rules.roles)
 
     def detectors(self) -> list[Detector]:
         """Return fresh detectors; stages never share their state."""
@@ -106,11 +123,25 @@ class Parts:
 
 Sections = Mapping[str, Section]
 _BOOK_VERSION = 1
+_NAMES_VERSION = 1
+_OURS = ("episodes", "inventory")  # sections that the engines do not know
 
 
 def _opaque(data: bytes) -> npt.NDArray[np.uint8]:
     # As bytes: taken apart, a book's own order of entries would be lost.
     return np.frombuffer(data, np.uint8)
+
+
+def _paired(names: IdentityTable) -> dict[str, Section]:
+    """Return the section that says how much of inventory.v1 a stage knows; none where it knows it otherwise."""
+    return {"inventory": Section(_NAMES_VERSION, names.offset)} if names.offset else {}
+
+
+def _pair_again(names: IdentityTable, sections: Sections) -> None:
+    """Know what the former owner knew. Without it a stage learns it with its next message."""
+    section = sections.get("inventory")
+    if section is not None and section.version == _NAMES_VERSION:
+        names.pair(int(section.state))
 
 
 def _restore_book(name: str, sections: Sections, restore: Callable[[Any], None]) -> list[str]:
@@ -133,7 +164,8 @@ class DetectStage:
     """Stage 1 of one event partition, with one book of episodes per node."""
 
     def __init__(self, partition: int, parts: Parts) -> None:
-        self._engine = DetectEngine(partition, parts.settings.engine, parts.detectors(), parts.identities)
+        self._names, self._inventory = parts.names(), parts.inventory
+        self._engine = DetectEngine(partition, parts.settings.engine, parts.detectors(), self._names)
         self._settings = parts.settings.alerts
         self._exceptions = Exceptions(parts.rules.exceptions)
         self._books: dict[int, EpisodeBook] = {}
@@ -145,14 +177,24 @@ class DetectStage:
 
     def feed(self, messages: Sequence[EventMessage]) -> StageOutput:
         """Take messages of the partition in log order."""
-        output = self._engine.feed(messages)
         alerts: list[Alert] = []
-        for tick in output.ticks:
-            book = None if tick.first else self._books.get(tick.number)
-            if book is None:
-                book = self._books[tick.number] = self._book()
-            alerts += book.observe(tick.tick, tick.findings)
-        return StageOutput(alerts, output.rollups, excepted=self._exceptions.taken())
+        rollups: list[RollupMessage] = []
+        for offset, own in groupby(messages, self._paired):
+            self._names.pair(offset)
+            output = self._engine.feed(list(own))
+            rollups += output.rollups
+            for tick in output.ticks:
+                book = None if tick.first else self._books.get(tick.number)
+                if book is None:
+                    book = self._books[tick.number] = self._book()
+                alerts += book.observe(tick.tick, tick.findings)
+        return StageOutput(alerts, rollups, excepted=self._exceptions.taken())
+
+    def _paired(self, message: EventMessage) -> int:
+        """Return the offset on inventory.v1 that a message is judged with."""
+        if self._inventory is None or message.appended_ms is None:
+            return self._names.offset
+        return max(self._names.offset, self._inventory.offset_at(message.appended_ms))
 
     def _book(self) -> EpisodeBook:
         return EpisodeBook(self._engine.assembler.cluster, self._settings.episodes, self._exceptions)
@@ -176,7 +218,7 @@ class DetectStage:
     def snapshot(self) -> dict[str, Section]:
         """Return the state by section; arrays may be live views, which hold until the stage is fed again."""
         books = {str(n): _opaque(b.snapshot()) for n, b in sorted(self._books.items())}
-        return {**self._engine.snapshot(), "episodes": Section(_BOOK_VERSION, books)}
+        return {**self._engine.snapshot(), "episodes": Section(_BOOK_VERSION, books), **_paired(self._names)}
 
     def restore(self, sections: Sections) -> list[str]:
         """Take in what ``snapshot`` gave, before anything is fed; return the sections that start cold.
@@ -184,10 +226,13 @@ class DetectStage:
         Raises:
             SectionError: a section's content is not what its part keeps.
         """
-        cold = self._engine.restore({n: s for n, s in sections.items() if n != "episodes"})
+        _pair_again(self._names, sections)
+        cold = self._engine.restore({n: s for n, s in sections.items() if n not in _OURS})
         # Books go by the engine's numbers of nodes.
         kept = {} if "assembler" in cold else sections
-        return cold + _restore_book("episodes", kept, self._restore_books)
+        books = _restore_book("episodes", kept, self._restore_books)
+        self._engine.note_cold(books)
+        return cold + books
 
     def _restore_books(self, books: Mapping[str, Any]) -> None:
         for number, book in books.items():
@@ -199,7 +244,8 @@ class CorrelateStage:
     """Stage 2 of one rollup partition, with its book of episodes."""
 
     def __init__(self, partition: int, parts: Parts) -> None:
-        self._engine = CorrelateEngine(partition, parts.settings.engine, parts.detectors(), parts.identities)
+        self._names = parts.names()
+        self._engine = CorrelateEngine(partition, parts.settings.engine, parts.detectors(), self._names)
         self._parts = parts
         self._exceptions = Exceptions(parts.rules.exceptions)
         self._book: EpisodeBook | None = None
@@ -237,7 +283,8 @@ class CorrelateStage:
     def snapshot(self) -> dict[str, Section]:
         """Return the state by section; arrays may be live views, which hold until the stage is fed again."""
         book = None if self._book is None else _opaque(self._book.snapshot())
-        return {**self._engine.snapshot(), "episodes": Section(_BOOK_VERSION, {"book": book, "said": self._said})}
+        own = Section(_BOOK_VERSION, {"book": book, "said": self._said})
+        return {**self._engine.snapshot(), "episodes": own, **_paired(self._names)}
 
     def restore(self, sections: Sections) -> list[str]:
         """Take in what ``snapshot`` gave, before anything is fed; return the sections that start cold.
@@ -245,9 +292,12 @@ class CorrelateStage:
         Raises:
             SectionError: a section's content is not what its part keeps.
         """
-        cold = self._engine.restore({n: s for n, s in sections.items() if n != "episodes"})
+        _pair_again(self._names, sections)
+        cold = self._engine.restore({n: s for n, s in sections.items() if n not in _OURS})
         kept = {} if "engine" in cold else sections
-        return cold + _restore_book("episodes", kept, self._restore_book)
+        book = _restore_book("episodes", kept, self._restore_book)
+        self._engine.note_cold(book)
+        return cold + book
 
     def _restore_book(self, state: Mapping[str, Any]) -> None:
         self._said = self._told = int(state["said"])

@@ -39,7 +39,19 @@ SPECS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec("dead_letters", "counter", "Messages set aside on deadletter.v1.", ("agent", "reason")),
     MetricSpec("records_sent", "counter", "Records handed to the producer.", ("topic",)),
-    MetricSpec("send_failures", "counter", "Records the broker did not take; the worker stops unacknowledged."),
+    MetricSpec(
+        "send_retries",
+        "counter",
+        "Batches of records that a broker did not take and that were sent again, and waits for room to send.",
+    ),
+    MetricSpec(
+        "send_failures",
+        "counter",
+        "Records that no broker took until worker.delivery_timeout_s, or that were refused; the worker stops "
+        "unacknowledged.",
+    ),
+    MetricSpec("outbox_records", "gauge", "Records sent and not yet durable."),
+    MetricSpec("outbox_oldest_seconds", "gauge", "For how long the oldest of them has waited; 0 without any."),
     MetricSpec("process_seconds", "histogram", "Time to decode and feed one message, without sending.", ("agent",)),
     MetricSpec("durable_seconds", "histogram", "Time a checkpoint waited for its records to be durable.", ("agent",)),
     MetricSpec(
@@ -92,7 +104,8 @@ SPECS: tuple[MetricSpec, ...] = (
     MetricSpec(
         "stalled",
         "gauge",
-        "1 while there is lag and nothing is fed, or a checkpoint is overdue, for longer than health.stall_s.",
+        "1 while there is lag and nothing is fed, or a checkpoint is overdue, for longer than health.stall_s; of the "
+        "agent `outbox`: while brokers answer and do not take what is sent.",
         ("agent",),
     ),
     MetricSpec(
@@ -156,7 +169,10 @@ class Telemetry:
     offsets_missing: Counter
     dead_letters: Counter
     records_sent: Counter
+    send_retries: Counter
     send_failures: Counter
+    outbox_records: Gauge
+    outbox_oldest_seconds: Gauge
     process_seconds: Histogram
     durable_seconds: Histogram
     snapshot_seconds: Histogram

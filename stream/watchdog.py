@@ -1,10 +1,12 @@
 """Tells a stalled agent from an idle one. Pure; time is an argument.
 
-Stalled is: input waits and none is fed for too long, or what was fed is not made durable for too long. Neither
-counts while the broker does not answer, for a restart would not bring it back.
+Stalled is: input waits and none is fed for too long, or what was fed, or was to be sent, is not made durable for too
+long. None of it counts while the broker does not answer, for a restart would not bring it back.
 """
 
 from dataclasses import dataclass
+
+OUTBOX = "outbox"
 
 
 @dataclass
@@ -25,6 +27,7 @@ class LagWatchdog:
         self._stall_s = stall_s
         self._seen: dict[tuple[str, int], _Seen] = {}
         self._due_at: dict[tuple[str, int], float] = {}
+        self._sent_at: float | None = None
         self._answered_at = float("-inf")
 
     def observe(self, agent: str, positions: dict[int, int], ends: dict[int, int], now: float) -> dict[int, int]:
@@ -55,12 +58,16 @@ class LagWatchdog:
         self._due_at = {key: at for key, at in self._due_at.items() if key[0] != agent}
         self._due_at |= {(agent, partition): now - late for partition, late in overdue.items()}
 
+    def observe_outbox(self, oldest: float, now: float) -> None:
+        """Take in for how many s the oldest record that is not durable yet has waited; 0: none waits."""
+        self._sent_at = now - oldest if oldest else None
+
     def unreachable(self, now: float) -> None:
         """The broker does not answer: nobody can progress, so nobody's time runs."""
         self._answered_at = now
 
     def stalled(self, now: float) -> dict[str, str]:
-        """Stalled agents, each with one line that says where."""
+        """Stalled agents, and `OUTBOX`, each with one line that says where."""
         lines: dict[str, str] = {}
         for (agent, partition), seen in sorted(self._seen.items()):
             idle = now - max(seen.moved_at, self._answered_at)
@@ -72,4 +79,7 @@ class LagWatchdog:
             late = now - max(due_at, self._answered_at)
             if late > self._stall_s:
                 lines.setdefault(agent, f"{agent} partition {partition}: checkpoint overdue for {late:.0f} s")
+        waits = 0.0 if self._sent_at is None else now - max(self._sent_at, self._answered_at)
+        if waits > self._stall_s:
+            lines[OUTBOX] = f"{OUTBOX}: no broker has taken the oldest record for {waits:.0f} s"
         return lines

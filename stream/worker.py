@@ -1,14 +1,14 @@
 """`sluicegate worker`: the agents detect, correlate, incidents and decide in one process."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from schemas.inventory import InventoryObject
 from stream.agents.correlate import CorrelateRole, CorrelateStage
 from stream.agents.decide import DecideRole, DecideStage
 from stream.agents.detect import DetectRole, DetectStage
 from stream.agents.incidents import IncidentsRole, IncidentStage
 from stream.identity_feed import IdentityFeed
+from stream.inventory_log import InventoryLog
 from stream.roles import AnyRole
 from stream.service import Service, run_service
 from stream.settings import StreamSettings
@@ -21,16 +21,14 @@ AGENTS = ("detect", "correlate", "incidents", "decide")
 class StageFactories:
     """How to make each stage; `detect` and `correlate` are given their input partition.
 
-    `identity` takes each object of inventory.v1 before the first event is read and whenever one comes;
-    `identity_counts` tells what became of them.
+    `inventory` is what the stages ask for names; it is filled from inventory.v1.
     """
 
     detect: Callable[[int], DetectStage]
     correlate: Callable[[int], CorrelateStage]
     incidents: Callable[[], IncidentStage]
     decide: Callable[[], DecideStage]
-    identity: Callable[[InventoryObject], None] | None = None
-    identity_counts: Callable[[], Mapping[str, int]] | None = None
+    inventory: InventoryLog | None = None
 
 
 def make_service(settings: StreamSettings, stages: StageFactories, agents: Collection[str] = AGENTS) -> Service:
@@ -44,10 +42,10 @@ def make_service(settings: StreamSettings, stages: StageFactories, agents: Colle
         message = f"unknown agent {unknown[0]!r}; there are {', '.join(AGENTS)}"
         raise ValueError(message)
     telemetry = make_telemetry()
-    if stages.identity_counts is not None:
-        telemetry.follow_identities(stages.identity_counts)
+    if stages.inventory is not None:
+        telemetry.follow_identities(stages.inventory.counts)
     roles = [role for role in _roles(stages, telemetry) if role.name in agents]
-    identity = IdentityFeed(settings.kafka, stages.identity) if stages.identity is not None else None
+    identity = IdentityFeed(settings.kafka, stages.inventory.take) if stages.inventory is not None else None
     return Service(settings, roles, telemetry, identity)
 
 

@@ -33,9 +33,13 @@ _CONFIDENT: dict[Severity, float] = {"medium": 0.6, "low": 0.3}
 
 @dataclass
 class _Tries(Entry):
-    """What one source tried in vain: [high, low, port, tick] of the first try of each host and port."""
+    """What one source tried in vain: [high, low, port, tick] of the first try of each host and port.
+
+    ``fast`` is the last span of 5 min in which it tried more of one host than a slow scanner does.
+    """
 
     tried: list[list[int]] = field(default_factory=list)
+    fast: int = -1
 
 
 class SlowScanConfig(DetectorConfig):
@@ -51,7 +55,7 @@ class SlowScanConfig(DetectorConfig):
         4, description="spans of 5 min in which such tries began (count); faster scans have detectors of their own"
     )
     per_slot: Annotated[int, Field(ge=1)] = Field(
-        10, description="tries of one source that count in one span of 5 min (count)"
+        10, description="tries of one source that count in one span of 5 min (count); with more of one host none does"
     )
     window: Annotated[int, Field(ge=600)] = Field(86_400, description="s; a working day and a night")
 
@@ -107,7 +111,13 @@ class SlowScan(ClaimDetector):
         for a, b, c, d, port in tries:
             entry = self._tries.touch(node, (a, b), tick)
             slot, tried = tick // _SLOT, entry.tried
+            if entry.fast == slot:
+                continue
             if len(tried) >= config.per_slot and tried[-config.per_slot][3] // _SLOT == slot:
+                last = tried[-config.per_slot :]
+                if all(t[:2] == [c, d] for t in last) and [c, d, port] not in (t[:3] for t in tried):
+                    # That was no slow scan: fast ones, also those that come again, have detectors of their own.
+                    entry.fast, entry.tried = slot, tried[: -config.per_slot]
                 continue
             if tried and tried[0][3] <= tick - config.window:
                 entry.tried = tried = [t for t in tried if t[3] > tick - config.window]

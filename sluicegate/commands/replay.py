@@ -19,15 +19,16 @@ def replay(
     node: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Node of each capture, in order.")] = None,
     cluster: Annotated[str, typer.Option(help="Cluster of the nodes.")] = "local",
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write every alert revision (JSON lines).")
+        Path | None, typer.Option(metavar="FILE", help="Write every revision of every alert and incident.")
     ] = None,
     respond: Annotated[bool, typer.Option("--respond", help="Show what would contain each alert, with proof.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print alert revisions as JSON lines, no table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print those revisions (JSON lines), no table.")] = False,
 ) -> None:
     """Run captures, flow logs or event files through the engines and print the alerts and incidents.
 
-    The same files and settings give the same alerts, byte for byte, as the agents on a broker. What a
-    damaged capture held before its end is analysed, and a warning says where it ended.
+    The same files and settings give the same alerts and incidents, byte for byte, as the agents on a broker.
+    `--output` and `--json` give them as JSON lines whose `type` says which is which. What a damaged capture held
+    before its end is analysed, and a warning says where it ended.
     """
     from sluicegate.replay_run import Replay
 

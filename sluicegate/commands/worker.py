@@ -24,14 +24,12 @@ def worker(
     lines on standard error; health and metrics are served on stream.health.port.
     """
     from sluicegate.composition import parts
+    from stream.inventory_log import InventoryLog
     from stream.structured_logs import configure_logs
     from stream.worker import StageFactories, run
 
     settings = invocation(context).settings
-    built = parts(settings, rules=rules or [], policy=policy)
+    built = parts(settings, rules=rules or [], policy=policy, inventory=InventoryLog())
     configure_logs(log_level)
-    stages = StageFactories(
-        built.detect, built.correlate, built.incidents, built.decide, identity=built.identities.add,
-        identity_counts=built.identities.counts,
-    )  # fmt: skip
+    stages = StageFactories(built.detect, built.correlate, built.incidents, built.decide, built.inventory)
     raise typer.Exit(run(settings.stream, stages))

@@ -1,6 +1,7 @@
 """correlate: rollups.v1 → alerts.v1, one stage per rollup partition; sees what spans nodes."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from schemas.rollups import RollupDecodeError, RollupMessage, decode_rollup
@@ -43,9 +44,10 @@ class CorrelateRole:
     def read(self, record: Incoming) -> RollupMessage:
         """See `stream.roles.Role.read`."""
         try:
-            return decode_rollup(record.value or b"")
+            message = decode_rollup(record.value or b"")
         except RollupDecodeError as error:
             raise Undecodable(str(error)) from None
+        return replace(message, appended_ms=round(record.append_time * 1000) or None)
 
     async def process(
         self, stage: CorrelateStage, words: Sequence[RollupMessage], partition: int

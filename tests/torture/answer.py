@@ -13,6 +13,7 @@ import orjson
 from schemas.alert import Alert
 from schemas.event_codec import EventMessage
 from schemas.incident import Incident
+from stream.inventory_log import InventoryLog
 from stream.pipeline import Pipeline
 from stream.stages import Parts, PipelineSettings
 
@@ -60,9 +61,9 @@ class Replayed:
     seconds: float
 
 
-def replayed(messages: Iterable[EventMessage], feed: int = 64) -> Replayed:
+def replayed(messages: Iterable[EventMessage], feed: int = 64, inventory: InventoryLog | None = None) -> Replayed:
     """Run a log through the whole composition in this process, `feed` messages at a time."""
-    pipeline, answer = Pipeline(Parts(PipelineSettings())), Answer()
+    pipeline, answer = Pipeline(Parts(PipelineSettings(), inventory=inventory)), Answer()
     counted = [0, 0]
 
     def watched() -> Iterator[EventMessage]:

@@ -18,6 +18,7 @@ ENVIRONMENT = {
 # As a kubelet would: at once the first time, and never so often that it keeps the machine busy.
 _RESTART_S = 2.0
 _LOOK_S = 0.05
+_READY_S = 60.0
 
 
 class Fleet:
@@ -75,6 +76,16 @@ class Fleet:
                 return True
             await asyncio.sleep(_LOOK_S)
         return False
+
+    async def ready(self) -> None:
+        """Wait until every worker has taken over its partitions.
+
+        Raises:
+            TimeoutError: one has not for a minute.
+        """
+        async with asyncio.timeout(_READY_S):
+            while not all([await asyncio.to_thread(w.ready) for w in self.workers]):  # noqa: ASYNC110 - other processes
+                await asyncio.sleep(_LOOK_S)
 
     async def stop(self) -> None:
         """Ask all to stop, and wait."""

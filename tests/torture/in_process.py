@@ -9,8 +9,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from schemas.alert import Alert
 from schemas.event_codec import EventMessage, write_file
+from schemas.incident import Incident
 from tests.torture.answer import Answer, Replayed, differences, replayed
 from tests.torture.inputs import Log
 from tests.torture.recut import by_rows, shuffled
@@ -43,14 +46,14 @@ def _compared(what: str, messages: Iterable[EventMessage], feed: int, wanted: Re
 
 
 async def replay_command(log: Log, wanted: Replayed) -> dict[str, Any]:
-    """Compare the alerts that ``sluicegate replay`` writes for a file of the same events; it writes no incidents."""
+    """Compare what ``sluicegate replay`` writes for a file of the same events."""
     loop = asyncio.get_running_loop()
     with tempfile.TemporaryDirectory(prefix="sluicegate-torture-") as folder:
-        events, alerts = Path(folder) / "events.sge", Path(folder) / "alerts.jsonl"
+        events, written = Path(folder) / "events.sge", Path(folder) / "found.jsonl"
         with events.open("wb") as file:
             messages = write_file(file, log.messages())
         begun = loop.time()
-        command = [sys.executable, "-m", "sluicegate", "replay", str(events), "--output", str(alerts)]
+        command = [sys.executable, "-m", "sluicegate", "replay", str(events), "--output", str(written)]
         child = await asyncio.create_subprocess_exec(
             *command, cwd=folder, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
         )
@@ -61,13 +64,13 @@ async def replay_command(log: Log, wanted: Replayed) -> dict[str, Any]:
                 child.kill()
                 await child.wait()
         found = Answer()
-        for line in alerts.read_bytes().splitlines() if alerts.exists() else ():
-            found.add(Alert.decode(line), line)
+        for line in written.read_bytes().splitlines() if written.exists() else ():
+            word = Incident if orjson.loads(line)["type"] == "incident" else Alert
+            found.add(word.decode(line), line)
         size = events.stat().st_size
     seconds = round(loop.time() - begun, 1)
     lines = [f"exit code {child.returncode}: {said.decode('utf-8', 'replace')[-300:]}"] if child.returncode else []
-    only_alerts = Answer(alerts=wanted.answer.alerts)
-    told = _told(only_alerts, found, lines)
+    told = _told(wanted.answer, found, lines)
     return {"what": "sluicegate replay", "messages": messages, "event_bytes": size, "seconds": seconds, **told}
 
 

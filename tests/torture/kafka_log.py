@@ -17,7 +17,7 @@ from aiokafka.structs import ConsumerRecord
 from schemas.alert import Watermark, decode_alert_record
 from schemas.event_codec import EventMessage, encode
 from schemas.incident import Incident
-from schemas.topics import ALERTS, CONTENT_TYPE_HEADER, DEADLETTER, EVENTS, EVENTS_ARROW, INCIDENTS, ROLLUPS
+from schemas.topics import ALERTS, CONTENT_TYPE_HEADER, DEADLETTER, EVENTS, EVENTS_ARROW, INCIDENTS, INVENTORY, ROLLUPS
 from sluicegate.demo_broker import delete_topics
 from stream.connection import client_arguments
 from stream.settings import KafkaSettings, TopicSettings
@@ -96,6 +96,12 @@ class KafkaLog:
                 await asyncio.gather(*waiting)
                 waiting.clear()
         await asyncio.gather(*waiting)
+
+    async def tell(self, values: Iterable[tuple[str, bytes]]) -> None:
+        """Append encoded objects with their keys to inventory.v1; returns when all are durable."""
+        topic = INVENTORY.name(self.kafka.prefix)
+        sent = [await self._producer.send(topic, key=key.encode(), value=value) for key, value in values]
+        await asyncio.gather(*sent)
 
     async def follow(self) -> None:
         """Hear alerts.v1 and incidents.v1 until cancelled."""

@@ -14,10 +14,11 @@ from typing import Any
 
 from schemas.event_codec import EventMessage
 from sluicegate.local_broker import LocalBroker
-from tests.torture.answer import Answer, Replayed, differences
+from tests.torture.answer import Answer, Replayed, differences, replayed
 from tests.torture.fleet import Fleet, fleet
 from tests.torture.inputs import Log
 from tests.torture.kafka_log import KafkaLog, kafka_log
+from tests.torture.names import addresses, as_appended, tell
 
 # Longer than any rebalance, restore or restart: without news for so long nothing will come any more.
 _PATIENCE_S = 60.0
@@ -62,18 +63,21 @@ async def undisturbed(run: Run) -> None:
 
 async def through_kafka(
     log: Log, wanted: Replayed, bootstrap: str, workers: int, disturbance: Disturbance = undisturbed,
-    broker: LocalBroker | None = None, replication: int = 1,
+    broker: LocalBroker | None = None, replication: int = 1, *, waiting: bool = False, naming: bool = False,
 ) -> tuple[dict[str, Any], Answer]:  # fmt: skip
     """Run a log through workers and compare the answer with the one of a replay in this process.
 
     Args:
-        log: what is sent; one message of each node before the workers start, so that each is known from the start.
+        log: what is sent; one message of each node before the workers start, unless they are `waiting`.
         wanted: the replay.
         bootstrap: the brokers.
         workers: how many at the start.
         disturbance: sends the rest of the log and disturbs meanwhile.
         broker: for disturbances of the brokers themselves.
         replication: copies of each partition.
+        naming: addresses of the log get other names all the time; the answer is compared with a replay of events and
+            names as they came to lie on the broker.
+        waiting: nothing is sent before the workers have taken over all partitions, which are empty then.
 
     Returns:
         The figures of the run (`differences` is how many, `first_differences` says some in words), and the answer.
@@ -81,23 +85,31 @@ async def through_kafka(
     begun = time.perf_counter()
     messages = log.messages()
     async with kafka_log(bootstrap, replication) as topics:
-        await topics.send(itertools.islice(messages, log.nodes))
+        sent = 0 if waiting else log.nodes
+        await topics.send(itertools.islice(messages, sent))
         with tempfile.TemporaryDirectory(prefix="sluicegate-torture-") as folder:
             async with fleet(bootstrap, topics.kafka.prefix, Path(folder), replication, workers) as made:
                 following = asyncio.create_task(topics.follow())
+                telling = asyncio.create_task(tell(addresses(wanted.answer) if naming else [], topics.tell))
                 try:
-                    run = Run(topics, made, broker, messages, wanted.messages - log.nodes)
+                    if waiting:
+                        await made.ready()
+                    run = Run(topics, made, broker, messages, wanted.messages - sent)
                     await disturbance(run)
-                    complete = await _settled(topics, wanted)
+                    complete = await _settled(topics, wanted, whole=not naming)
                     memory = max((worker.peak_memory() for worker in made.workers), default=0)
                     await made.stop()
                     await _drained(topics)
                 finally:
-                    following.cancel()
-                    with suppress(asyncio.CancelledError):
-                        await following
+                    for task in (following, telling):
+                        task.cancel()
+                        with suppress(asyncio.CancelledError):
+                            await task
         found = topics.heard.answer
         unread, dead = await topics.unread(), await topics.dead_letters()
+        if naming:
+            events, names = await as_appended(topics.kafka, topics.topics)
+            wanted = replayed(events, inventory=names)
     lines = differences(wanted.answer, found)
     figures = {
         "messages": topics.sent.messages, "event_bytes": topics.sent.octets, "workers": workers,
@@ -110,11 +122,14 @@ async def through_kafka(
     return figures, found
 
 
-async def _settled(topics: KafkaLog, wanted: Replayed) -> bool:
-    """Wait until all has been said that should be; False when nothing new came for long and something is missing."""
+async def _settled(topics: KafkaLog, wanted: Replayed, *, whole: bool = True) -> bool:
+    """Wait until all has been said that should be; False when nothing new came for long and something is missing.
+
+    What must be there is known only when the answer is to be `whole`; else silence ends it.
+    """
     loop = asyncio.get_running_loop()
     news, records = loop.time(), -1
-    while not (topics.heard.passed(wanted.last_tick) and topics.heard.answer.covers(wanted.answer)):
+    while not (topics.heard.passed(wanted.last_tick) and (not whole or topics.heard.answer.covers(wanted.answer))):
         if topics.heard.records != records:
             news, records = loop.time(), topics.heard.records
         elif loop.time() - news > _PATIENCE_S:

@@ -108,12 +108,20 @@ async def _workers(torture: Torture) -> AsyncIterator[Result]:
     for log in torture.logs():
         for count in (1, 2, 4):
             yield await _run(torture, log, f"{count} workers", count, undisturbed)
+        yield await _run(torture, log, "2 workers that wait for the first event", 2, undisturbed, waiting=True)
 
 
 async def _kill(torture: Torture) -> AsyncIterator[Result]:
     count = torture.size.kills
     for log in torture.logs():
         yield await _run(torture, log, f"{count} SIGKILLs", 2, disturbance.kills(count, torture.seed))
+
+
+async def _names(torture: Torture) -> AsyncIterator[Result]:
+    count = max(1, torture.size.kills // 4)
+    for log in torture.short_logs():
+        killed = disturbance.kills(count, torture.seed)
+        yield await _run(torture, log, f"other names all the time, {count} SIGKILLs", 2, killed, naming=True)
 
 
 async def _churn(torture: Torture) -> AsyncIterator[Result]:
@@ -136,11 +144,23 @@ async def _away(torture: Torture) -> AsyncIterator[Result]:
             yield await _run(torture, log, f"all brokers {what} for {away:g} s", 2, made(away), brokers=3)
 
 
-async def _run(torture: Torture, log: Log, what: str, workers: int, disturb: Disturbance, brokers: int = 1) -> Result:
+async def _run(
+    torture: Torture,
+    log: Log,
+    what: str,
+    workers: int,
+    disturb: Disturbance,
+    brokers: int = 1,
+    *,
+    waiting: bool = False,
+    naming: bool = False,
+) -> Result:
     wanted, broker = torture.replay(log), torture.broker(brokers)
     torture.say(f"{log.name}: {what}")
     copies = min(3, brokers)
-    found, _ = await through_kafka(log, wanted, broker.bootstrap, workers, disturb, broker, copies)
+    found, _ = await through_kafka(
+        log, wanted, broker.bootstrap, workers, disturb, broker, copies, waiting=waiting, naming=naming
+    )
     return {"input": log.name, "what": what, "brokers": brokers, **found}
 
 
@@ -168,7 +188,7 @@ async def _latency(torture: Torture) -> AsyncIterator[Result]:
 
 
 SCENARIOS: dict[str, Callable[[Torture], AsyncIterator[Result]]] = {
-    "truth": _truth, "batches": _batches, "replay": _replay, "workers": _workers, "kill": _kill, "churn": _churn,
-    "broker": _broker, "away": _away, "attacks": _attacks, "scale": _scale, "latency": _latency,
+    "truth": _truth, "batches": _batches, "replay": _replay, "workers": _workers, "kill": _kill, "names": _names,
+    "churn": _churn, "broker": _broker, "away": _away, "attacks": _attacks, "scale": _scale, "latency": _latency,
 }  # fmt: skip
 WITHOUT_KAFKA = ("truth", "batches", "replay")

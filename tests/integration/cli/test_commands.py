@@ -13,6 +13,7 @@ import pytest
 import typer
 
 from schemas.alert import Alert
+from schemas.incident import Incident
 from sluicegate.app import app
 from tests.integration.cli.conftest import Ran
 
@@ -59,11 +60,15 @@ def test_replay_prints_alerts_with_names_and_proven_policies(command: Command, c
     assert max(map(len, ran.out.splitlines())) <= 100
 
 
-def test_replay_writes_the_same_alerts_as_it_prints_in_json(command: Command, scan: Path, tmp_path: Path) -> None:
-    output = tmp_path / "alerts.jsonl"
+def test_replay_writes_what_it_prints_in_json(command: Command, scan: Path, tmp_path: Path) -> None:
+    output = tmp_path / "found.jsonl"
     ran = command("replay", scan, "--json", "--output", output)
     assert ran.out.encode() == output.read_bytes()
-    alerts = [Alert.decode(line) for line in ran.out.encode().splitlines()]
+    lines = ran.out.encode().splitlines()
+    alerts = [Alert.decode(line) for line in lines if orjson.loads(line)["type"] == "alert"]
+    incidents = [Incident.decode(line) for line in lines if orjson.loads(line)["type"] == "incident"]
+    assert len(alerts) + len(incidents) == len(lines)
+    assert {a.id for i in incidents for a in i.alerts} == {alert.id for alert in alerts}
     assert {alert.kind for alert in alerts} == {"port_scan_vertical"}
     keys = {"id", "detector", "kind", "severity", "confidence", "started_at", "ended_at", "detected_at", "attackers",
             "victims", "techniques", "evidence", "explanation", "data_quality", "spoofable"}  # fmt: skip
@@ -80,12 +85,14 @@ def test_an_exported_file_replays_to_the_same_alerts(command: Command, scan: Pat
 
 def test_rules_fire_in_a_replay(command: Command, scan: Path) -> None:
     ran = command("replay", scan, "--json", "--rules", EXAMPLES / "rules" / "mission.yaml")
-    assert {orjson.loads(line)["rule"] for line in ran.out.splitlines()} == {None, "port_scan"}
+    words = [orjson.loads(line) for line in ran.out.splitlines()]
+    assert {word["rule"] for word in words if word["type"] == "alert"} == {None, "port_scan"}
 
 
 def test_two_captures_are_two_nodes(command: Command, scan: Path) -> None:
     ran = command("replay", scan, scan, "--node", "a", "--node", "b", "--json")
-    assert {orjson.loads(line)["node"] for line in ran.out.splitlines()} == {"a", "b"}
+    words = [orjson.loads(line) for line in ran.out.splitlines()]
+    assert {word["node"] for word in words if word["type"] == "alert"} == {"a", "b"}
 
 
 def test_inspect_tells_what_is_in_a_file(command: Command, scan: Path, cases: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -38,6 +39,11 @@ def flood(tmp_path: Path) -> Path:
     return path
 
 
+def alerts_in(lines: str) -> list[dict[str, Any]]:
+    words = [orjson.loads(line) for line in lines.splitlines()]
+    return [word for word in words if word["type"] == "alert"]
+
+
 def test_replay_finds_a_scan(command: Command, log: Path) -> None:
     ran = command("replay", log)
     assert ran.code == 0, ran.err
@@ -47,22 +53,20 @@ def test_replay_finds_a_scan(command: Command, log: Path) -> None:
 
 
 def test_alerts_repeat_what_the_source_cannot_know(command: Command, log: Path) -> None:
-    alerts = [orjson.loads(line) for line in command("replay", "--json", log).out.splitlines()]
+    alerts = alerts_in(command("replay", "--json", log).out)
     scans = [alert for alert in alerts if alert["detector"] == "port_scan"]
     assert scans
     assert any("Zeek conn.log" in note for note in scans[-1]["data_quality"]["notes"])
 
 
 def test_alerts_carry_the_names_of_the_log(command: Command, flood: Path, tmp_path: Path) -> None:
-    alerts = [orjson.loads(line) for line in command("replay", "--json", flood).out.splitlines()]
+    alerts = alerts_in(command("replay", "--json", flood).out)
     victims = [v for alert in alerts if alert["detector"] == "connection_flood" for v in alert["victims"]]
     assert {(v["namespace"], v["pod"]) for v in victims} == {("shop", "server-1")}
     inventory = tmp_path / "inventory.jsonl"
     mine = {"kind": "Pod", "uid": "a", "namespace": "real", "name": "mine", "ips": ["10.0.0.2"]}
     inventory.write_text(json.dumps(mine) + "\n")
-    alerts = [
-        orjson.loads(line) for line in command("replay", "--json", "--inventory", inventory, flood).out.splitlines()
-    ]
+    alerts = alerts_in(command("replay", "--json", "--inventory", inventory, flood).out)
     victims = [v for alert in alerts if alert["detector"] == "connection_flood" for v in alert["victims"]]
     assert {(v["namespace"], v["pod"]) for v in victims} == {("real", "mine")}
 

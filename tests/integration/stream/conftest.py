@@ -1,4 +1,3 @@
-import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -6,29 +5,7 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from sluicegate.local_broker import LocalBroker, local_broker, missing_tools
-from tests.integration.stream.harness import ROOT, Topics, WorkerProcesses
-
-CACHE = ROOT / ".cache" / "kafka"
-
-
-@pytest.fixture(scope="session")
-def local_kafka() -> Iterator[LocalBroker]:
-    problems = missing_tools(CACHE)
-    if problems:
-        pytest.skip("; ".join(problems))
-    with local_broker(CACHE) as broker:
-        yield broker
-
-
-@pytest.fixture(scope="session")
-def bootstrap(request: pytest.FixtureRequest) -> str:
-    """The broker named by SLUICEGATE_KAFKA, else one of our own."""
-    named = os.environ.get("SLUICEGATE_KAFKA")
-    if named:
-        return named
-    broker: LocalBroker = request.getfixturevalue("local_kafka")
-    return broker.bootstrap
+from tests.integration.stream.harness import Topics, WorkerProcesses
 
 
 @pytest.fixture

@@ -24,6 +24,8 @@ from stream.settings import HealthSettings, KafkaSettings, StreamSettings, Topic
 from stream.worker import StageFactories
 
 CRASHING_CUT = 13
+STUCK = "stuck"  # name of a node whose messages are never done with
+STALL_S = 5.0
 LONG_AGO_MS = 1_700_000_000_000
 
 
@@ -33,7 +35,7 @@ def make_settings(bootstrap: str, prefix: str, **worker: float) -> StreamSetting
         topics=TopicSettings(event_partitions=4, rollup_partitions=2, state_partitions=2),
         # One message at a time: a stage that fails then sets aside that message alone, and the tests can tell which.
         worker=WorkerSettings(session_timeout_s=6, feed_messages=1, **worker),
-        health=HealthSettings(port=0, check_interval_s=0.2),
+        health=HealthSettings(port=0, check_interval_s=0.2, stall_s=STALL_S),
     )
 
 
@@ -93,7 +95,7 @@ class CountingDetect:
         return [] if self.nodes else [self._rollup(p, "empty", 0) for p in range(2)]
 
     def announce_idle(self) -> list[RollupMessage]:
-        return [self._rollup(p, "idle", self.tick) for p in range(2)]
+        return self.announce_empty() or [self._rollup(p, "idle", self.tick) for p in range(2)]
 
     def table_counts(self) -> dict[str, dict[str, int]]:
         return {}

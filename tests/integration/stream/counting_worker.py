@@ -5,16 +5,22 @@
 With DIES_AT it kills itself (SIGKILL) when that checkpoint's chunks are durable and its manifest is not.
 """
 
+import asyncio
 import os
 import signal
 import sys
+from collections.abc import Sequence
+from typing import Any
 
+from schemas.event_codec import EventMessage
 from schemas.state import SnapshotManifest
 from stream import checkpointer
+from stream.agents.detect import DetectRole
 from stream.checkpoint import encode_manifest
+from stream.records import Outgoing
 from stream.structured_logs import configure_logs
 from stream.worker import run
-from tests.integration.stream.counting import STAGES, make_settings
+from tests.integration.stream.counting import STAGES, STUCK, make_settings
 
 
 def die_at(manifest_number: int) -> None:
@@ -31,8 +37,21 @@ def die_at(manifest_number: int) -> None:
     vars(checkpointer)["encode_manifest"] = encode_or_die
 
 
+async def process_or_hang(
+    role: DetectRole, stage: Any, words: Sequence[EventMessage], partition: int
+) -> Sequence[Outgoing]:
+    """In the place of `DetectRole.process`."""
+    if any(word.header.node == STUCK for word in words):
+        await asyncio.Event().wait()
+    return await _process(role, stage, words, partition)
+
+
+_process = DetectRole.process
+
+
 if __name__ == "__main__":
     configure_logs("info")
+    DetectRole.process = process_or_hang  # type: ignore[method-assign,assignment]
     if len(sys.argv) > 6:
         die_at(int(sys.argv[6]))
     sys.exit(

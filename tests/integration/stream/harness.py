@@ -1,15 +1,19 @@
 """What the tests of this folder hold in their hands: topics of one test, and worker processes."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
+from prometheus_client.parser import text_string_to_metric_families
 
 ROOT = Path(__file__).parents[3]
 
@@ -95,3 +99,30 @@ class WorkerProcesses:
             assert self.started[number].poll() is None, self.log(number)
             assert asyncio.get_running_loop().time() < deadline, f"{text!r} not in:\n{self.log(number)}"
             await asyncio.sleep(0.05)
+
+
+class Health:
+    """What a worker says of itself on the port that it logged."""
+
+    def __init__(self, log: str) -> None:
+        lines = [json.loads(line) for line in log.splitlines() if '"event": "health"' in line]
+        self._base = f"http://127.0.0.1:{lines[0]['port']}"
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"{self._base}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def metric(self, name: str) -> float:
+        """The sum over all labels."""
+        _, text = self.get("/metrics")
+        families = text_string_to_metric_families(text)
+        return sum(s.value for f in families for s in f.samples if s.name == f"sluicegate_{name}")
+
+    async def until(self, holds: Callable[["Health"], bool], within: float = 60) -> None:
+        deadline = asyncio.get_running_loop().time() + within
+        while not holds(self):
+            assert asyncio.get_running_loop().time() < deadline, self.get("/metrics")[1]
+            await asyncio.sleep(0.1)

@@ -25,10 +25,11 @@ async def test_all_is_read_before_start_returns_and_later_objects_follow(
     seen: list[str] = []
     arrived = asyncio.Event()
 
-    def apply(item: InventoryObject) -> None:
-        seen.append(item.name)
-        if item.name == "c":
-            arrived.set()
+    def apply(offset: int, appended_ms: int, item: InventoryObject | None) -> None:
+        assert appended_ms > 1_700_000_000_000
+        if item is not None:
+            seen.append(item.name)
+            arrived.set() if item.name == "c" else None
 
     feed = IdentityFeed(KafkaSettings(bootstrap=bootstrap, prefix=prefix), apply)
     await feed.start()
@@ -36,6 +37,9 @@ async def test_all_is_read_before_start_returns_and_later_objects_follow(
         assert seen == ["a", "b"]
         await topics.send("inventory.v1", [pod("c")])
         await asyncio.wait_for(arrived.wait(), 30)
+        await topics.send("inventory.v1", [pod("d")])
+        await asyncio.wait_for(feed.reach(), 30)
+        assert seen == ["a", "b", "c", "d"]
     finally:
         await feed.stop()
 
@@ -43,7 +47,7 @@ async def test_all_is_read_before_start_returns_and_later_objects_follow(
 async def test_an_empty_inventory_is_read_at_once(bootstrap: str, prefix: str) -> None:
     settings = make_settings(bootstrap, prefix)
     await create_topics(settings.kafka, settings.topics)
-    feed = IdentityFeed(settings.kafka, lambda item: None)
+    feed = IdentityFeed(settings.kafka, lambda offset, appended_ms, item: None)
     await feed.start()
     await feed.stop()
     assert feed.next_offset == 0

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-
 import pytest
 
-from sluicegate.local_broker import LocalBroker, local_broker, missing_tools
-from tests.integration.stream.harness import ROOT
 from tests.torture import in_process
 from tests.torture.answer import Replayed, replayed
 from tests.torture.disturbance import coming_and_going, kills
@@ -19,19 +14,6 @@ from tests.torture.truth import graded
 pytestmark = pytest.mark.timeout(240)
 
 SEED = 1
-CACHE = ROOT / ".cache" / "kafka"
-
-
-@pytest.fixture(scope="module")
-def broker() -> Iterator[LocalBroker | None]:
-    """A broker of our own, unless SLUICEGATE_KAFKA names one."""
-    if os.environ.get("SLUICEGATE_KAFKA"):
-        yield None
-        return
-    if problems := missing_tools(CACHE):
-        pytest.skip("; ".join(problems))
-    with local_broker(CACHE) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +34,9 @@ def wanted(log: Log) -> Replayed:
     ids=["two SIGKILLs", "coming and going"],
 )
 async def test_workers_answer_like_a_replay(
-    workers: int, disturbance: Disturbance, disturbed: int, broker: LocalBroker | None, log: Log, wanted: Replayed
+    workers: int, disturbance: Disturbance, disturbed: int, bootstrap: str, log: Log, wanted: Replayed
 ) -> None:
-    bootstrap = broker.bootstrap if broker is not None else os.environ["SLUICEGATE_KAFKA"]
-    found, _ = await through_kafka(log, wanted, bootstrap, workers, disturbance, broker)
+    found, _ = await through_kafka(log, wanted, bootstrap, workers, disturbance)
     assert found["first_differences"] == []
     assert found["differences"] == 0
     assert found["complete"]
@@ -65,10 +46,28 @@ async def test_workers_answer_like_a_replay(
     assert found["alerts"] > 10
 
 
-async def test_the_replay_command_writes_the_same_alerts(log: Log, wanted: Replayed) -> None:
+@pytest.mark.kafka
+async def test_workers_that_wait_for_the_first_event_answer_like_a_replay(
+    bootstrap: str, log: Log, wanted: Replayed
+) -> None:
+    found, _ = await through_kafka(log, wanted, bootstrap, 2, waiting=True)
+    assert found["first_differences"] == []
+    assert found["complete"]
+
+
+@pytest.mark.kafka
+async def test_names_that_change_meanwhile_are_those_of_the_logs(bootstrap: str, log: Log, wanted: Replayed) -> None:
+    found, answer = await through_kafka(log, wanted, bootstrap, 2, kills(1, SEED), naming=True)
+    assert found["first_differences"] == []
+    assert found["complete"]
+    assert any(b'"pod":"pod-' in value for value in answer.alerts.values())
+
+
+async def test_the_replay_command_writes_the_same_alerts_and_incidents(log: Log, wanted: Replayed) -> None:
     found = await in_process.replay_command(log, wanted)
     assert found["first_differences"] == []
-    assert found["alerts"] == len(wanted.answer.alerts)
+    assert (found["alerts"], found["incidents"]) == (len(wanted.answer.alerts), len(wanted.answer.incidents))
+    assert found["incidents"] > 0
 
 
 def test_every_recorded_attack_is_found_and_nothing_else() -> None:

@@ -50,6 +50,39 @@ def test_a_sender_that_has_read_nothing_is_not_waited_for_until_it_speaks() -> N
     ]  # fmt: skip
 
 
+def test_two_senders_that_begin_together_are_waited_for_whoever_is_read_first() -> None:
+    """A worker found every partition empty; then both begin, in either order of what they say."""
+    ends = []
+    for first, second in ((0, 1), (1, 0)):
+        senders = Senders(2, 0, 1)
+        words = [
+            (said(0, 0, "empty"), 0), (said(1, 0, "empty"), 0),
+            (said(first, 1), 5000), (said(second, 0, "empty"), 5900), (said(first, 2), 6000),
+            (said(second, 1), 6020), (said(second, 2), 7000),
+        ]  # fmt: skip
+        places = []
+        for header, appended in words:
+            places.append(senders.take(header, appended))
+            senders.advance()
+        assert places[2:] == [BEGIN + 1, None, BEGIN + 2, BEGIN + 1, BEGIN + 2]
+        ends.append((senders.done, senders.counts))
+    assert ends == [(BEGIN + 2, {"late": 0})] * 2
+
+
+def test_a_sender_that_is_still_empty_when_the_others_have_gone_on_is_not_waited_for() -> None:
+    senders = Senders(2, 0, 1)
+    for header, appended, done in (
+        (said(1, 0, "empty"), 0, 0), (said(0, 1), 5000, 0), (said(0, 2), 6000, 0), (said(1, 0, "empty"), 6999, 0),
+        (said(0, 3), 6999, 0), (said(1, 0, "empty"), 7000, BEGIN + 3), (said(0, 4), 7001, BEGIN + 4),
+    ):  # fmt: skip
+        again = Senders(2, 0, 1)
+        again.restore(senders.snapshot())
+        senders = again
+        senders.take(header, appended)
+        senders.advance()
+        assert senders.done == done
+
+
 def test_that_a_partition_was_empty_once_says_nothing_of_a_sender_that_has_spoken() -> None:
     assert fed([said(0, 1), said(1, 1), said(1, 0, "empty"), said(0, 9)])[-1] == (9, 1)
 

@@ -88,6 +88,17 @@ def test_what_is_fast_has_a_detector_of_its_own() -> None:
     assert {a.detector for a in run(burst)} == {"port_scan"}
 
 
+def test_a_fast_scan_that_comes_again_is_no_slow_one() -> None:
+    """Six ports a second, the same sixty every twelve minutes: each time the fast detector's."""
+    node = Node()
+    messages = [
+        node.second(begin + at, flows=[tried(1000 + 6 * at + n) for n in range(6)])
+        for begin in range(1, 5 * 720, 720)
+        for at in range(10)
+    ]
+    assert {a.detector for a in run(messages)} == {"port_scan"}
+
+
 def test_a_day_later_all_is_forgotten() -> None:
     assert severities([tried(1000 + n) for n in range(60)], 9000) == []
 

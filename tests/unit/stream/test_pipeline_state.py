@@ -58,6 +58,24 @@ def test_a_table_of_another_version_starts_cold_and_alerts_say_so_for_a_while() 
     assert not any("missing" in note for note in alerts[0].data_quality.notes)
 
 
+@pytest.mark.parametrize("name", ["table.pair", "episodes"])
+def test_what_began_cold_in_stage_1_is_said_in_stage_2(name: str) -> None:
+    stage, node = PARTS.detect(0), Node()
+    fed(stage, node, range(3))
+    sections = copied(stage.snapshot())
+    del sections[name]
+    again, correlate = PARTS.detect(0), PARTS.correlate(0)
+    assert again.restore(sections) == [name]
+    alerts: list[Alert] = []
+    for at in range(3, 70):
+        rows = [flow(f"10.{at}.{n // 250}.{n % 250}", "10.0.0.9", 80) for n in range(500)]
+        rollups = again.feed([node.second(at, flows=rows)]).rollups
+        assert all(f"{NOTE}: {name}" in rollup.header.notes for rollup in rollups)
+        alerts += correlate.feed(rollups).alerts
+    assert alerts
+    assert all(f"{NOTE}: {name}" in alert.data_quality.notes for alert in alerts)
+
+
 def test_a_state_that_is_lost_is_said_of_every_node() -> None:
     stage = PARTS.detect(0)
     assert {"assembler", "engine", "episodes", "table.pair"} <= set(stage.restore({}))
@@ -130,3 +148,16 @@ def test_the_note_ends_and_goes_on_after_another_restart() -> None:
     again.restore(cold.snapshot())
     assert again.note(1600) is not None
     assert again.note(1601) is None
+    assert again.snapshot() == {}
+
+
+def test_what_began_cold_at_two_restarts_is_said_together() -> None:
+    cold = ColdStart()
+    cold.begin(["one"])
+    assert cold.note(1000) == f"{NOTE}: one"
+    cold.begin(["two"])
+    cold.begin([])
+    assert cold.note(1500) == cold.note(2100) == f"{NOTE}: one, two"
+    assert cold.note(2101) is None
+    cold.begin(["three"])
+    assert cold.note(2101) == f"{NOTE}: three"

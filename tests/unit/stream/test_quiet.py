@@ -30,6 +30,13 @@ def test_a_partition_that_was_away_begins_anew() -> None:
     assert not watch.observe({0: 5}, {0: 5}, 12)
 
 
+def test_a_partition_in_which_nothing_ever_was_is_quiet_at_every_look() -> None:
+    watch = QuietWatch(10)
+    assert [watch.observe({0: 0}, {0: 0}, now) for now in (0, 2, 4)] == [{0: 0}] * 3
+    assert not watch.observe({0: 0}, {0: 1}, 6)
+    assert not watch.observe({0: 1}, {0: 1}, 8)
+
+
 def test_a_broker_that_does_not_answer_is_not_quiet() -> None:
     watch = QuietWatch(10)
     watch.observe({0: 5}, {0: 5}, 0)

@@ -70,3 +70,14 @@ def test_no_time_runs_while_the_broker_does_not_answer() -> None:
     watchdog.observe_checkpoints("detect", {0: 300.0}, now=310)
     assert watchdog.stalled(360) == {}
     assert "none fed for 61 s" in watchdog.stalled(361)["detect"]
+
+
+def test_records_that_no_broker_takes_are_a_stall_while_brokers_answer() -> None:
+    watchdog = LagWatchdog(60)
+    watchdog.observe_outbox(61, now=100)
+    assert watchdog.stalled(100) == {"outbox": "outbox: no broker has taken the oldest record for 61 s"}
+    watchdog.unreachable(100)
+    assert watchdog.stalled(160) == {}
+    assert set(watchdog.stalled(161)) == {"outbox"}
+    watchdog.observe_outbox(0, now=161)
+    assert watchdog.stalled(161) == {}
