@@ -77,6 +77,15 @@ class ClaimDetector(Detector):
         self.skip(node, len(first) - _PER_TICK)
         return first[:_PER_TICK]
 
+    def within(self, nodes: I64) -> npt.NDArray[np.bool_]:
+        """Tell which of a round's different things are looked at, given by their nodes; the others are shed."""
+        among = Grouping(np.arange(len(nodes)), [nodes])
+        kept: npt.NDArray[np.bool_] = rank_by(among.number, len(among)) < _PER_TICK
+        if not kept.all():
+            for node, count in Counter(nodes[~kept].tolist()).items():
+                self.skip(node, count)
+        return kept
+
     def skip(self, node: int, count: int) -> None:
         """Count what was too much to look at."""
         if count > 0:

@@ -205,7 +205,7 @@ def dns_inputs(frame: DnsFrame, wanted: set[str]) -> dict[str, SpaceInput]:
 def _names(frame: DnsFrame, keys: list[I64]) -> Finer:
     def finer(members: I64) -> tuple[Grouping, U64]:
         grouping = Grouping(members, [*keys, frame.name])
-        return grouping, frame.name_hashes[frame.name[grouping.first]]
+        return grouping, frame.book.name_hashes[frame.name[grouping.first]]
 
     return finer
 
@@ -215,14 +215,14 @@ def _dns_zone(frame: DnsFrame) -> SpaceInput:
     grouping = Grouping(frame.subjects, parts)
     first = grouping.first
     ends = combine(frame.hashes[frame.client[first]], frame.hashes[frame.server[first]])
-    keys = combine(scoped(frame.node[first], ends), frame.zone_hashes[frame.zone[first]])
+    keys = combine(scoped(frame.node[first], ends), frame.book.zone_hashes[frame.zone[first]])
 
     def identity(rows: I64) -> dict[str, Array]:
         at = first[rows]
         return {
             "client": frame.addresses[frame.client[at]],
             "server": frame.addresses[frame.server[at]],
-            "zone": frame.zones[frame.zone[at]],
+            "zone": frame.book.zone_bytes(frame.zone[at]),
         }
 
     return SpaceInput(keys, grouping, frame, identity, {"name": _names(frame, parts)})
@@ -236,7 +236,7 @@ def _dns_client(frame: DnsFrame) -> SpaceInput:
 
     def labels(members: I64) -> tuple[Grouping, U64]:
         finer = Grouping(members, [*parts, frame.label])
-        return finer, frame.label_hashes[frame.label[finer.first]]
+        return finer, frame.book.label_hashes[frame.label[finer.first]]
 
     def identity(rows: I64) -> dict[str, Array]:
         return {"client": frame.addresses[frame.client[first[rows]]]}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +55,7 @@ class NameTable:
     """What detectors ask of each distinct name; all arrays have one entry per name."""
 
     hashes: U64
-    zones: npt.NDArray[Any]  # distinct zones, bytes of at most ZONE_BYTES
+    zones: pa.StringArray  # distinct zones
     zone_hashes: U64  # per distinct zone
     zone: I64  # number of each name's zone
     below: I64  # bytes of the name in front of its zone, dots not counted
@@ -76,7 +75,7 @@ def read_names(values: pa.Array) -> NameTable:
     below, bits = count_letters(raw, starts, sub_length.to_numpy(zero_copy_only=False).astype(np.int64), logs)
     return NameTable(
         hashes=hash_strings(values),
-        zones=np.array([z.encode()[-ZONE_BYTES:] for z in distinct.to_pylist()], f"S{ZONE_BYTES}"),
+        zones=distinct,
         zone_hashes=hash_strings(distinct),
         zone=encoded.indices.to_numpy().astype(np.int64),
         below=below,
