@@ -83,19 +83,26 @@ class SpaceInput:
 
     def elements(self, aggregate: Distinct) -> Elements:
         """Return (position of the owner key, element hash, cancel) for each pair to record."""
-        finer, hashes = self.finer[aggregate.element](self.grouping.members)
+        finer, hashes, owner = self._refined(aggregate.element)
         seen = finer.total(self.frame.measure(aggregate.measure)) > 0
         out = np.zeros(len(finer), np.bool_)
         if aggregate.cancel:
             out = finer.total(self.frame.measure(aggregate.cancel)) > 0
         wanted = seen | out
-        owner = self._owners(finer)
         return owner[wanted], hashes[wanted], out[wanted]
 
-    def _owners(self, finer: Grouping) -> I64:
-        position = np.empty(int(self.grouping.members.max(initial=-1)) + 1, np.int64)
-        position[self.grouping.members] = self.grouping.number
-        return position[finer.first]
+    def _refined(self, element: str) -> tuple[Grouping, U64, I64]:
+        """Return the groups of a key and an element, the hash of each one's element, and the position of its key."""
+        if element not in self._parts:
+            finer, hashes = self.finer[element](self.grouping.members)
+            position = np.empty(int(self.grouping.members.max(initial=-1)) + 1, np.int64)
+            position[self.grouping.members] = self.grouping.number
+            self._parts[element] = finer, hashes, position[finer.first]
+        return self._parts[element]
+
+    @cached_property
+    def _parts(self) -> dict[str, tuple[Grouping, U64, I64]]:
+        return {}
 
 
 _TRANSPORT = np.zeros(256, np.bool_)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow as pa
 from detectors.hashing import U64
 from detectors.index import I64, positions
 from detectors.letter_pairs import looks_generated
-from detectors.names import ZONE_BYTES, hash_strings, read_names, registered_labels
+from detectors.names import DYNAMIC_ZONES, ZONE_BYTES, hash_strings, read_names, registered_labels
 
 Array = npt.NDArray[Any]
 
@@ -48,7 +49,8 @@ class NameBook:
         self.zone, self.label, self.below, self.information = (np.zeros(0, np.int64) for _ in range(4))
         self.zone_hashes: U64 = np.zeros(0, np.uint64)
         self.label_hashes: U64 = np.zeros(0, np.uint64)
-        self.generated: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)
+        self.generated, self._dynamic = np.zeros((2, 0), np.bool_)
+        self._zone_label: I64 = np.zeros(0, np.int64)  # of names in the zone, unless it is a dynamic one
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -59,7 +61,7 @@ class NameBook:
             self._begin()
         texts = names.to_pylist()
         known, before = self._numbers, len(self)
-        number = np.array([known.get(text, -1) for text in texts], np.int64)
+        number = np.array(list(map(known.get, texts, repeat(-1))), np.int64)
         fresh = positions(number < 0)
         if len(fresh):
             new = dict.fromkeys(texts[at] for at in fresh.tolist())
@@ -74,20 +76,36 @@ class NameBook:
         return np.array([texts[n].encode()[-ZONE_BYTES:] for n in numbers.tolist()], f"S{ZONE_BYTES}")
 
     def _read(self, names: pa.StringArray, before: int) -> None:
-        table, labels = read_names(names), registered_labels(names)
-        texts = table.zones.to_pylist()
-        zones, fresh, first = _numbered(self._zones, texts)
-        self._zone_texts += [texts[at] for at in fresh.tolist()]
-        self.zone_hashes = _written(self.zone_hashes, first, table.zone_hashes[fresh])
-        numbers, fresh, first = _numbered(self._labels, labels.dictionary.to_pylist())
-        new = labels.dictionary.take(pa.array(fresh))
-        self.label_hashes = _written(self.label_hashes, first, hash_strings(new))
-        self.generated = _written(self.generated, first, looks_generated(new))
-        self.label = _written(self.label, before, numbers[labels.indices.to_numpy()])
-        self.zone = _written(self.zone, before, zones[table.zone])
+        table = read_names(names)
+        zones, fresh, first = _numbered(self._zones, table.zones.to_pylist())
+        if len(fresh):
+            self._read_zones(table.zones.take(pa.array(fresh)), first)
+        zone = zones[table.zone]
+        self.zone = _written(self.zone, before, zone)
+        self.label = _written(self.label, before, self._zone_label[zone])
         self.name_hashes = _written(self.name_hashes, before, table.hashes)
         self.below = _written(self.below, before, table.below)
         self.information = _written(self.information, before, table.information)
+        dynamic = positions(self._dynamic[zone])
+        if len(dynamic):
+            self.label[before + dynamic] = self._label_numbers(names.take(pa.array(dynamic)))
+
+    def _read_zones(self, zones: pa.StringArray, before: int) -> None:
+        texts = zones.to_pylist()
+        self._zone_texts += texts
+        self.zone_hashes = _written(self.zone_hashes, before, hash_strings(zones))
+        self._zone_label = _written(self._zone_label, before, self._label_numbers(zones))
+        self._dynamic = _written(self._dynamic, before, np.array([text in DYNAMIC_ZONES for text in texts]))
+
+    def _label_numbers(self, names: pa.StringArray) -> I64:
+        labels = registered_labels(names)
+        numbers, fresh, before = _numbered(self._labels, labels.dictionary.to_pylist())
+        if len(fresh):
+            new = labels.dictionary.take(pa.array(fresh))
+            self.label_hashes = _written(self.label_hashes, before, hash_strings(new))
+            self.generated = _written(self.generated, before, looks_generated(new))
+        found: I64 = numbers[labels.indices.to_numpy()]
+        return found
 
 
 def _numbered(known: dict[str, int], texts: list[str]) -> tuple[I64, I64, int]:

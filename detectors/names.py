@@ -22,13 +22,13 @@ _ZONE = r"(?P<zone>[^.]+\.(?:(?:co|com|net|org|gov|edu|ac|or|ne|go)\.[a-z]{2}|[a
 
 # Under these everybody may have a name, so what stands in front of them is registered too: the larger providers of
 # names for changing addresses.
-_DYNAMIC = (
+DYNAMIC_ZONES = (
     "ddns.net", "mooo.com", "duckdns.org", "dyndns.org", "dyndns.com", "no-ip.org", "no-ip.com", "no-ip.biz",
     "hopto.org", "zapto.org", "sytes.net", "servebeer.com", "serveftp.com", "myftp.org", "redirectme.net", "dynu.net",
     "chickenkiller.com", "yi.org", "dynserv.com", "3utilities.com", "bounceme.net",
 )  # fmt: skip
 _LABEL = _ZONE.replace(
-    r"(?P<zone>[^.]+\.(?:", r"(?P<label>[^.]+)\.(?:(?:" + "|".join(map(re.escape, _DYNAMIC)) + ")|"
+    r"(?P<zone>[^.]+\.(?:", r"(?P<label>[^.]+)\.(?:(?:" + "|".join(map(re.escape, DYNAMIC_ZONES)) + ")|"
 ).replace("))$", ")$")
 
 ZONE_BYTES = 96
@@ -56,7 +56,6 @@ class NameTable:
 
     hashes: U64
     zones: pa.StringArray  # distinct zones
-    zone_hashes: U64  # per distinct zone
     zone: I64  # number of each name's zone
     below: I64  # bytes of the name in front of its zone, dots not counted
     information: I64  # Shannon entropy of those bytes times their count, in bits: how much they can carry
@@ -76,7 +75,6 @@ def read_names(values: pa.Array) -> NameTable:
     return NameTable(
         hashes=hash_strings(values),
         zones=distinct,
-        zone_hashes=hash_strings(distinct),
         zone=encoded.indices.to_numpy().astype(np.int64),
         below=below,
         information=np.rint(bits).astype(np.int64),
