@@ -16,6 +16,7 @@ from detectors.grouping import Grouping
 from detectors.index import I64
 from detectors.kernels.grouping import rank_by
 from detectors.ledger import E, Ledger
+from detectors.remembered_keys import RememberedKeys
 from detectors.row_frame import Array, distinct, row_keys
 from schemas.addresses import unpack
 from schemas.finding import Finding
@@ -30,13 +31,14 @@ Address = tuple[int, int]  # upper and lower 64 bits
 class ClaimDetector(Detector):
     """A detector of stage 1 that follows claims in ``observe`` and says in ``evaluate`` what they came to.
 
-    Subclasses remember in ledgers only. They keep what ``evaluate`` shall judge in ``self._noted``, which is
-    empty between ticks and so is not part of the state.
+    Subclasses remember in ledgers only and, what comes by the thousand, in ``RememberedKeys``. They keep what
+    ``evaluate`` shall judge in ``self._noted``, which is empty between ticks and so is not part of the state.
     """
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
         self._ledgers: dict[str, Ledger[Any]] = {}
+        self._remembered: dict[str, RememberedKeys] = {}
         self._skipped: dict[int, int] = {}
         self._noted: list[Any] = []
 
@@ -47,6 +49,11 @@ class ClaimDetector(Detector):
     def ledger(self, name: str, entry: type[E], capacity: int, lifetime: int) -> Ledger[E]:
         """Return a new ledger that is part of the state."""
         made = self._ledgers[name] = Ledger(entry, capacity, lifetime)
+        return made
+
+    def remembered(self, name: str, capacity: int, lifetime: int, width: int = 0) -> RememberedKeys:
+        """Return new remembered keys that are part of the state."""
+        made = self._remembered[name] = RememberedKeys(capacity, lifetime, width)
         return made
 
     def pieces(self, columns: Sequence[Array], node: int, rows: I64) -> I64:
@@ -77,15 +84,6 @@ class ClaimDetector(Detector):
         self.skip(node, len(first) - _PER_TICK)
         return first[:_PER_TICK]
 
-    def within(self, nodes: I64) -> npt.NDArray[np.bool_]:
-        """Tell which of a round's different things are looked at, given by their nodes; the others are shed."""
-        among = Grouping(np.arange(len(nodes)), [nodes])
-        kept: npt.NDArray[np.bool_] = rank_by(among.number, len(among)) < _PER_TICK
-        if not kept.all():
-            for node, count in Counter(nodes[~kept].tolist()).items():
-                self.skip(node, count)
-        return kept
-
     def skip(self, node: int, count: int) -> None:
         """Count what was too much to look at."""
         if count > 0:
@@ -94,9 +92,9 @@ class ClaimDetector(Detector):
     def refused(self) -> Mapping[int, int]:
         """Return how many claims and keys were too many so far, by node; only nodes with any."""
         total = Counter(self._skipped)
-        for ledger in self._ledgers.values():
-            if ledger.shed:
-                total.update(ledger.shed)
+        sheds = [ledger.shed for ledger in self._ledgers.values()] + [keys.shed for keys in self._remembered.values()]
+        for shed in filter(None, sheds):
+            total.update(shed)
         return total
 
     def evaluate(self, view: TickView) -> list[Finding]:
@@ -110,16 +108,19 @@ class ClaimDetector(Detector):
         """Return the findings about one thing noted."""
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the ledgers."""
-        return {name: ledger.snapshot() for name, ledger in self._ledgers.items()} | {
-            "skipped": np.array(sorted(self._skipped.items()), np.int64).reshape(-1, 2)
-        }
+        """Return the ledgers and the remembered keys."""
+        kept = {name: ledger.snapshot() for name, ledger in self._ledgers.items()}
+        for name, keys in self._remembered.items():
+            kept |= {f"{name}.{part}": array for part, array in keys.snapshot().items()}
+        return kept | {"skipped": np.array(sorted(self._skipped.items()), np.int64).reshape(-1, 2)}
 
     def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
         """Take in what ``snapshot`` gave."""
         self._skipped = {int(node): int(count) for node, count in state["skipped"]}
         for name, ledger in self._ledgers.items():
             ledger.restore(state[name])
+        for name, keys in self._remembered.items():
+            keys.restore({part: state[f"{name}.{part}"] for part in keys.parts})
 
 
 def address_text(address: Sequence[int]) -> str:

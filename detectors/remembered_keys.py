@@ -30,6 +30,8 @@ class RememberedKeys:
         shed: keys that found no room or were pushed out before their time, by node.
     """
 
+    parts = ("keys", "rows", "shed")  # of a snapshot
+
     def __init__(self, capacity: int, lifetime: int, width: int) -> None:
         self._new_room = max(1, capacity // 4)
         self._known_room = max(1, capacity - self._new_room)

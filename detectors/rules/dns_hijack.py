@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -21,7 +19,6 @@ from detectors.grouping import Grouping
 from detectors.hashing import hash_text
 from detectors.index import I64, positions
 from detectors.ledger import Entry
-from detectors.remembered_keys import RememberedKeys
 from detectors.round_frames import RoundFrames
 from schemas.addresses import pack, unpack
 from schemas.events import Capability
@@ -99,12 +96,8 @@ class DnsHijack(ClaimDetector):
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
         self._rewritten = self.ledger("rewritten", _Rewritten, 1024, self.config.window)
-        self._clients = RememberedKeys(4096, self.config.window, _WIDTH)
+        self._clients = self.remembered("clients", 4096, self.config.window, _WIDTH)
         self._cluster = ClusterDns(self.config.domain, self.config.resolvers)
-
-    def refused(self) -> Mapping[int, int]:
-        """Add the clients that were too many to remember."""
-        return Counter(super().refused()) + Counter(self._clients.shed)
 
     def observe(self, frames: RoundFrames) -> None:
         """Take in addresses given for the cluster's names, and who asked whom."""
@@ -235,15 +228,6 @@ class DnsHijack(ClaimDetector):
             f"{each.client} used to ask the cluster's resolvers and now asked {each.server} {each.asked} questions, "
             f"limit {switched}, and none of them any more",
         )  # fmt: skip
-
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the ledger and the clients."""
-        return super().snapshot() | {f"client_{name}": value for name, value in self._clients.snapshot().items()}
-
-    def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
-        """Take in what ``snapshot`` gave."""
-        super().restore(state)
-        self._clients.restore({name[7:]: value for name, value in state.items() if name.startswith("client_")})
 
     def _finding(self, view: TickView, node: str, tick: int, started: int, severity: Severity, sure: float,
                  subject: str, attackers: tuple[str, ...], victims: tuple[Endpoint, ...], evidence: Evidence,
