@@ -59,15 +59,16 @@ class RememberedKeys:
     def touch(self, slots: I64, ticks: I64) -> None:
         """Note that keys, all different, were touched in these ticks."""
         heads = self._heads
-        rising = slots[(heads[slots, _KNOWN] == 0) & (heads[slots, _TOUCHED] < ticks)]
+        rises = (heads[slots, _KNOWN] == 0) & (heads[slots, _TOUCHED] < ticks)
         heads[slots, _TOUCHED] = ticks
+        rising = slots[rises]
         if not len(rising):
             return
         nodes = heads[rising, _NODE]
         over = self._counts[:, 1] + np.bincount(nodes, minlength=len(self._counts)) > self._known_room
         if over.any():
             for node in positions(over).tolist():
-                self._forget_known(node)
+                self._forget_known(node, int(heads[rising[nodes == node][0], _TOUCHED]))
             room = self._known_room - self._counts[:, 1]
             rising = rising[self._rank(nodes) < room[nodes]]
             nodes = heads[rising, _NODE]
@@ -101,7 +102,7 @@ class RememberedKeys:
         good = kept[slots[kept] >= 0]
         self._write(slots[good], nodes[good], ticks[good])
         lost = np.bincount(nodes[slots < 0], minlength=len(self._counts))
-        for node in positions(lost).tolist():
+        for node in positions(lost > 0).tolist():
             self._count_shed(node, int(lost[node]))
         return slots
 
@@ -127,15 +128,15 @@ class RememberedKeys:
         self._count_shed(node, int((self._heads[gone, _TOUCHED] > tick - self._lifetime).sum()))
         self._remove(gone)
 
-    def _forget_known(self, node: int) -> None:
+    def _forget_known(self, node: int, tick: int) -> None:
         slots = self._slots_of(node, known=1)
-        touched = self._heads[slots, _TOUCHED]
-        self._remove(slots[touched <= touched.max(initial=0) - self._lifetime])
+        self._remove(slots[self._heads[slots, _TOUCHED] <= tick - self._lifetime])
 
     def _slots_of(self, node: int, known: int) -> I64:
         slots = self._index.live()
         heads = self._heads[slots]
-        return slots[(heads[:, _NODE] == node) & (heads[:, _KNOWN] == known)]
+        found: I64 = slots[(heads[:, _NODE] == node) & (heads[:, _KNOWN] == known)]
+        return found
 
     def _remove(self, slots: I64) -> None:
         if len(slots):

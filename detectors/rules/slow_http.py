@@ -97,7 +97,7 @@ class SlowHttp(ClaimDetector):
         old = (
             flow.numbers("end") - flow.numbers("conn_start") >= min(self.config.held, self.config.held_silent) * _SECOND
         )
-        rows = positions(old & (marks & np.uint8(FlowMark.CLOSED | FlowMark.EXCHANGED) != 0))
+        rows: I64 = positions(old & (marks & np.uint8(FlowMark.CLOSED | FlowMark.EXCHANGED) != 0))
         rows = rows[(flow.numbers("proto")[rows] == TCP) & _WEB[flow.numbers("dst_port")[rows]]]
         if not len(rows):
             return rows
