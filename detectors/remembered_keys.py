@@ -150,7 +150,7 @@ class RememberedKeys:
 
     def _rank(self, nodes: I64) -> I64:
         """Return how many entries of the same node stand before each."""
-        rank: I64 = rank_by(nodes.astype(np.int32), len(self._counts))
+        rank: I64 = rank_by(nodes, len(self._counts))
         return rank
 
     def _count_shed(self, node: int, count: int) -> None:

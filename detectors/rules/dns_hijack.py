@@ -116,7 +116,7 @@ class DnsHijack(ClaimDetector):
         name = dns.place.astype(np.int64) << 32 | dns.name
         given &= ~np.isin(name, name[ours & (kind == _CNAME)])  # a Service of type ExternalName
         first = Grouping(positions(given), [dns.place, dns.server, dns.name, dns.record]).first
-        first = first[self.within(dns.node[first])]
+        first = self.heads(dns.node[first], first)
         said = Grouping(first, [dns.tick, dns.name, dns.record])
         names, data = dns.names(dns.name[said.first]), dns.records(dns.record[said.first])
         told = zip(names, data, dns.tick[said.first].tolist(), strict=True)
@@ -130,7 +130,7 @@ class DnsHijack(ClaimDetector):
 
     def _observe_questions(self, frames: RoundFrames, dns: AnswerFrame) -> None:
         asked = Grouping(positions(dns.asks), [dns.place, dns.client, dns.server])
-        kept = self.within(dns.node[asked.first])
+        kept = self.heads(dns.node[asked.first], np.arange(len(asked)))
         first, counts = asked.first[kept], asked.sizes()[kept]
         servers = Grouping(first, [dns.tick, dns.server])
         kinds = self._kinds(frames, dns, dns.server, servers.first)[servers.number]
