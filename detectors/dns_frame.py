@@ -75,13 +75,8 @@ class DnsFrame:
         return self._column("answer_bytes").astype(np.int64)
 
     @cached_property
-    def name_bytes(self) -> I64:
-        """Bytes of names in front of their zones, of queries."""
-        return self.book.below[self.name] * self.queries
-
-    @cached_property
     def name_information(self) -> I64:
-        """Bits that those bytes can carry."""
+        """Bits that names can carry in front of their zones, of queries."""
         return self.book.information[self.name] * self.queries
 
     @cached_property

@@ -26,11 +26,10 @@ class NameBook:
     Numbers hold until the next call of ``numbers``; they depend on the past and must never show in a result.
 
     Attributes:
-        name_hashes: u64, by number of a name, as are the next four. Arrays may be longer than what they hold.
+        name_hashes: u64, by number of a name, as are the next three. Arrays may be longer than what they hold.
         zone: number of its zone, int64.
         label: number of its registered label, int64.
-        below: bytes of it in front of its zone, dots not counted, int64.
-        information: bits that those bytes can carry, int64.
+        information: bits that it can carry in front of its zone, int64.
         zone_hashes: u64, by number of a zone.
         label_hashes: u64, by number of a label.
         generated: whether it looks generated, bool, by number of a label.
@@ -46,7 +45,7 @@ class NameBook:
         self._labels: dict[str, int] = {}
         self._zone_texts: list[str] = []
         self.name_hashes: U64 = np.zeros(0, np.uint64)
-        self.zone, self.label, self.below, self.information = (np.zeros(0, np.int64) for _ in range(4))
+        self.zone, self.label, self.information = (np.zeros(0, np.int64) for _ in range(3))
         self.zone_hashes: U64 = np.zeros(0, np.uint64)
         self.label_hashes: U64 = np.zeros(0, np.uint64)
         self.generated, self._dynamic = np.zeros((2, 0), np.bool_)
@@ -84,7 +83,6 @@ class NameBook:
         self.zone = _written(self.zone, before, zone)
         self.label = _written(self.label, before, self._zone_label[zone])
         self.name_hashes = _written(self.name_hashes, before, table.hashes)
-        self.below = _written(self.below, before, table.below)
         self.information = _written(self.information, before, table.information)
         dynamic = positions(self._dynamic[zone])
         if len(dynamic):

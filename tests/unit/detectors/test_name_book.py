@@ -29,7 +29,7 @@ def told(book: NameBook, names: list[str]) -> list[tuple[Any, ...]]:
     number = book.numbers(pa.array(names, pa.string()))
     zone, label = book.zone[number], book.label[number]
     columns = (
-        book.name_hashes[number], book.below[number], book.information[number], book.zone_bytes(zone),
+        book.name_hashes[number], book.information[number], book.zone_bytes(zone),
         book.zone_hashes[zone], book.label_hashes[label], book.generated[label],
     )  # fmt: skip
     return list(zip(*(column.tolist() for column in columns), strict=True))
@@ -44,9 +44,9 @@ def test_it_says_what_a_fresh_one_says(rounds: list[list[str]], most: int) -> No
 
 @given(_NAMES)
 def test_it_says_what_the_names_say(names: list[str]) -> None:
-    for name, (named, below, _, zone, _, label, generated) in zip(names, told(NameBook(), names), strict=True):
+    for name, (named, information, zone, _, label, generated) in zip(names, told(NameBook(), names), strict=True):
         table, labels = read_names(pa.array([name])), registered_labels(pa.array([name]))
-        assert (named, below) == (hash_one(name), int(table.below[0]))
+        assert (named, information) == (hash_one(name), int(table.information[0]))
         assert zone.decode() == table.zones[0].as_py()
         assert label == hash_one(labels.to_pylist()[0])
         assert generated == looks_generated(labels.dictionary)[0]
