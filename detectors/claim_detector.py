@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,11 @@ import numpy.typing as npt
 from detectors.base import Detector, DetectorConfig, TickView
 from detectors.features import Feature
 from detectors.grouping import Grouping
-from detectors.index import I64
+from detectors.index import I64, positions
 from detectors.kernels.grouping import rank_by
 from detectors.ledger import E, Ledger
 from detectors.remembered_keys import RememberedKeys
-from detectors.row_frame import Array, distinct, row_keys
+from detectors.row_frame import Array, RowFrame, distinct, row_keys
 from schemas.addresses import unpack
 from schemas.finding import Finding
 
@@ -59,6 +59,22 @@ class ClaimDetector(Detector):
     def pieces(self, columns: Sequence[Array], node: int, rows: I64) -> I64:
         """Return the first of equal rows of one node's tick; what is too much for one tick is shed."""
         return self.head(node, distinct(columns, rows))
+
+    def things(
+        self, frame: RowFrame, chosen: npt.NDArray[np.bool_], columns: Sequence[Array]
+    ) -> Iterator[tuple[int, int, list[tuple[int, ...]]]]:
+        """Return (node, tick, its different rows of some columns) of each tick with chosen rows, ordered by node.
+
+        What is too much for one tick is shed.
+        """
+        rows = positions(chosen)
+        if not len(rows):
+            return
+        first = rows[self.first_of([column[rows] for column in columns], frame.node_of(rows))]
+        values = list(zip(*(column[first].tolist() for column in columns), strict=True))
+        for node, tick, mine in frame.ticks_of(first):
+            begin = int(np.searchsorted(first, mine[0]))
+            yield node, tick, values[begin : begin + len(mine)]
 
     def first_of(self, columns: Sequence[Array], nodes: I64) -> I64:
         """Return the positions of the first of equal entries of each node; what is too much for one tick is shed.
