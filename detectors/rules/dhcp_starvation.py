@@ -92,10 +92,13 @@ class DhcpStarvation(ClaimDetector):
         if link is None:
             return
         self._learn(link)
+        leases = link.of(*_CLIENT, *_SERVER)
+        if not leases.any():
+            return
         interface, names = link.interface
         columns = (link.claim, link.mac, link.claimed_mac, *link.claimed, *link.speaker, *link.target, link.vlan,
                    interface)  # fmt: skip
-        for node, tick, said in self.things(link, link.of(*_CLIENT, *_SERVER), columns):
+        for node, tick, said in self.things(link, leases, columns):
             machines, segments = self._tick(node, tick, said, names)
             name = frames.names[node]
             self._noted += [(name, node, tick, "machine", key) for key in machines]

@@ -137,9 +137,12 @@ class IcmpRedirect(ClaimDetector):
 
     def _redirects(self, link: LinkFrame) -> Iterator[tuple[int, int, list[Key]]]:
         """Take in redirects; return the redirectors of each tick."""
+        redirects = link.of(LinkClaim.ICMP_REDIRECT)
+        if not redirects.any():
+            return
         interface, names = link.interface
         columns = (link.vlan, link.mac, link.claimed_mac, *link.speaker, *link.target, *link.claimed, interface)
-        for node, tick, said in self.things(link, link.of(LinkClaim.ICMP_REDIRECT), columns):
+        for node, tick, said in self.things(link, redirects, columns):
             touched: dict[Key, None] = {}
             for vlan, mac, told_mac, high, low, to_high, to_low, for_high, for_low, where in said:
                 # An IPv6 redirect to the destination itself only says that it is a neighbour.
@@ -171,9 +174,12 @@ class IcmpRedirect(ClaimDetector):
 
     def _advertisements(self, link: LinkFrame) -> Iterator[tuple[int, int, list[tuple[Key, bool]]]]:
         """Take in advertisements; return the routers of each tick, and whether somebody else revoked them."""
+        advertised = link.of(LinkClaim.ROUTER_ADVERTISEMENT)
+        if not advertised.any():
+            return
         interface, names = link.interface
         columns = (link.vlan, link.mac, *link.speaker, link.number, interface)
-        for node, tick, said in self.things(link, link.of(LinkClaim.ROUTER_ADVERTISEMENT), columns):
+        for node, tick, said in self.things(link, advertised, columns):
             out: dict[tuple[Key, bool], None] = {}
             for vlan, mac, high, low, lifetime, where in said:
                 key = (vlan, mac, high, low)

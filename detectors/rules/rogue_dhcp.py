@@ -78,9 +78,12 @@ class RogueDhcp(ClaimDetector):
         link = frames.link
         if link is None:
             return
+        answers = link.of(*_ANSWERS)
+        if not answers.any():
+            return
         interface, names = link.interface
         columns = (link.vlan, *link.speaker, link.mac, link.claimed_mac, link.number, interface)
-        for node, tick, said in self.things(link, link.of(*_ANSWERS), columns):
+        for node, tick, said in self.things(link, answers, columns):
             answered: dict[Key, bool] = {}
             for vlan, high, low, mac, client, transaction, where in said:
                 key = (vlan, high, low, mac)
