@@ -13,6 +13,7 @@ from detectors.flow_rows import FlowRows
 from detectors.frame import FlowFrame
 from detectors.http_frame import HttpFrame
 from detectors.link_frame import LinkFrame
+from detectors.name_book import NameBook
 from detectors.tls_frame import TlsFrame
 from schemas.identity import IdentityTable
 
@@ -25,9 +26,9 @@ class RoundFrames:
     """
 
     def __init__(self, closed: Sequence[ClosedTick], names: Sequence[str], identities: IdentityTable,
-                 seed: int = 0) -> None:  # fmt: skip
+                 book: NameBook, seed: int = 0) -> None:  # fmt: skip
         self._closed = closed
-        self._seed = seed
+        self._book, self._seed = book, seed
         self.identities = identities
         self.names = names  # of nodes, by number
 
@@ -45,17 +46,13 @@ class RoundFrames:
     @cached_property
     def names_asked(self) -> DnsFrame | None:
         """DNS rows by name, as the key spaces are made from."""
-        columns = self._dns
-        return DnsFrame(columns, self._seed) if columns is not None else None
+        columns = self._columns("dns")
+        return DnsFrame(columns, self._book, self._seed) if columns is not None else None
 
     @cached_property
     def dns(self) -> AnswerFrame | None:
         """DNS rows by question and answer."""
-        return AnswerFrame(self._dns) if self._dns is not None else None
-
-    @cached_property
-    def _dns(self) -> Columns | None:
-        return self._columns("dns")
+        return AnswerFrame(self.names_asked) if self.names_asked is not None else None
 
     @cached_property
     def link(self) -> LinkFrame | None:

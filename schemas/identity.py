@@ -46,6 +46,7 @@ class IdentityTable:
         self._services: dict[tuple[str, str], dict[str, None]] = {}  # uids by namespace and name
         self._labelled: dict[str, set[bytes]] = {}
         self.cluster = ClusterObjects()
+        self.told = 0  # statements and declarations taken in so far: while it stands, so does what a span tells
         for item in objects:
             self.add(item)
 
@@ -58,6 +59,7 @@ class IdentityTable:
         Raises:
             ValueError: an address or range is not one; nothing of the statement is taken in then.
         """
+        self.told += 1
         if self.cluster.add(item):
             return
         parse: Callable[[str], str | _Network] = ipaddress.ip_network if item.kind == "Range" else _normal
@@ -98,6 +100,7 @@ class IdentityTable:
     def declare(self, roles: Iterable[RoleRule]) -> None:
         """Take in the roles that the operator gives to endpoints; they add to those declared before."""
         self._declared = (*self._declared, *roles)
+        self.told += 1
 
     def _valid(self, uids: Iterable[str], cover: str | _Network, at: int) -> Iterator[InventoryObject]:
         """Return what held at a time and covered an address or a range, of these uids."""
@@ -119,6 +122,19 @@ class IdentityTable:
             if best is None or (item.valid_from, item.uid) > (best.valid_from, best.uid):
                 best = item
         return best
+
+    def span(self, ip: str, at: int) -> tuple[int, int]:
+        """Return from when to before when ``find`` gives the same as at a time, both s since epoch."""
+        return self._span(self._uids.get(ip, ()), at)
+
+    def service_span(self, namespace: str, name: str, at: int) -> tuple[int, int]:
+        """Return from when to before when ``service`` gives the same as at a time, both s since epoch."""
+        return self._span(self._services.get((namespace, name), ()), at)
+
+    def _span(self, uids: Iterable[str], at: int) -> tuple[int, int]:
+        told = [statement.item for uid in uids for statement in self._history[uid]]
+        edges = [edge for item in told for edge in (item.valid_from, item.valid_to) if edge is not None]
+        return max((e for e in edges if e <= at), default=0), min((e for e in edges if e > at), default=1 << 62)
 
     def role(self, ip: str, at: int) -> str:
         """Return ``shared``, ``internal``, ``external``, ``scanner`` or ``unknown`` for an address."""
