@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from detectors.claim_detector import Address, ClaimDetector
-from detectors.index import I64
 from detectors.ledger import Entry, Key
 from detectors.link_frame import LinkFrame
 from detectors.row_frame import RowFrame
@@ -100,7 +98,7 @@ class ClaimBook:
     def __init__(self, owner: ClaimDetector, question: int, answer: int, signs: Signs, proxies: frozenset[int]) -> None:
         self._question, self._answer = question, answer
         self._signs, self._proxies = signs, proxies
-        self._pieces = owner.pieces
+        self._things = owner.things
         self.held = owner.ledger("held", Held, 2048, _MEMORY)
         self.claimants = owner.ledger("claimants", Claimant, 3072, _MEMORY)
         self.speakers = owner.ledger("speakers", Speaker, 2048, _MEMORY)
@@ -109,16 +107,13 @@ class ClaimBook:
 
     def take(self, link: LinkFrame) -> dict[tuple[int, int], list[Key]]:
         """Take in the claims of a round; return the addresses that were claimed, by (node, tick)."""
-        chosen = link.of(self._question, self._answer)
-        return {(t.node, t.tick): self._tick(link, t.node, t.tick, t.rows) for t in link.ticks(chosen)}
-
-    def _tick(self, link: LinkFrame, node: int, tick: int, rows: I64) -> list[Key]:
         names, interfaces = link.interface
         columns = (link.claim, link.mac, link.destination_mac, link.claimed_mac, *link.claimed, *link.target, link.vlan,
                    names)  # fmt: skip
-        first = self._pieces(columns, node, rows)
-        parts = [column[first].tolist() for column in columns]
-        pieces = list(zip(*parts, strict=True))
+        said = self._things(link, link.of(self._question, self._answer), columns)
+        return {(node, tick): self._tick(node, tick, pieces, interfaces) for node, tick, pieces in said}
+
+    def _tick(self, node: int, tick: int, pieces: Sequence[tuple[int, ...]], interfaces: Sequence[str]) -> list[Key]:
         touched: dict[Key, None] = {}
         for claim, _, _, mac, high, low, to_high, to_low, vlan, _ in pieces:
             own = (high, low) == (to_high, to_low)
@@ -143,7 +138,7 @@ class ClaimBook:
         self._echoed(node, tick, pieces)
         return list(touched)
 
-    def _echoed(self, node: int, tick: int, pieces: list[Any]) -> None:
+    def _echoed(self, node: int, tick: int, pieces: Sequence[tuple[int, ...]]) -> None:
         """Count questions that several ask alike: a bridge that puts its own hardware address into all frames."""
         askers: dict[Key, set[int]] = {}
         for claim, _, _, mac, high, low, to_high, to_low, vlan, _ in pieces:
@@ -226,9 +221,8 @@ class ClaimBook:
         if not chosen.any():
             return
         columns = (sources, *flow.addresses("src"), flow.numbers("vlan"), flow.numbers("end") // 1_000_000_000)
-        for node, tick, rows in flow.ticks(chosen):
-            first = self._pieces(columns, node, rows)
-            for mac, high, low, vlan, end in zip(*(c[first].tolist() for c in columns), strict=True):
+        for node, tick, sent in self._things(flow, chosen, columns):
+            for mac, high, low, vlan, end in sent:
                 claimant = self.claimants.get(node, (vlan, high, low, mac), tick)
                 if claimant is not None:
                     claimant.used = max(claimant.used, int(end))

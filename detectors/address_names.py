@@ -88,11 +88,12 @@ def told_addresses(dns: DnsFrame) -> tuple[I64, U64, npt.NDArray[Any]]:
     columns = dns.columns
     rows = dns.subjects
     rows = rows[np.isin(columns.values("record_type")[rows], _ADDRESSES)]
-    rows = rows[dns.zones[dns.zone[rows]] != b""]
+    rows = rows[dns.book.in_a_zone(dns.zone[rows])]
+    zones = dns.book.zone_bytes(dns.zone[rows])
     if not len(rows):
-        return rows, np.zeros(0, np.uint64), dns.zones[:0]
+        return rows, np.zeros(0, np.uint64), zones
     told = columns.word_hashes("record_data", rows)
-    return rows, combine(dns.hashes[dns.client[rows]], told), dns.zones[dns.zone[rows]]
+    return rows, combine(dns.hashes[dns.client[rows]], told), zones
 
 
 def asked_keys(clients: U64, addresses: list[str]) -> U64:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,11 @@ import numpy.typing as npt
 from detectors.base import Detector, DetectorConfig, TickView
 from detectors.features import Feature
 from detectors.grouping import Grouping
-from detectors.index import I64
+from detectors.index import I64, positions
 from detectors.kernels.grouping import rank_by
 from detectors.ledger import E, Ledger
-from detectors.row_frame import Array, distinct, row_keys
+from detectors.remembered_keys import RememberedKeys
+from detectors.row_frame import Array, RowFrame, distinct, row_keys
 from schemas.addresses import unpack
 from schemas.finding import Finding
 
@@ -30,13 +31,14 @@ Address = tuple[int, int]  # upper and lower 64 bits
 class ClaimDetector(Detector):
     """A detector of stage 1 that follows claims in ``observe`` and says in ``evaluate`` what they came to.
 
-    Subclasses remember in ledgers only. They keep what ``evaluate`` shall judge in ``self._noted``, which is
-    empty between ticks and so is not part of the state.
+    Subclasses remember in ledgers only and, what comes by the thousand, in ``RememberedKeys``. They keep what
+    ``evaluate`` shall judge in ``self._noted``, which is empty between ticks and so is not part of the state.
     """
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
         self._ledgers: dict[str, Ledger[Any]] = {}
+        self._remembered: dict[str, RememberedKeys] = {}
         self._skipped: dict[int, int] = {}
         self._noted: list[Any] = []
 
@@ -49,9 +51,30 @@ class ClaimDetector(Detector):
         made = self._ledgers[name] = Ledger(entry, capacity, lifetime)
         return made
 
+    def remembered(self, name: str, capacity: int, lifetime: int, width: int = 0) -> RememberedKeys:
+        """Return new remembered keys that are part of the state."""
+        made = self._remembered[name] = RememberedKeys(capacity, lifetime, width)
+        return made
+
     def pieces(self, columns: Sequence[Array], node: int, rows: I64) -> I64:
         """Return the first of equal rows of one node's tick; what is too much for one tick is shed."""
         return self.head(node, distinct(columns, rows))
+
+    def things(
+        self, frame: RowFrame, chosen: npt.NDArray[np.bool_], columns: Sequence[Array]
+    ) -> Iterator[tuple[int, int, list[tuple[int, ...]]]]:
+        """Return (node, tick, its different rows of some columns) of each tick with chosen rows, ordered by node.
+
+        What is too much for one tick is shed.
+        """
+        rows = positions(chosen)
+        if not len(rows):
+            return
+        first = rows[self.first_of([column[rows] for column in columns], frame.node_of(rows))]
+        values = list(zip(*(column[first].tolist() for column in columns), strict=True))
+        for node, tick, mine in frame.ticks_of(first):
+            begin = int(np.searchsorted(first, mine[0]))
+            yield node, tick, values[begin : begin + len(mine)]
 
     def first_of(self, columns: Sequence[Array], nodes: I64) -> I64:
         """Return the positions of the first of equal entries of each node; what is too much for one tick is shed.
@@ -85,9 +108,9 @@ class ClaimDetector(Detector):
     def refused(self) -> Mapping[int, int]:
         """Return how many claims and keys were too many so far, by node; only nodes with any."""
         total = Counter(self._skipped)
-        for ledger in self._ledgers.values():
-            if ledger.shed:
-                total.update(ledger.shed)
+        sheds = [ledger.shed for ledger in self._ledgers.values()] + [keys.shed for keys in self._remembered.values()]
+        for shed in filter(None, sheds):
+            total.update(shed)
         return total
 
     def evaluate(self, view: TickView) -> list[Finding]:
@@ -101,16 +124,19 @@ class ClaimDetector(Detector):
         """Return the findings about one thing noted."""
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the ledgers."""
-        return {name: ledger.snapshot() for name, ledger in self._ledgers.items()} | {
-            "skipped": np.array(sorted(self._skipped.items()), np.int64).reshape(-1, 2)
-        }
+        """Return the ledgers and the remembered keys."""
+        kept = {name: ledger.snapshot() for name, ledger in self._ledgers.items()}
+        for name, keys in self._remembered.items():
+            kept |= {f"{name}.{part}": array for part, array in keys.snapshot().items()}
+        return kept | {"skipped": np.array(sorted(self._skipped.items()), np.int64).reshape(-1, 2)}
 
     def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
         """Take in what ``snapshot`` gave."""
         self._skipped = {int(node): int(count) for node, count in state["skipped"]}
         for name, ledger in self._ledgers.items():
             ledger.restore(state[name])
+        for name, keys in self._remembered.items():
+            keys.restore({part: state[f"{name}.{part}"] for part in keys.parts})
 
 
 def address_text(address: Sequence[int]) -> str:

@@ -20,6 +20,7 @@ from detectors.index import I64
 from detectors.keying import SpaceInput, dns_inputs, flow_inputs
 from detectors.limits_met import blind_finding, shed_finding, silent_node_finding
 from detectors.minute import MinuteBook
+from detectors.name_book import NameBook
 from detectors.partials import Partials
 from detectors.plan import FeaturePlan
 from detectors.round_frames import RoundFrames
@@ -78,6 +79,7 @@ class DetectEngine:
         self.tables = {n: SpaceTable(SPACES[n], self.plan.features(n)) for n in sorted(self.plan.spaces())}
         self._partials = Partials(partition, settings, identities, _source_bucket(detectors))
         self._minutes = MinuteBook(settings.workloads_per_minute, identities, settings.seed)
+        self._book = NameBook()
         self._forwarders: dict[int, int] = {}
         self._cold = ColdStart()
         self.rows = 0
@@ -130,7 +132,7 @@ class DetectEngine:
             if rows is not None and not item.first:
                 self._partials.add_minute(item.joins, names[item.node], rows)
         views: dict[str, KeyView] = {}
-        frames = RoundFrames(closed, names, self._identities, self._settings.seed)
+        frames = RoundFrames(closed, names, self._identities, self._book, self._settings.seed)
         flows, dns = frames.groups, frames.questions
         self._note_frames(flows, dns)
         if flows is not None:

@@ -11,10 +11,8 @@ import numpy.typing as npt
 from detectors.columns import Columns
 from detectors.filtered_measure import passing, split_measure
 from detectors.grouping import Grouping
-from detectors.hashing import U64
 from detectors.index import I64, positions
-from detectors.letter_pairs import looks_generated
-from detectors.names import hash_strings, long_labels, read_names, registered_labels
+from detectors.name_book import NameBook
 
 Array = npt.NDArray[Any]
 
@@ -26,25 +24,23 @@ _NXDOMAIN = 3
 
 
 class DnsFrame:
-    """One entry per DNS row; ``client``, ``server`` number ``addresses``; ``name``, ``zone`` their likes.
+    """One entry per DNS row; ``client``, ``server`` number ``addresses``; ``name``, ``zone``, ``label`` the book's.
 
     ``subjects`` are the rows whose client may be the subject of a detector: a client that itself answers
     queries only forwards what others ask.
     """
 
-    def __init__(self, columns: Columns, seed: int = 0) -> None:
+    def __init__(self, columns: Columns, book: NameBook, seed: int = 0) -> None:
         self.columns = columns
+        self.book = book
         self.place = self.columns.place
         self.node, self.tick, self.capabilities = (
             self.columns.by_place(what)[self.place] for what in ("node", "tick", "capabilities")
         )
         self.hashes, self.addresses, (self.client, self.server) = self.columns.addresses(("client", "server"), seed)
-        self.names, self.name = self.columns.words("qname")
-        table = read_names(self.names)
-        self.zone = table.zone[self.name]
-        self.name_hashes: U64 = table.hashes
-        self.zones, self.zone_hashes = table.zones, table.zone_hashes
-        self._below, self._information = table.below, table.information
+        self.words, self.word = self.columns.words("qname")
+        self.name: I64 = book.numbers(self.words)[self.word]
+        self.zone: I64 = book.zone[self.name]
         self.subjects: I64 = np.arange(len(self.node))
 
     def __len__(self) -> int:
@@ -79,14 +75,9 @@ class DnsFrame:
         return self._column("answer_bytes").astype(np.int64)
 
     @cached_property
-    def name_bytes(self) -> I64:
-        """Bytes of names in front of their zones, of queries."""
-        return self._below[self.name] * self.queries
-
-    @cached_property
     def name_information(self) -> I64:
-        """Bits that those bytes can carry."""
-        return self._information[self.name] * self.queries
+        """Bits that names can carry in front of their zones, of queries."""
+        return self.book.information[self.name] * self.queries
 
     @cached_property
     def free_form(self) -> I64:
@@ -110,32 +101,21 @@ class DnsFrame:
         return failed
 
     @cached_property
-    def _labels(self) -> tuple[I64, U64, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        labels = registered_labels(self.names)
-        distinct = labels.dictionary
-        number = labels.indices.to_numpy().astype(np.int64)[self.name]
-        return number, hash_strings(distinct), looks_generated(distinct), long_labels(distinct)
-
-    @property
     def label(self) -> I64:
         """Number of the registered label that each row asks below."""
-        return self._labels[0]
-
-    @property
-    def label_hashes(self) -> U64:
-        """Hash of each registered label."""
-        return self._labels[1]
+        numbers: I64 = self.book.label[self.name]
+        return numbers
 
     @cached_property
     def generated(self) -> I64:
         """Queries below a registered label that looks generated."""
-        asked: I64 = np.where(self._labels[2][self.label], self.queries, 0)
+        asked: I64 = np.where(self.book.generated[self.label], self.queries, 0)
         return asked
 
     @cached_property
     def generated_failures(self) -> I64:
         """Such queries that were answered NXDOMAIN; silence of a server says nothing of the name."""
-        failed: I64 = np.where(self._labels[2][self.label], self.missing, 0)
+        failed: I64 = np.where(self.book.generated[self.label], self.missing, 0)
         return failed
 
     @cached_property
@@ -148,7 +128,7 @@ class DnsFrame:
     @cached_property
     def long(self) -> I64:
         """Queries below a registered label that runs on, such as words put together."""
-        asked: I64 = np.where(self._labels[3][self.label], self.queries, 0)
+        asked: I64 = np.where(self.book.long[self.label], self.queries, 0)
         return asked
 
     def measure(self, name: str) -> I64:

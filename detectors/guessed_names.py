@@ -59,13 +59,13 @@ def telling(frame: DnsFrame) -> I64:
 
 def _guesses(frame: DnsFrame, rows: I64) -> npt.NDArray[np.bool_]:
     """Tell which of the rows ask for a name that looks guessed."""
-    asked = np.unique(frame.name[rows])
-    names = frame.names.take(pa.array(asked))
+    asked = np.unique(frame.word[rows])
+    names = frame.words.take(pa.array(asked))
     service = pc.and_not(pc.match_substring_regex(names, _SERVICE), pc.match_substring_regex(names, _SEARCHED))
-    looks: npt.NDArray[np.bool_] = np.zeros(len(frame.names), np.bool_)
+    looks: npt.NDArray[np.bool_] = np.zeros(len(frame.words), np.bool_)
     host = pc.and_not(pc.match_substring_regex(names, _HOST), pc.match_substring_regex(names, _NUMBER))
     looks[asked] = pc.or_(service, host).to_numpy(zero_copy_only=False)
-    guessed: npt.NDArray[np.bool_] = looks[frame.name[rows]]
+    guessed: npt.NDArray[np.bool_] = looks[frame.word[rows]]
     return guessed
 
 
@@ -73,7 +73,7 @@ def questions(frame: DnsFrame, rows: I64) -> Iterator[Question]:
     """Return what the given rows, of ``telling``, ask."""
     kind, code = (frame.columns.values(name)[rows].tolist() for name in ("qtype", "rcode"))
     records = frame.columns.values("records")[rows].tolist()
-    names = frame.names.take(pa.array(frame.name[rows])).to_pylist()
+    names = frame.words.take(pa.array(frame.word[rows])).to_pylist()
     ends = [frame.addresses[of[rows]].view(">u8").reshape(-1, 2).tolist() for of in (frame.client, frame.server)]
     for row, (type_, name, client, server) in enumerate(zip(kind, names, *ends, strict=True)):
         sign = TRANSFER if type_ in (_AXFR, _IXFR) else REVERSE if type_ == _PTR else _sign(name)
@@ -87,7 +87,7 @@ def _sign(name: str) -> str:
 def question_keys(frame: DnsFrame, rows: I64) -> U64:
     """Return keys, the same for rows of one node that ask the same of the same server with the same success."""
     ends = combine(frame.hashes[frame.client[rows]], frame.hashes[frame.server[rows]])
-    what = frame.name_hashes[frame.name[rows]] ^ frame.columns.values("qtype")[rows].astype(np.uint64)
+    what = frame.book.name_hashes[frame.name[rows]] ^ frame.columns.values("qtype")[rows].astype(np.uint64)
     answered = (frame.columns.values("records")[rows] > 0).astype(np.uint64)
     return scoped(frame.node[rows], combine(combine(ends, what), answered))
 

@@ -48,10 +48,13 @@ class HostClaim:
 
 def host_claims(link: LinkFrame, names: Sequence[str], claim: int) -> Iterator[tuple[TickRows, list[HostClaim], int]]:
     """Return the different claims of one kind of each node's tick, and how many were too many."""
+    chosen = link.of(claim)
+    if not chosen.any():
+        return
     owner, owners = link.text
     interface, interfaces = link.interface
     columns = (*link.claimed, link.mac, owner, interface)
-    for piece in link.ticks(link.of(claim)):
+    for piece in link.ticks(chosen):
         first = distinct(columns, piece.rows)
         rows = zip(*(c[first[:PER_TICK]].tolist() for c in columns), strict=True)
         yield (

@@ -83,19 +83,26 @@ class SpaceInput:
 
     def elements(self, aggregate: Distinct) -> Elements:
         """Return (position of the owner key, element hash, cancel) for each pair to record."""
-        finer, hashes = self.finer[aggregate.element](self.grouping.members)
+        finer, hashes, owner = self._refined(aggregate.element)
         seen = finer.total(self.frame.measure(aggregate.measure)) > 0
         out = np.zeros(len(finer), np.bool_)
         if aggregate.cancel:
             out = finer.total(self.frame.measure(aggregate.cancel)) > 0
         wanted = seen | out
-        owner = self._owners(finer)
         return owner[wanted], hashes[wanted], out[wanted]
 
-    def _owners(self, finer: Grouping) -> I64:
-        position = np.empty(int(self.grouping.members.max(initial=-1)) + 1, np.int64)
-        position[self.grouping.members] = self.grouping.number
-        return position[finer.first]
+    def _refined(self, element: str) -> tuple[Grouping, U64, I64]:
+        """Return the groups of a key and an element, the hash of each one's element, and the position of its key."""
+        if element not in self._parts:
+            finer, hashes = self.finer[element](self.grouping.members)
+            position = np.empty(int(self.grouping.members.max(initial=-1)) + 1, np.int64)
+            position[self.grouping.members] = self.grouping.number
+            self._parts[element] = finer, hashes, position[finer.first]
+        return self._parts[element]
+
+    @cached_property
+    def _parts(self) -> dict[str, tuple[Grouping, U64, I64]]:
+        return {}
 
 
 _TRANSPORT = np.zeros(256, np.bool_)
@@ -205,7 +212,7 @@ def dns_inputs(frame: DnsFrame, wanted: set[str]) -> dict[str, SpaceInput]:
 def _names(frame: DnsFrame, keys: list[I64]) -> Finer:
     def finer(members: I64) -> tuple[Grouping, U64]:
         grouping = Grouping(members, [*keys, frame.name])
-        return grouping, frame.name_hashes[frame.name[grouping.first]]
+        return grouping, frame.book.name_hashes[frame.name[grouping.first]]
 
     return finer
 
@@ -215,14 +222,14 @@ def _dns_zone(frame: DnsFrame) -> SpaceInput:
     grouping = Grouping(frame.subjects, parts)
     first = grouping.first
     ends = combine(frame.hashes[frame.client[first]], frame.hashes[frame.server[first]])
-    keys = combine(scoped(frame.node[first], ends), frame.zone_hashes[frame.zone[first]])
+    keys = combine(scoped(frame.node[first], ends), frame.book.zone_hashes[frame.zone[first]])
 
     def identity(rows: I64) -> dict[str, Array]:
         at = first[rows]
         return {
             "client": frame.addresses[frame.client[at]],
             "server": frame.addresses[frame.server[at]],
-            "zone": frame.zones[frame.zone[at]],
+            "zone": frame.book.zone_bytes(frame.zone[at]),
         }
 
     return SpaceInput(keys, grouping, frame, identity, {"name": _names(frame, parts)})
@@ -236,7 +243,7 @@ def _dns_client(frame: DnsFrame) -> SpaceInput:
 
     def labels(members: I64) -> tuple[Grouping, U64]:
         finer = Grouping(members, [*parts, frame.label])
-        return finer, frame.label_hashes[frame.label[finer.first]]
+        return finer, frame.book.label_hashes[frame.label[finer.first]]
 
     def identity(rows: I64) -> dict[str, Array]:
         return {"client": frame.addresses[frame.client[first[rows]]]}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,13 +22,13 @@ ZONE = r"(?P<zone>[^.]+\.(?:(?:co|com|net|org|gov|edu|ac|or|ne|go)\.[a-z]{2}|[a-
 
 # Under these everybody may have a name, so what stands in front of them is registered too: the larger providers of
 # names for changing addresses.
-_DYNAMIC = (
+DYNAMIC_ZONES = (
     "ddns.net", "mooo.com", "duckdns.org", "dyndns.org", "dyndns.com", "no-ip.org", "no-ip.com", "no-ip.biz",
     "hopto.org", "zapto.org", "sytes.net", "servebeer.com", "serveftp.com", "myftp.org", "redirectme.net", "dynu.net",
     "chickenkiller.com", "yi.org", "dynserv.com", "3utilities.com", "bounceme.net",
 )  # fmt: skip
 _LABEL = ZONE.replace(
-    r"(?P<zone>[^.]+\.(?:", r"(?P<label>[^.]+)\.(?:(?:" + "|".join(map(re.escape, _DYNAMIC)) + ")|"
+    r"(?P<zone>[^.]+\.(?:", r"(?P<label>[^.]+)\.(?:(?:" + "|".join(map(re.escape, DYNAMIC_ZONES)) + ")|"
 ).replace("))$", ")$")
 
 # Names that people choose have about nine letters; words put together to be free for sure have more.
@@ -58,8 +57,7 @@ class NameTable:
     """What detectors ask of each distinct name; all arrays have one entry per name."""
 
     hashes: U64
-    zones: npt.NDArray[Any]  # distinct zones, bytes of at most ZONE_BYTES
-    zone_hashes: U64  # per distinct zone
+    zones: pa.StringArray  # distinct zones
     zone: I64  # number of each name's zone
     below: I64  # bytes of the name in front of its zone, dots not counted
     information: I64  # Shannon entropy of those bytes times their count, in bits: how much they can carry
@@ -78,8 +76,7 @@ def read_names(values: pa.Array) -> NameTable:
     below, bits = count_letters(raw, starts, sub_length.to_numpy(zero_copy_only=False).astype(np.int64), logs)
     return NameTable(
         hashes=hash_strings(values),
-        zones=np.array([z.encode()[-ZONE_BYTES:] for z in distinct.to_pylist()], f"S{ZONE_BYTES}"),
-        zone_hashes=hash_strings(distinct),
+        zones=distinct,
         zone=encoded.indices.to_numpy().astype(np.int64),
         below=below,
         information=np.rint(bits).astype(np.int64),

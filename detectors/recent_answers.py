@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from detectors.answer_frame import AnswerFrame
+from detectors.frame import scoped
+from detectors.grouping import Grouping
 from detectors.hashing import U64, combine, mix
 from detectors.index import I64, positions
 
@@ -22,11 +27,12 @@ _NOERROR, _NXDOMAIN = 0, 3
 
 @dataclass(frozen=True)
 class Messages:
-    """One entry per answer, or per question without one, in log order."""
+    """One entry per answer, or per question without one, in log order; those of one node's tick stand together."""
 
     row: I64  # first row
-    question: U64  # client, port, id and name
-    pair: U64  # client and name
+    place: I64  # of its tick within the round
+    question: U64  # node, client, port, id and name
+    pair: U64  # node, client and name
     content: U64  # what it says, in whatever order; 0: nothing that could be compared
     server: U64
     time: U64  # of the question, ns since epoch
@@ -46,16 +52,14 @@ def read_messages(dns: AnswerFrame) -> Messages:
     """Put the rows of each message together."""
     answered = dns.rcode >= 0
     begins = dns.begins | ~answered
+    begins[1:] |= dns.place[1:] != dns.place[:-1]
     begins[:1] = True
     first = positions(begins)
-    name = dns.text_hashes("qname")
-    high, low = dns.client
-    client = combine(high, low)
-    pair = combine(client, name)
-    ends = (dns.client_port.astype(np.uint64) << np.uint64(16)) | dns.id.astype(np.uint64)
-    server = combine(*dns.server)
+    client, server = dns.address_hashes[dns.client[first]], dns.address_hashes[dns.server[first]]
+    pair = combine(scoped(dns.node[first], client), dns.name_hashes[first])
+    ends = (dns.client_port[first].astype(np.uint64) << np.uint64(16)) | dns.id[first].astype(np.uint64)
     return Messages(
-        first, combine(pair, ends)[first], pair[first], _contents(dns, first), server[first],
+        first, dns.place[first].astype(np.int64), combine(pair, ends), pair, _contents(dns, first), server,
         dns.numbers("time")[first].astype(np.uint64),
         np.logical_or.reduceat(dns.asks, first), answered[first], dns.unsolicited[first].astype(np.bool_),
     )  # fmt: skip
@@ -63,7 +67,7 @@ def read_messages(dns: AnswerFrame) -> Messages:
 
 def _contents(dns: AnswerFrame, first: I64) -> U64:
     kind = dns.record_type.astype(np.uint64)
-    record = mix(dns.text_hashes("record_data") ^ mix(kind))
+    record = mix(dns.record_hashes ^ mix(kind))
     record[~np.isin(dns.record_type, _PLACES)] = 0
     total = np.add.reduceat(record, first)
     code = dns.rcode[first]
@@ -82,6 +86,11 @@ class _Second:
     table: U64  # question, pair, content, server, time; shape (n, 5)
     open_: npt.NDArray[np.bool_]  # no answer came
 
+    def closed(self) -> U64:
+        """Return the questions that were answered."""
+        questions: U64 = self.table[~self.open_, 0]
+        return questions
+
 
 class RecentAnswers:
     """Remembers for some seconds who asked what and what was answered first; bounded per node.
@@ -92,21 +101,34 @@ class RecentAnswers:
 
     def __init__(self, seconds: int, capacity: int) -> None:
         self._seconds, self._capacity = seconds, capacity
-        self._nodes: dict[int, list[_Second]] = {}
+        self._nodes: dict[int, deque[_Second]] = {}
+        self._held: dict[int, int] = {}  # entries by node
         self.shed: dict[int, int] = {}
 
-    def add(self, node: int, tick: int, messages: Messages) -> None:
-        """Take in one tick's questions and the first answers to them."""
+    def add(self, dns: AnswerFrame, messages: Messages) -> None:
+        """Take in a round's questions and the first answers to them."""
         m = messages.take(positions(messages.asked))
         table = np.stack([m.question, m.pair, m.content, m.server, m.time], axis=1)
-        kept = [s for s in self._nodes.get(node, ()) if s.tick > tick - self._seconds]
-        kept.append(_Second(tick, table[-self._capacity :], ~m.answered[-self._capacity :]))
-        over = len(table) - len(kept[-1].table)
-        while sum(len(s.table) for s in kept) > self._capacity:
-            over += len(kept.pop(0).table)
+        for node, tick, part in by_tick(dns, m):
+            # Copies: a view would keep what all nodes of the round had for as long as one of them is remembered.
+            self._add(node, _Second(tick, table[part].copy(), ~m.answered[part]))
+
+    def _add(self, node: int, second: _Second) -> None:
+        seconds = self._nodes.setdefault(node, deque())
+        held = self._held.get(node, 0)
+        while seconds and seconds[0].tick <= second.tick - self._seconds:
+            held -= len(seconds.popleft().table)
+        over = max(0, len(second.table) - self._capacity)
+        if over:
+            second = _Second(second.tick, second.table[over:], second.open_[over:])
+        seconds.append(second)
+        held += len(second.table)
+        while held > self._capacity:
+            gone = len(seconds.popleft().table)
+            held, over = held - gone, over + gone
         if over:
             self.shed[node] = self.shed.get(node, 0) + over
-        self._nodes[node] = kept
+        self._held[node] = held
 
     def _table(self, node: int, since: int = 0) -> tuple[U64, npt.NDArray[np.bool_]]:
         seconds = [s for s in self._nodes.get(node, ()) if s.tick >= since]
@@ -114,14 +136,23 @@ class RecentAnswers:
             return np.zeros((0, 5), np.uint64), np.zeros(0, np.bool_)
         return np.concatenate([s.table for s in seconds]), np.concatenate([s.open_ for s in seconds])
 
-    def again(self, node: int, tick: int, messages: Messages) -> I64:
-        """Return which of a tick's answers, added before, are not the first ones to their question."""
+    def again(self, dns: AnswerFrame, messages: Messages) -> I64:
+        """Return which of a round's answers, added before, are not the first ones to their question."""
         second = messages.answered & ~messages.asked & ~messages.unsolicited
+        first = positions(messages.asked & messages.answered)
         # A question seen twice on its way begins anew; both times lie within this second and the one before.
-        table, open_ = self._table(node, tick - 1)
-        known, counts = np.unique(table[~open_, 0], return_counts=True)
-        second |= messages.asked & messages.answered & np.isin(messages.question, known[counts > 1])
+        before = [s.closed() for node, tick, _ in by_tick(dns, messages) for s in self._before(node, tick)]
+        asked = Grouping.equal(np.concatenate([messages.question[first], *before]))
+        second[first] |= asked.sizes()[asked.number[: len(first)]] > 1
         return positions(second & (messages.content != 0))
+
+    def _before(self, node: int, tick: int) -> Iterator[_Second]:
+        """Return the second before a tick that was added."""
+        for second in reversed(self._nodes.get(node, ())):
+            if second.tick < tick:
+                if second.tick == tick - 1:
+                    yield second
+                return
 
     def contradictions(self, node: int, tick: int, answers: Messages) -> list[tuple[int, bool]]:
         """Return which answers contradict an earlier one to the same question, and whether they are a stranger's.
@@ -165,9 +196,21 @@ class RecentAnswers:
     def restore(self, state: dict[str, Any]) -> None:
         """Take in what ``snapshot`` gave."""
         self.shed = {int(node): int(count) for node, count in state["shed"]}
-        self._nodes = {}
+        self._nodes, self._held = {}, {}
         at = 0
         for node, tick, size in state["seconds"].tolist():
             part = slice(at, at + size)
-            self._nodes.setdefault(node, []).append(_Second(tick, state["table"][part], state["open"][part]))
+            self._nodes.setdefault(node, deque()).append(_Second(tick, state["table"][part], state["open"][part]))
+            self._held[node] = self._held.get(node, 0) + size
             at += size
+
+
+def by_tick(dns: AnswerFrame, messages: Messages) -> Iterator[tuple[int, int, slice]]:
+    """Return (node, tick, where its messages stand) of each tick that has any."""
+    if not len(messages):
+        return
+    edges = [0, *(positions(np.diff(messages.place) != 0) + 1).tolist(), len(messages)]
+    heads = messages.row[edges[:-1]]
+    ends = pairwise(edges)
+    for node, tick, (first, last) in zip(dns.node[heads].tolist(), dns.tick[heads].tolist(), ends, strict=True):
+        yield node, tick, slice(first, last)

@@ -17,6 +17,7 @@ from detectors.http_frame import HttpFrame
 from detectors.index import I64, positions
 from detectors.link_frame import LinkFrame
 from detectors.minute import is_private
+from detectors.name_book import NameBook
 from detectors.outside import is_outside
 from detectors.tls_frame import TlsFrame
 from schemas.identity import IdentityTable
@@ -30,9 +31,9 @@ class RoundFrames:
     """
 
     def __init__(self, closed: Sequence[ClosedTick], names: Sequence[str], identities: IdentityTable,
-                 seed: int = 0) -> None:  # fmt: skip
+                 book: NameBook, seed: int = 0) -> None:  # fmt: skip
         self._closed = closed
-        self._seed = seed
+        self._book, self._seed = book, seed
         self.identities = identities
         self.names = names  # of nodes, by number
 
@@ -50,8 +51,8 @@ class RoundFrames:
     @cached_property
     def questions(self) -> DnsFrame | None:
         """DNS rows by name, as the key spaces are made from, with their subjects, who are no forwarders."""
-        columns = self._dns
-        return DnsFrame(columns, self._seed) if columns is not None else None
+        columns = self._columns("dns")
+        return DnsFrame(columns, self._book, self._seed) if columns is not None else None
 
     @cached_property
     def outwards(self) -> I64:
@@ -66,11 +67,7 @@ class RoundFrames:
     @cached_property
     def dns(self) -> AnswerFrame | None:
         """DNS rows by question and answer."""
-        return AnswerFrame(self._dns) if self._dns is not None else None
-
-    @cached_property
-    def _dns(self) -> Columns | None:
-        return self._columns("dns")
+        return AnswerFrame(self.questions) if self.questions is not None else None
 
     @cached_property
     def link(self) -> LinkFrame | None:

@@ -16,7 +16,7 @@ from detectors.names import hash_strings
 Array = npt.NDArray[Any]
 Words = tuple[U64, U64]  # upper and lower half of addresses
 
-_KEPT_TEXT = 120  # characters of a text that state and findings keep
+KEPT_TEXT = 120  # characters of a text that state and findings keep
 
 
 class TickRows(NamedTuple):
@@ -48,7 +48,7 @@ class RowFrame:
     def texts(self, name: str) -> tuple[I64, list[str]]:
         """Return a column of words as numbers into a list of the distinct ones, each cut to 120 characters."""
         distinct_words, number = self._columns.words(name)
-        return number, [text.replace("\0", "")[:_KEPT_TEXT] for text in distinct_words.to_pylist()]
+        return number, [text.replace("\0", "")[:KEPT_TEXT] for text in distinct_words.to_pylist()]
 
     def text_hashes(self, name: str) -> U64:
         """Return the hash of a column of words per row, u64."""

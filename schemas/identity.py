@@ -76,6 +76,7 @@ class IdentityTable:
         self._services: dict[str, dict[str, dict[str, None]]] = {}  # uids by namespace and name
         self._labelled: dict[str, set[bytes]] = {}
         self.cluster = ClusterObjects()
+        self.told = 0  # statements and declarations so far that may change answers: while it stands, so do spans
         for item in objects:
             self.add(item)
 
@@ -102,6 +103,7 @@ class IdentityTable:
             ValueError: an address or range is not one; nothing of the statement is taken in then.
         """
         if self.cluster.add(item):
+            self.told += 1
             return
         if item.kind == "Watermark":
             if item.cluster in self.watermarks or len(self.watermarks) < _CLUSTERS:
@@ -109,6 +111,7 @@ class IdentityTable:
             self.watermark = max(self.watermark, item.valid_from)
             self._forget(self.watermark - HORIZON_SECONDS)
             return
+        self.told += 1
         item = self._slim(item)
         known = any(told.valid_from == item.valid_from for told in self._history.get(item.uid, ()))
         if not known and not self._room():
@@ -150,6 +153,7 @@ class IdentityTable:
             for _ in range(place + 1):
                 self._drop(uid)
                 self.forgotten += counted
+            self.told += counted
 
     def _drop(self, uid: str) -> None:
         """Let go of the earliest statement about an object."""
@@ -266,11 +270,25 @@ class IdentityTable:
         """Take in the roles that the operator gives to endpoints; they add to those declared before."""
         self._declared = (*self._declared, *roles)
         self._roles_by_service = any(rule.match.services for rule in self._declared)
+        self.told += 1
 
     def find(self, ip: str, at: int) -> InventoryObject | None:
         """Return the object that had an address at a time (s since epoch), or none."""
         timeline = self._timelines.get(ip)
         return timeline.at(at) if timeline is not None else None
+
+    def span(self, ip: str, at: int) -> tuple[int, int]:
+        """Return from when to before when ``find`` gives the same as at a time, both s since epoch."""
+        timeline = self._timelines.get(ip)
+        return timeline.around(at) if timeline is not None else (0, FOREVER)
+
+    def service_span(self, namespace: str, name: str, at: int) -> tuple[int, int]:
+        """Return from when to before when ``service`` gives the same as at a time, both s since epoch."""
+        edges = [0, FOREVER]
+        for uid in self._services.get(namespace, {}).get(name, ()):
+            history = self._history[uid]
+            edges += [edge for place, item in enumerate(history) for edge in (item.valid_from, _end(history, place))]
+        return max(e for e in edges if e <= at), min(e for e in edges if e > at)
 
     def role(self, ip: str, at: int) -> str:
         """Return ``shared``, ``internal``, ``external``, ``scanner`` or ``unknown`` for an address."""

@@ -62,6 +62,11 @@ class Timeline:
             place -= 1
         return None
 
+    def around(self, time: int) -> tuple[int, int]:
+        """Return from when to before when ``at`` gives the same as at a time, or a part of that; s since epoch."""
+        edges = [0, FOREVER, *self._begins, *(span.end for span in self._spans)]
+        return max(e for e in edges if e <= time), min(e for e in edges if e > time)
+
     def _extend(self) -> None:
         last = self._lasting[-1] if self._lasting else 0
         for span in self._spans[len(self._lasting) :]:

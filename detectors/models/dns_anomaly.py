@@ -63,13 +63,12 @@ class DnsAnomaly(Novelty):
         if frame is None:
             return
         can_see = (frame.capabilities & int(self.meta.needs)) == int(self.meta.needs)
-        in_a_zone = frame.zones != b""
         ours = is_private(frame.addresses)
         rows = frame.subjects
-        rows = rows[can_see[rows] & in_a_zone[frame.zone[rows]] & ours[frame.client[rows]]]
+        rows = rows[can_see[rows] & frame.book.in_a_zone(frame.zone[rows]) & ours[frame.client[rows]]]
         kind = frame.types[rows]
         kind[np.isin(kind, _ADDRESSES)] = _ADDRESSES[0]
-        asked = combine(frame.zone_hashes[frame.zone[rows]], kind.astype(np.uint64))
+        asked = combine(frame.book.zone_hashes[frame.zone[rows]], kind.astype(np.uint64))
         keys = scoped(frame.node[rows], combine(frame.hashes[frame.client[rows]], asked))
         place = frame.place[rows]
         for one in np.unique(place).tolist():
@@ -106,6 +105,6 @@ class DnsAnomaly(Novelty):
 
 def _lined_up(frame: DnsFrame, rows: I64, kind: I64) -> I64:
     ends = (frame.addresses[end[rows]].view(np.int64) for end in (frame.client, frame.server))
-    zones = frame.zones[frame.zone[rows]].view(np.int64).reshape(len(rows), ZONE_BYTES // 8)
+    zones = frame.book.zone_bytes(frame.zone[rows]).view(np.int64).reshape(len(rows), ZONE_BYTES // 8)
     lined_up: I64 = np.concatenate([*ends, kind[:, None], zones], axis=1)
     return lined_up

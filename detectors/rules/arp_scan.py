@@ -73,13 +73,12 @@ class ArpScan(ClaimDetector):
         link = frames.link
         if link is None:
             return
-        for node, tick, rows in link.ticks(link.of(LinkClaim.ARP_REQUEST, LinkClaim.ARP_REPLY)):
-            interface, names = link.interface
-            columns = (link.claim, link.claimed_mac, *link.claimed, *link.target, link.vlan, interface)
-            first = self.pieces(columns, node, rows)
+        interface, names = link.interface
+        columns = (link.claim, link.claimed_mac, *link.claimed, *link.target, link.vlan, interface)
+        for node, tick, said in self.things(link, link.of(LinkClaim.ARP_REQUEST, LinkClaim.ARP_REPLY), columns):
             learned = self._watched.touch(node, (), tick).since <= tick - self.config.learning
             asked: dict[tuple[int, int], list[tuple[int, ...]]] = {}
-            for claim, mac, *addresses, vlan, where in zip(*(c[first].tolist() for c in columns), strict=True):
+            for claim, mac, *addresses, vlan, where in said:
                 if claim == LinkClaim.ARP_REPLY or addresses[:2] == addresses[2:]:
                     self._known.touch(node, (vlan, *addresses[:2]), tick)
                 else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
@@ -91,8 +92,14 @@ class DhcpStarvation(ClaimDetector):
         if link is None:
             return
         self._learn(link)
-        for node, tick, rows in link.ticks(link.of(*_CLIENT, *_SERVER)):
-            machines, segments = self._tick(link, node, tick, rows)
+        leases = link.of(*_CLIENT, *_SERVER)
+        if not leases.any():
+            return
+        interface, names = link.interface
+        columns = (link.claim, link.mac, link.claimed_mac, *link.claimed, *link.speaker, *link.target, link.vlan,
+                   interface)  # fmt: skip
+        for node, tick, said in self.things(link, leases, columns):
+            machines, segments = self._tick(node, tick, said, names)
             name = frames.names[node]
             self._noted += [(name, node, tick, "machine", key) for key in machines]
             self._noted += [(name, node, tick, "segment", key) for key in segments]
@@ -101,21 +108,16 @@ class DhcpStarvation(ClaimDetector):
         """Note under which address machines are known, to name them by it."""
         columns = (link.vlan, link.mac, *link.claimed)
         honest = link.of(LinkClaim.ARP_REQUEST, LinkClaim.ARP_REPLY) & (link.mac == link.claimed_mac)
-        for node, tick, rows in link.ticks(honest & (link.claimed[1] != 0)):
-            first = self.pieces(columns, node, rows)
-            for vlan, mac, high, low in zip(*(c[first].tolist() for c in columns), strict=True):
+        for node, tick, said in self.things(link, honest & (link.claimed[1] != 0), columns):
+            for vlan, mac, high, low in said:
                 self._owners.touch(node, (vlan, mac), tick).address = [high, low]
 
-    def _tick(self, link: LinkFrame, node: int, tick: int, rows: Any) -> tuple[dict[Key, Any], dict[Key, Any]]:
-        interface, names = link.interface
-        columns = (link.claim, link.mac, link.claimed_mac, *link.claimed, *link.speaker, *link.target, link.vlan,
-                   interface)  # fmt: skip
-        first = self.pieces(columns, node, rows)
+    def _tick(
+        self, node: int, tick: int, said: Sequence[tuple[int, ...]], names: Sequence[str]
+    ) -> tuple[dict[Key, Any], dict[Key, Any]]:
         machines: dict[Key, list[_Piece]] = {}
         segments: dict[Key, list[_Piece]] = {}
-        for claim, mac, client, high, low, by_high, by_low, at_high, at_low, vlan, where in zip(
-            *(c[first].tolist() for c in columns), strict=True
-        ):
+        for claim, mac, client, high, low, by_high, by_low, at_high, at_low, vlan, where in said:
             if claim in _SERVER:
                 self._servers.touch(node, (vlan, mac), tick).address = [by_high, by_low]
                 continue

@@ -98,8 +98,7 @@ class DnsFlood(Detector):
         can_see = (frame.capabilities & int(self.meta.needs)) == int(self.meta.needs)
         rows = frame.subjects[can_see[frame.subjects]]
         self._count_clients(frame, rows)
-        own = np.isin(frame.zone_hashes, self._own)
-        rows = rows[~own[frame.zone[rows]]]
+        rows = rows[~np.isin(frame.book.zone_hashes[frame.zone[rows]], self._own)]
         new = self._new_failures(frame, rows)
         if new.any():
             self._count_zones(frame, rows, new)
@@ -122,7 +121,7 @@ class DnsFlood(Detector):
         if not len(failed):
             return new
         at = rows[failed]
-        keys = combine(frame.zone_hashes[frame.zone[at]], frame.name_hashes[frame.name[at]])
+        keys = combine(frame.book.zone_hashes[frame.zone[at]], frame.book.name_hashes[frame.name[at]])
         seen, ticks = self._failed, frame.tick[at]
         for tick in dict.fromkeys(ticks.tolist()):
             chosen = positions(ticks == tick)
@@ -144,7 +143,7 @@ class DnsFlood(Detector):
         clients = self._clients_of(frame, rows[new > 0], zones, every) if (names >= _NAMED_FROM).any() else {}
         for at in kept:
             row = int(zones.first[at])
-            zone = bytes(frame.zones[frame.zone[row]]).decode("ascii", "replace")
+            zone = bytes(frame.book.zone_bytes(frame.zone[[row]])[0]).decode("ascii", "replace")
             server = _half(frame, frame.server[row])
             shares = clients.get(at) or [(_half(frame, frame.client[row]), int(names[at]))]
             amounts = [(_NAMES, client, number) for client, number in shares]

@@ -7,23 +7,28 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
+from detectors.answer_frame import AnswerFrame
 from detectors.base import DetectorConfig, Meta, TickView, confidence
-from detectors.claim_detector import Address, ClaimDetector, address_text
+from detectors.claim_detector import ClaimDetector
+from detectors.cluster_dns import ClusterDns, Kind
+from detectors.frame import scoped
+from detectors.grouping import Grouping
 from detectors.hashing import hash_text
+from detectors.index import I64, positions
 from detectors.ledger import Entry
-from detectors.outside import is_outside_text
 from detectors.round_frames import RoundFrames
-from schemas.addresses import pack
-from schemas.endpoints import serves
+from schemas.addresses import pack, unpack
 from schemas.events import Capability
 from schemas.finding import Endpoint, Evidence, Finding, Severity
-from schemas.identity import IdentityTable
-from schemas.inventory import InventoryObject
 
 _A, _AAAA, _CNAME = 1, 28, 5
 _NAMES = 16  # names answered with one address, remembered
+_MANY = 1 << 30  # questions; more are not counted
+# What is kept of a client: questions to the cluster's resolvers; to one other since the last of them; its address.
+_USUAL, _ASKED, _OTHER, _WIDTH = 0, 1, slice(2, 4), 4
 _NEVER_EXISTS = ".invalid"  # RFC 6761
 Name = Annotated[str, Field(min_length=1, max_length=120)]
 
@@ -31,17 +36,18 @@ Name = Annotated[str, Field(min_length=1, max_length=120)]
 class _Answer(NamedTuple):
     """One address given for one name."""
 
-    client: Address
-    server: Address
+    client: str
+    server: str
     qname: str
     data: str
 
 
-class _Asked(NamedTuple):
-    """Questions of one client to one server in one tick."""
+class _Switched(NamedTuple):
+    """A client that asked one other server only, since it last asked the cluster's resolvers."""
 
-    client: Address
-    servers: list[tuple[Address, int]]
+    client: str
+    server: str
+    asked: int
 
 
 @dataclass
@@ -49,15 +55,6 @@ class _Rewritten(Entry):
     """An address outside: which names that hardly exist one resolver answered with it, as hashes."""
 
     names: list[int] = field(default_factory=list)
-
-
-@dataclass
-class _Client(Entry):
-    """What a client asked: questions to the cluster's resolvers, and to one other since the last of them."""
-
-    usual: int = 0
-    other: list[int] = field(default_factory=list)  # upper and lower half
-    asked: int = 0
 
 
 class DnsHijackConfig(DetectorConfig):
@@ -94,75 +91,119 @@ class DnsHijack(ClaimDetector):
     )
     Config: ClassVar[type[DetectorConfig]] = DnsHijackConfig
     config: DnsHijackConfig
+    state_version = 2
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
         self._rewritten = self.ledger("rewritten", _Rewritten, 1024, self.config.window)
-        self._clients = self.ledger("clients", _Client, 4096, self.config.window)
-        self._suffix = f".{self.config.domain.strip('.').lower()}"
+        self._clients = self.remembered("clients", 4096, self.config.window, _WIDTH)
+        self._cluster = ClusterDns(self.config.domain, self.config.resolvers)
 
     def observe(self, frames: RoundFrames) -> None:
         """Take in addresses given for the cluster's names, and who asked whom."""
         dns = frames.dns
         if dns is None:
             return
-        number, names = dns.qname
-        data, texts = dns.record_data
-        kind = dns.record_type
-        ours = np.array([n.endswith((self._suffix, _NEVER_EXISTS)) for n in names], np.bool_)[number]
-        aliased = np.isin(number, number[ours & (kind == _CNAME)])  # a Service of type ExternalName
-        given = ours & ~aliased & ((kind == _A) | (kind == _AAAA)) & (dns.rcode == 0)
-        (a, b), (c, d) = dns.client, dns.server
-        for node, tick, rows in dns.ticks(given):
-            first = self.pieces((c, d, number, data), node, rows)
-            for row in zip(*(x[first].tolist() for x in (a, b, c, d, number, data)), strict=True):
-                answer = _Answer(row[:2], row[2:4], names[row[4]], texts[row[5]])
-                self._noted.append((frames.names[node], node, tick, answer))
-        for node, tick, rows in dns.ticks(dns.asks):
-            self._note_questions(frames.names[node], node, tick, np.stack([x[rows] for x in (a, b, c, d)], axis=1))
+        self._observe_answers(frames, dns)
+        self._observe_questions(frames, dns)
 
-    def _note_questions(self, name: str, node: int, tick: int, ends: Any) -> None:
-        pairs, counts = np.unique(ends, axis=0, return_counts=True)
-        self.skip(node, len(pairs) - 1024)
-        asked: dict[Address, list[tuple[Address, int]]] = {}
-        for (a, b, c, d), count in zip(pairs[:1024].tolist(), counts[:1024].tolist(), strict=True):
-            asked.setdefault((a, b), []).append(((c, d), count))
-        self._noted += [(name, node, tick, _Asked(client, servers)) for client, servers in asked.items()]
+    def _observe_answers(self, frames: RoundFrames, dns: AnswerFrame) -> None:
+        kind = dns.record_type
+        ours = dns.asked_below(self._cluster.suffix, _NEVER_EXISTS)
+        given = ours & ((kind == _A) | (kind == _AAAA)) & (dns.rcode == 0)
+        if not given.any():
+            return
+        name = dns.place.astype(np.int64) << 32 | dns.name
+        given &= ~np.isin(name, name[ours & (kind == _CNAME)])  # a Service of type ExternalName
+        first = Grouping(positions(given), [dns.place, dns.server, dns.name, dns.record]).first
+        first = self.heads(dns.node[first], first)
+        said = Grouping(first, [dns.tick, dns.name, dns.record])
+        names, data = dns.names(dns.name[said.first]), dns.records(dns.record[said.first])
+        told = zip(names, data, dns.tick[said.first].tolist(), strict=True)
+        wrong = np.array([not self._cluster.fits(frames.identities, *each) for each in told], np.bool_)
+        for row in first[wrong[said.number]].tolist():
+            number = int(said.number[np.searchsorted(first, row)])
+            client, server = dns.address(int(dns.client[row])), dns.address(int(dns.server[row]))
+            node = int(dns.node[row])
+            answer = _Answer(client, server, names[number], data[number])
+            self._noted.append((frames.names[node], node, int(dns.tick[row]), answer))
+
+    def _observe_questions(self, frames: RoundFrames, dns: AnswerFrame) -> None:
+        asked = Grouping(positions(dns.asks), [dns.place, dns.client, dns.server])
+        kept = self.heads(dns.node[asked.first], np.arange(len(asked)))
+        first, counts = asked.first[kept], asked.sizes()[kept]
+        servers = Grouping(first, [dns.tick, dns.server])
+        kinds = self._kinds(frames, dns, dns.server, servers.first)[servers.number]
+        usual, strange = np.zeros((2, len(dns)), np.int64)
+        usual[first] = np.where(kinds == Kind.RESOLVER, counts, 0)
+        strange[first] = np.where((kinds == Kind.RESOLVER) | (kinds == Kind.GROUP), 0, counts)
+        clients = Grouping(first, [dns.place, dns.client])
+        loyal = clients.total(usual)
+        slots = self._known_clients(frames, dns, clients.first, loyal)
+        # Who asks others as well keeps to what it is used to; who does so only may have been led away.
+        away = (slots >= 0) & (loyal == 0) & (clients.total(strange) > 0)
+        away[away] = self._clients.values[slots[away], _USUAL] >= self.config.usual
+        for number in positions(away).tolist():
+            rows = first[clients.number == number]
+            self._led_away(frames, dns, int(slots[number]), rows[strange[rows] > 0], strange)
+
+    def _known_clients(self, frames: RoundFrames, dns: AnswerFrame, rows: I64, loyal: I64) -> I64:
+        """Note the clients of some rows and their questions to the cluster's resolvers; -1: not remembered."""
+        nodes, ticks, known = dns.node[rows], dns.tick[rows], self._clients
+        keys = scoped(nodes, dns.address_hashes[dns.client[rows]])
+        slots = known.find(keys, ticks)
+        there = positions(slots >= 0)
+        known.touch(slots[there], ticks[there])
+        # Pods alone have a resolver that the cluster chose, and only those that ask it can be led away from it.
+        new = positions((slots < 0) & (loyal > 0))
+        new = new[self._kinds(frames, dns, dns.client, rows[new]) == Kind.POD]
+        slots[new] = known.admit(keys[new], nodes[new], ticks[new])
+        true = positions((slots >= 0) & (loyal > 0))
+        values = known.values
+        values[slots[true], _USUAL] = np.minimum(values[slots[true], _USUAL] + loyal[true], _MANY)
+        values[slots[true], _ASKED:] = 0
+        return slots
+
+    def _kinds(self, frames: RoundFrames, dns: AnswerFrame, ends: npt.NDArray[Any], rows: I64) -> I64:
+        """Return what the addresses of some rows are."""
+        told = zip(ends[rows].tolist(), dns.tick[rows].tolist(), strict=True)
+        return np.array([self._cluster.kind(frames.identities, dns.address(n), tick) for n, tick in told], np.int64)
+
+    def _led_away(self, frames: RoundFrames, dns: AnswerFrame, slot: int, rows: I64, strange: I64) -> None:
+        """Count the questions of a client that asks no resolver of the cluster any more."""
+        node, tick, client = int(dns.node[rows[0]]), int(dns.tick[rows[0]]), dns.address(int(dns.client[rows[0]]))
+        if self._cluster.kind(frames.identities, client, tick) != Kind.POD:
+            return
+        servers = [pack(dns.address(number)) for number in dns.server[rows].tolist()]
+        count, server = max(zip(strange[rows].tolist(), servers, strict=True))
+        entry, other = self._clients.values[slot], np.frombuffer(server, np.int64)
+        entry[_ASKED] = min(_MANY, count + (int(entry[_ASKED]) if (entry[_OTHER] == other).all() else 0))
+        entry[_OTHER] = other
+        if entry[_ASKED] > self.config.switched:
+            self._noted.append((frames.names[node], node, tick, _Switched(client, unpack(server), int(entry[_ASKED]))))
 
     def judge(self, view: TickView, noted: Any) -> list[Finding]:
         """Return the finding about one answer or one client's questions, if any."""
         name, node, tick, each = noted
-        if isinstance(each, _Asked):
-            return self._judge_questions(view, name, node, tick, each)
+        if isinstance(each, _Switched):
+            return [self._judge_questions(view, name, tick, each)]
         return self._judge_answer(view, name, node, tick, each)
 
     def _judge_answer(self, view: TickView, name: str, node: int, tick: int, each: _Answer) -> list[Finding]:
-        try:
-            address = ipaddress.ip_address(each.data)
-        except ValueError:
-            return []  # damaged, or cut
-        server, ip = address_text(each.server), str(address)
-        labels = each.qname.removesuffix(self._suffix).split(".")
-        service = None
-        if each.qname.endswith(self._suffix) and len(labels) == 3 and labels[2] == "svc":
-            service = view.identities.service(labels[1], labels[0], tick)
+        server, ip = each.server, str(ipaddress.ip_address(each.data))
+        service = self._cluster.service(view.identities, each.qname, tick)
         if service is not None:
-            if _may_answer(view.identities, service, address, tick):
-                return []
             own = ", ".join(service.ips) or "its pods"
             return [self._finding(
                 view, name, tick, tick, "high", 0.9, f"{server}@{name}/{each.qname}", (ip, server),
-                (view.endpoint(address_text(each.client), tick),),
+                (view.endpoint(each.client, tick),),
                 Evidence(name="foreign_answers", value=1, limit=0, unit="addresses that are not the service's"),
                 f"{server} answered {each.qname} with {ip}, which is none of the Service's addresses ({own}) and none "
                 f"of its pods",
             )]  # fmt: skip
-        if not is_outside_text(ip):
-            return []
         if view.identities.role(ip, tick) in ("internal", "shared"):
             return []
-        packed = pack(ip)
-        key = (*each.server, int.from_bytes(packed[:8]), int.from_bytes(packed[8:]))
+        key = tuple(int.from_bytes(half) for end in (server, ip) for half in (pack(end)[:8], pack(end)[8:]))
         entry = self._rewritten.touch(node, key, tick)
         number = hash_text(each.qname)
         entry.names = [*(n for n in entry.names if n != number), number][-_NAMES:]
@@ -171,52 +212,22 @@ class DnsHijack(ClaimDetector):
         count = len(entry.names)
         return [self._finding(
             view, name, tick, entry.since, "medium", confidence(count, self.config.names), f"{server}@{name}/rewritten",
-            (ip, server), (view.endpoint(address_text(each.client), tick),),
+            (ip, server), (view.endpoint(each.client, tick),),
             Evidence(name="rewritten_names", value=count, limit=self.config.names, unit="names",
                      window=self.config.window),
             f"{server} answered {count} names that must not exist, limit {self.config.names}, with {ip} outside; the "
             f"last one is {each.qname}",
         )]  # fmt: skip
 
-    def _judge_questions(self, view: TickView, name: str, node: int, tick: int, each: _Asked) -> list[Finding]:
-        config = self.config
-        client = address_text(each.client)
-        item = view.identities.find(client, tick)
-        if item is None or item.kind != "Pod" or self._is_resolver(view, client, tick, item):
-            return []
-        entry = self._clients.touch(node, each.client, tick)
-        strangers = []
-        for server, count in each.servers:
-            ip = address_text(server)
-            if self._is_resolver(view, ip, tick, view.identities.find(ip, tick)):
-                entry.usual, entry.other, entry.asked = min(entry.usual + count, 1 << 30), [], 0
-                return []
-            if not ipaddress.ip_address(ip).is_multicast:
-                strangers.append((count, server))
-        if entry.usual < config.usual or not strangers:
-            return []
-        count, server = max(strangers)
-        entry.asked = count + (entry.asked if entry.other == [*server] else 0)
-        entry.other = [*server]
-        if entry.asked <= config.switched:
-            return []
-        ip = address_text(server)
-        return [self._finding(
-            view, name, tick, tick, "medium", confidence(entry.asked, config.switched), f"{client}@{name}/resolver",
-            (ip,), (view.endpoint(client, tick),),
-            Evidence(name="questions_elsewhere", value=entry.asked, limit=config.switched, unit="questions"),
-            f"{client} used to ask the cluster's resolvers and now asked {ip} {entry.asked} questions, limit "
-            f"{config.switched}, and none of them any more",
-        )]  # fmt: skip
-
-    def _is_resolver(self, view: TickView, ip: str, tick: int, item: InventoryObject | None) -> bool:
-        """Tell whether an address is a resolver of the cluster: by role, by label, or a cache on the node."""
-        if "resolver" in view.roles(ip, tick) or ipaddress.ip_address(ip).is_link_local:
-            return True
-        if item is None:
-            return False
-        told = item.selector if item.kind == "Service" else item.labels
-        return item.kind == "Node" or any(told.get(k) == v for k, v in self.config.resolvers.items())
+    def _judge_questions(self, view: TickView, name: str, tick: int, each: _Switched) -> Finding:
+        switched = self.config.switched
+        return self._finding(
+            view, name, tick, tick, "medium", confidence(each.asked, switched), f"{each.client}@{name}/resolver",
+            (each.server,), (view.endpoint(each.client, tick),),
+            Evidence(name="questions_elsewhere", value=each.asked, limit=switched, unit="questions"),
+            f"{each.client} used to ask the cluster's resolvers and now asked {each.server} {each.asked} questions, "
+            f"limit {switched}, and none of them any more",
+        )  # fmt: skip
 
     def _finding(self, view: TickView, node: str, tick: int, started: int, severity: Severity, sure: float,
                  subject: str, attackers: tuple[str, ...], victims: tuple[Endpoint, ...], evidence: Evidence,
@@ -229,13 +240,3 @@ class DnsHijack(ClaimDetector):
             # Answers over UDP can be forged by who is on the way.
             spoofable=True, data_quality=view.quality[node], response=self.meta.response, quiet=600,
         )  # fmt: skip
-
-
-def _may_answer(identities: IdentityTable, service: InventoryObject,
-                address: ipaddress.IPv4Address | ipaddress.IPv6Address, tick: int) -> bool:  # fmt: skip
-    """Tell whether an address is a Service's own or a pod's behind it, as far as the inventory knows."""
-    told = serves(identities, service, str(address), tick)
-    if told is None and service.selector:
-        # A pod that just came or went; of a headless Service this is the rule in a rollout.
-        return not service.ips and not is_outside_text(str(address))
-    return told is not False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
@@ -13,10 +13,10 @@ from pydantic import Field
 
 from detectors.answer_frame import AnswerFrame
 from detectors.base import DetectorConfig, Meta, TickView, confidence
-from detectors.claim_detector import ClaimDetector, address_text
+from detectors.claim_detector import ClaimDetector
 from detectors.index import I64, positions
 from detectors.ledger import Entry
-from detectors.recent_answers import Messages, RecentAnswers, read_messages
+from detectors.recent_answers import Messages, RecentAnswers, by_tick, read_messages
 from detectors.round_frames import RoundFrames
 from detectors.statement import count
 from schemas.events import Capability
@@ -63,6 +63,7 @@ class DnsSpoof(ClaimDetector):
     )
     Config: ClassVar[type[DetectorConfig]] = DnsSpoofConfig
     config: DnsSpoofConfig
+    state_version = 2
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
@@ -79,32 +80,28 @@ class DnsSpoof(ClaimDetector):
         if dns is None:
             return
         messages = read_messages(dns)
-        chosen = np.zeros(len(dns), np.bool_)
-        chosen[messages.row] = True
-        for node, tick, rows in dns.ticks(chosen):
-            own = messages.take(np.searchsorted(messages.row, rows))
-            self._recent.add(node, tick, own)
-            self._differing(dns, frames.names[node], node, tick, own)
-            self._guesses(dns, frames.names[node], node, tick, own)
+        self._recent.add(dns, messages)
+        for node, tick, answers in self._by_tick(dns, messages, self._recent.again(dns, messages)):
+            self._differing(dns, frames.names[node], node, tick, answers)
+        for node, tick, loose in self._by_tick(dns, messages, positions(messages.unsolicited)):
+            # A late answer fits a question that was given up; a reflected one is about a name that nobody asked for.
+            fits = self._recent.asked(node, 0, loose.question)
+            about = self._recent.asked(node, 1, loose.pair)
+            self._tried(dns, (frames.names[node], node, tick), loose.take(positions(about & ~fits)))
 
-    def _differing(self, dns: AnswerFrame, name: str, node: int, tick: int, messages: Messages) -> None:
-        again = self._recent.again(node, tick, messages)
-        self.skip(node, len(again) - _ANSWERS)
-        if not len(again):
-            return
-        answers = messages.take(again[:_ANSWERS])
+    @staticmethod
+    def _by_tick(dns: AnswerFrame, messages: Messages, chosen: I64) -> Iterator[tuple[int, int, Messages]]:
+        """Return (node, tick, its messages) of each tick with any chosen messages."""
+        if len(chosen):
+            some = messages.take(chosen)
+            for node, tick, part in by_tick(dns, some):
+                yield node, tick, some.take(np.arange(part.start, part.stop))
+
+    def _differing(self, dns: AnswerFrame, name: str, node: int, tick: int, answers: Messages) -> None:
+        self.skip(node, len(answers) - _ANSWERS)
+        answers = answers.take(np.arange(min(len(answers), _ANSWERS)))
         for number, stranger in self._recent.contradictions(node, tick, answers):
             self._noted.append((_DIFFERING, name, tick, *_said(dns, int(answers.row[number])), stranger))
-
-    def _guesses(self, dns: AnswerFrame, name: str, node: int, tick: int, messages: Messages) -> None:
-        strange = positions(messages.unsolicited)
-        if not len(strange):
-            return
-        loose = messages.take(strange)
-        # A late answer fits a question that was given up; a reflected one is about a name that nobody asked for.
-        fits = self._recent.asked(node, 0, loose.question)
-        about = self._recent.asked(node, 1, loose.pair)
-        self._tried(dns, (name, node, tick), loose.take(positions(about & ~fits)))
 
     def _tried(self, dns: AnswerFrame, where: tuple[str, int, int], loose: Messages) -> None:
         name, node, tick = where
@@ -168,6 +165,6 @@ class DnsSpoof(ClaimDetector):
 
 def _said(dns: AnswerFrame, row: int) -> tuple[str, str, str, str]:
     """Return client, server, name and first record of a message."""
-    (number, names), (data, words) = dns.qname, dns.record_data
-    client, server = ((int(half[row]) for half in side) for side in (dns.client, dns.server))
-    return address_text(tuple(client)), address_text(tuple(server)), names[number[row]], words[data[row]]
+    client, server = dns.address(int(dns.client[row])), dns.address(int(dns.server[row]))
+    (name,), (data,) = dns.names(dns.name[[row]]), dns.records(dns.record[[row]])
+    return client, server, name, data

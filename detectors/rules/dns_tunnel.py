@@ -66,7 +66,7 @@ class DnsTunnel(Detector):
         window = self.config.window
         most = Distinct("name", "queries", cap=_MOST_NAMES)
         self._names = Feature("unique_dns_names", "dns_zone", window, most, "names")
-        sums = ("queries", "name_bytes", "name_information", "free_form", "query_bytes", "answer_bytes")
+        sums = ("queries", "name_information", "free_form", "query_bytes", "answer_bytes")
         self._sums = {m: Feature(f"dns_{m}", "dns_zone", window, Sum(m)) for m in sums}
         return self._names, *self._sums.values()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
@@ -116,20 +117,17 @@ class IcmpRedirect(ClaimDetector):
         self._learn(link)
         for (node, tick), keys in self._book.take(link).items():
             self._noted.append((frames.names[node], node, tick, _NEIGHBOUR, keys))
-        for node, tick, rows in link.ticks(link.of(LinkClaim.ICMP_REDIRECT)):
-            keys = self._redirects(link, node, tick, rows)
+        for node, tick, keys in self._redirects(link):
             self._noted += [(frames.names[node], node, tick, _REDIRECT, key) for key in keys]
-        for node, tick, rows in link.ticks(link.of(LinkClaim.ROUTER_ADVERTISEMENT)):
-            routers = self._advertisements(link, node, tick, rows)
+        for node, tick, routers in self._advertisements(link):
             self._noted += [(frames.names[node], node, tick, _ROUTER, router) for router in routers]
         if frames.flow is not None:
             self._book.look_at_traffic(frames.flow)
 
     def _learn(self, link: LinkFrame) -> None:
         columns = (link.vlan, link.mac, link.claimed_mac, *link.claimed)
-        for node, tick, rows in link.ticks(link.of(*_OWNERS)):
-            first = self.pieces(columns, node, rows)
-            for vlan, mac, claimed_mac, high, low in zip(*(c[first].tolist() for c in columns), strict=True):
+        for node, tick, said in self.things(link, link.of(*_OWNERS), columns):
+            for vlan, mac, claimed_mac, high, low in said:
                 if not low or claimed_mac not in (mac, 0):
                     continue
                 machine = self._machines.touch(node, (vlan, mac), tick)
@@ -137,26 +135,28 @@ class IcmpRedirect(ClaimDetector):
                     machine.addresses = [*machine.addresses[-7:], [high, low]]
                 self._owners.touch(node, (vlan, high, low), tick).addresses = [[mac, 0]]
 
-    def _redirects(self, link: LinkFrame, node: int, tick: int, rows: Any) -> list[Key]:
+    def _redirects(self, link: LinkFrame) -> Iterator[tuple[int, int, list[Key]]]:
+        """Take in redirects; return the redirectors of each tick."""
+        redirects = link.of(LinkClaim.ICMP_REDIRECT)
+        if not redirects.any():
+            return
         interface, names = link.interface
         columns = (link.vlan, link.mac, link.claimed_mac, *link.speaker, *link.target, *link.claimed, interface)
-        first = self.pieces(columns, node, rows)
-        touched: dict[Key, None] = {}
-        for vlan, mac, told_mac, high, low, to_high, to_low, for_high, for_low, where in zip(
-            *(c[first].tolist() for c in columns), strict=True
-        ):
-            # An IPv6 redirect to the destination itself only says that it is a neighbour.
-            if (to_high, to_low) == (for_high, for_low):
-                continue
-            key = (vlan, mac, high, low)
-            redirector = self._redirectors.touch(node, key, tick)
-            kept = [d for d in redirector.destinations if d[2] > tick - self.config.window]
-            kept = [d for d in kept if d[:2] != [for_high, for_low]]
-            redirector.destinations = [*kept[-4 * self.config.destinations :], [for_high, for_low, tick]]
-            redirector.gateway, redirector.interface = [to_high, to_low], names[where] or redirector.interface
-            self._signs(node, tick, key, (to_high, to_low, told_mac), redirector)
-            touched[key] = None
-        return list(touched)
+        for node, tick, said in self.things(link, redirects, columns):
+            touched: dict[Key, None] = {}
+            for vlan, mac, told_mac, high, low, to_high, to_low, for_high, for_low, where in said:
+                # An IPv6 redirect to the destination itself only says that it is a neighbour.
+                if (to_high, to_low) == (for_high, for_low):
+                    continue
+                key = (vlan, mac, high, low)
+                redirector = self._redirectors.touch(node, key, tick)
+                kept = [d for d in redirector.destinations if d[2] > tick - self.config.window]
+                kept = [d for d in kept if d[:2] != [for_high, for_low]]
+                redirector.destinations = [*kept[-4 * self.config.destinations :], [for_high, for_low, tick]]
+                redirector.gateway, redirector.interface = [to_high, to_low], names[where] or redirector.interface
+                self._signs(node, tick, key, (to_high, to_low, told_mac), redirector)
+                touched[key] = None
+            yield node, tick, list(touched)
 
     def _signs(self, node: int, tick: int, key: Key, gateway: tuple[int, int, int], redirector: _Redirector) -> None:
         vlan, mac, high, low = key
@@ -172,21 +172,27 @@ class IcmpRedirect(ClaimDetector):
             signs.append("the sender is known by another address")
         redirector.signs = list(dict.fromkeys([*redirector.signs, *signs]))
 
-    def _advertisements(self, link: LinkFrame, node: int, tick: int, rows: Any) -> list[tuple[Key, bool]]:
+    def _advertisements(self, link: LinkFrame) -> Iterator[tuple[int, int, list[tuple[Key, bool]]]]:
+        """Take in advertisements; return the routers of each tick, and whether somebody else revoked them."""
+        advertised = link.of(LinkClaim.ROUTER_ADVERTISEMENT)
+        if not advertised.any():
+            return
         interface, names = link.interface
         columns = (link.vlan, link.mac, *link.speaker, link.number, interface)
-        first = self.pieces(columns, node, rows)
-        out: dict[tuple[Key, bool], None] = {}
-        for vlan, mac, high, low, lifetime, where in zip(*(c[first].tolist() for c in columns), strict=True):
-            key = (vlan, mac, high, low)
-            if lifetime:
-                router = self._routers.touch(node, key, tick)
-                router.advertisements += 1
-                router.interface = names[where] or router.interface
-                out[key, False] = None
-            elif any(k[0] == vlan and k[2:] == key[2:] and k[1] != mac for k, _ in self._routers.entries(node, tick)):
-                out[key, True] = None
-        return list(out)
+        for node, tick, said in self.things(link, advertised, columns):
+            out: dict[tuple[Key, bool], None] = {}
+            for vlan, mac, high, low, lifetime, where in said:
+                key = (vlan, mac, high, low)
+                if lifetime:
+                    router = self._routers.touch(node, key, tick)
+                    router.advertisements += 1
+                    router.interface = names[where] or router.interface
+                    out[key, False] = None
+                elif any(
+                    k[0] == vlan and k[2:] == key[2:] and k[1] != mac for k, _ in self._routers.entries(node, tick)
+                ):
+                    out[key, True] = None
+            yield node, tick, list(out)
 
     def judge(self, view: TickView, noted: Any) -> list[Finding]:
         """Return the findings about one redirector, router, or the claimants of addresses."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -15,10 +14,9 @@ from detectors.flow_rows import FlowRows
 from detectors.frame import TCP
 from detectors.http_frame import HttpFrame
 from detectors.index import I64, positions
-from detectors.ledger import Entry
 from detectors.outside import is_outside
 from detectors.round_frames import RoundFrames
-from detectors.row_frame import Array
+from detectors.row_frame import Array, row_keys
 from schemas.events import Capability, FlowMark
 from schemas.finding import Evidence, Finding, Severity
 
@@ -41,13 +39,6 @@ class _Use(NamedTuple):
     port: int
     http: bool
     outward: bool
-
-
-@dataclass
-class _Told(Entry):
-    """Client, server and port: when it was last told, s since epoch."""
-
-    told: int = 0
 
 
 class PlaintextSensitiveConfig(DetectorConfig):
@@ -82,10 +73,11 @@ class PlaintextSensitive(ClaimDetector):
     )
     Config: ClassVar[type[DetectorConfig]] = PlaintextSensitiveConfig
     config: PlaintextSensitiveConfig
+    state_version = 2
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
-        self._pairs = self.ledger("pairs", _Told, 8192, self.config.again)
+        self._told = self.remembered("told", 8192, self.config.again)  # client, server and port
         given = (self.config.databases, self.config.upgradable, self.config.clear)
         self._words = {port: protocol for protocols in given for protocol, port in protocols.items()}
         self._watched = np.zeros(1 << 16, np.bool_)
@@ -116,25 +108,24 @@ class PlaintextSensitive(ClaimDetector):
         self._note(frames, rows, at, [*rows.ends(at), rows.dst_port[at]])
 
     def _note(self, frames: RoundFrames, rows: FlowRows | HttpFrame, at: I64, columns: Sequence[Array]) -> None:
-        """Note the clients, servers and ports of given rows, in ``columns``, each once."""
+        """Note the clients, servers and ports of given rows, in ``columns``, that were not told lately."""
         nodes = rows.node_of(at)
         first = self.first_of(columns, nodes)
+        keys, ticks = row_keys((nodes, *columns), first), rows.tick_of(at[first])
+        new = self._told.find(keys, ticks) < 0
+        first, ticks = first[new], ticks[new]
+        self._told.admit(keys[new], nodes[first], ticks)
         a, b, c, d, port = (column[first] for column in columns)
-        given = (nodes[first], rows.tick_of(at[first]), a, b, c, d, port, is_outside(c, d))
+        given = (nodes[first], ticks, a, b, c, d, port, is_outside(c, d))
         http = isinstance(rows, HttpFrame)
         for node, tick, one, two, three, four, to, out in zip(*(x.tolist() for x in given), strict=True):
-            self._noted.append((frames.names[node], node, tick, _Use((one, two), (three, four), to, http, out)))
+            self._noted.append((frames.names[node], tick, _Use((one, two), (three, four), to, http, out)))
 
     def judge(self, view: TickView, noted: Any) -> list[Finding]:
-        """Return the finding about one client and server, unless it was told lately."""
-        name, node, tick, use = noted
-        key = (*use.client, *use.server, use.port)
-        known = self._pairs.get(node, key, tick)
-        if known is not None and tick - known.told < self.config.again:
-            return []
+        """Return the finding about one client and server."""
+        name, tick, use = noted
         client, server = address_text(use.client), address_text(use.server)
         outward = use.outward and view.identities.role(server, tick) not in ("internal", "shared")
-        self._pairs.touch(node, key, tick).told = tick
         sure = 0.9 if self._kind(use) in ("http", "clear") else 0.5
         protocol = _HTTP if use.http else self._words[use.port]
         return [Finding(

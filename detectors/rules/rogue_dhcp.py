@@ -78,14 +78,14 @@ class RogueDhcp(ClaimDetector):
         link = frames.link
         if link is None:
             return
-        for node, tick, rows in link.ticks(link.of(*_ANSWERS)):
-            interface, names = link.interface
-            columns = (link.vlan, *link.speaker, link.mac, link.claimed_mac, link.number, interface)
-            first = self.pieces(columns, node, rows)
+        answers = link.of(*_ANSWERS)
+        if not answers.any():
+            return
+        interface, names = link.interface
+        columns = (link.vlan, *link.speaker, link.mac, link.claimed_mac, link.number, interface)
+        for node, tick, said in self.things(link, answers, columns):
             answered: dict[Key, bool] = {}
-            for vlan, high, low, mac, client, transaction, where in zip(
-                *(c[first].tolist() for c in columns), strict=True
-            ):
+            for vlan, high, low, mac, client, transaction, where in said:
                 key = (vlan, high, low, mac)
                 server = self._servers.touch(node, key, tick)
                 server.answers += 1

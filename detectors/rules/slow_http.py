@@ -85,8 +85,12 @@ class SlowHttp(ClaimDetector):
     def _slow(self, flow: RowFrame) -> I64:
         """Return the flow rows that tell that a client dripped for long before the server's first word, or in vain."""
         marks = flow.numbers("marks")
-        web = (flow.numbers("proto") == TCP) & _WEB[flow.numbers("dst_port")]
-        rows = positions(web & (marks & int(FlowMark.CLOSED | FlowMark.EXCHANGED) != 0))
+        # Most rows are of young connections, which one subtraction tells.
+        old = (
+            flow.numbers("end") - flow.numbers("conn_start") >= min(self.config.held, self.config.held_silent) * _SECOND
+        )
+        rows: I64 = positions(old & (marks & np.uint8(FlowMark.CLOSED | FlowMark.EXCHANGED) != 0))
+        rows = rows[(flow.numbers("proto")[rows] == TCP) & _WEB[flow.numbers("dst_port")[rows]]]
         if not len(rows):
             return rows
 

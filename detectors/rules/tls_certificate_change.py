@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
 from pydantic import Field
 
 from detectors.base import DetectorConfig, Meta, TickView
 from detectors.claim_detector import Address, ClaimDetector, address_text
-from detectors.hashing import hash_text
+from detectors.grouping import Grouping
+from detectors.hashing import U64, hash_text
+from detectors.index import I64, positions
 from detectors.issuer_class import is_public, issuer_class
 from detectors.ledger import Entry
 from detectors.round_frames import RoundFrames
+from detectors.row_frame import row_keys
 from detectors.tls_frame import TlsFrame
 from schemas.events import Capability
 from schemas.finding import Evidence, Finding, Severity
 
 _ISSUERS = 8
+# What was no surprise in so many seconds is none either for the next while: what is known of a server stands.
+_SEEN = 2
+_PASSED_OVER = 60  # s
 _CONFIDENCE: dict[Severity, float] = {"high": 0.85, "medium": 0.6, "low": 0.3}
 
 
@@ -62,10 +70,12 @@ class TlsCertificateChange(ClaimDetector):
     )
     Config: ClassVar[type[DetectorConfig]] = TlsCertificateChangeConfig
     config: TlsCertificateChangeConfig
+    state_version = 2
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
         self._servers = self.ledger("servers", _Server, 2048, self.config.memory)
+        self._usual = self.remembered("usual", 8192, _PASSED_OVER, 1)  # seconds in which one was looked at
 
     def observe(self, frames: RoundFrames) -> None:
         """Take in certificates."""
@@ -76,22 +86,52 @@ class TlsCertificateChange(ClaimDetector):
         shown = number >= 0
         if "" in certificates:
             shown = number != certificates.index("")
-        for node, tick, rows in tls.ticks(shown):
-            self._tick(tls, frames.names[node], node, tick, rows)
+        rows = positions(shown)
+        if len(rows):
+            self._look(frames, tls, rows)
 
-    def _tick(self, tls: TlsFrame, name: str, node: int, tick: int, rows: Any) -> None:
+    def _look(self, frames: RoundFrames, tls: TlsFrame, rows: I64) -> None:
+        """Look at the rows of servers that did not show the same authority to nobody's surprise a moment ago."""
+        keys = self._keys(tls, rows)
+        shown = Grouping.equal(keys)
+        first = rows[shown.first]
+        keys, nodes, ticks = keys[shown.first], tls.node_of(first), tls.tick_of(first)
+        slots = self._usual.find(keys, ticks)
+        known = slots >= 0
+        known[known] = self._usual.values[slots[known], 0] >= _SEEN
+        wanted = np.zeros(len(tls), np.bool_)
+        wanted[rows] = ~known[shown.number]
+        quiet = [row for t in tls.ticks(wanted) for row in self._tick(tls, frames.names[t.node], *t)]
+        usual = np.unique(shown.number[np.searchsorted(rows, np.array(quiet, np.int64))])
+        again, new = usual[slots[usual] >= 0], usual[slots[usual] < 0]
+        self._usual.touch(slots[again], ticks[again])
+        self._usual.values[slots[again], 0] += 1
+        slots[new] = self._usual.admit(keys[new], nodes[new], ticks[new])
+        self._usual.values[slots[new][slots[new] >= 0], 0] = 1
+
+    def _keys(self, tls: TlsFrame, rows: I64) -> U64:
+        """Return what makes a node's server with its authority; of texts by a hash that nobody can aim at."""
+        (sni, names), (issuer, issuers) = tls.sni, tls.issuer
+        asked, by = (np.array([hash_text(text) for text in texts], np.uint64) for texts in (names, issuers))
+        columns = (tls.node_of(rows), asked[sni[rows]], by[issuer[rows]], *(c[rows] for c in (*tls.dst, tls.dst_port)))
+        return row_keys(columns, np.arange(len(rows)))
+
+    def _tick(self, tls: TlsFrame, name: str, node: int, tick: int, rows: I64) -> Iterator[int]:
+        """Note what the servers of a node's tick showed; return the rows that are no surprise."""
         (sni, names), (issuer, issuers) = tls.sni, tls.issuer
         columns = (*tls.dst, tls.dst_port, sni, issuer, tls.not_before, *tls.src)
         first = self.pieces((*columns[:6], *columns[7:]), node, rows)
-        for high, low, port, asked, by, begins, at_high, at_low in zip(
-            *(c[first].tolist() for c in columns), strict=True
+        for row, high, low, port, asked, by, begins, at_high, at_low in zip(
+            first.tolist(), *(c[first].tolist() for c in columns), strict=True
         ):
             text = names[asked]
             # By name where one was asked for: its servers share an authority, a false one may have any address.
             key = (hash_text(text),) if text else (high, low, port)
             server = self._servers.touch(node, key, tick)
             change = self._shown(server, tick, issuers[by], (high, low))
-            if change is not None:
+            if change is None:
+                yield row
+            else:
                 where = ((high, low), port, text, (at_high, at_low))
                 self._noted.append((name, tick, where, issuers[by], change, begins // 1_000_000_000))
 
