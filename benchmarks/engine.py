@@ -16,6 +16,7 @@ from benchmarks.stopwatch import Taken, best, timed
 from detectors.registry import detector_classes
 from detectors.settings import EngineSettings
 from schemas.event_codec import EventMessage, encode
+from stream.collector import calm_collector
 from stream.pipeline import Pipeline
 from stream.stages import Parts, PipelineSettings
 
@@ -42,6 +43,7 @@ def settings(enabled: Sequence[str]) -> PipelineSettings:
 
 def feed(messages: Sequence[EventMessage], enabled: Sequence[str], batch: int) -> int:
     """Run messages through a fresh pipeline; returns the number of alert revisions."""
+    calm_collector()
     pipeline = Pipeline(Parts(settings(enabled)))
     return sum(len(output.alerts) for output in pipeline.run(messages, batch))
 

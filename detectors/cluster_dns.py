@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import IntEnum
-from typing import Any
 
 from detectors.outside import is_outside_text
+from detectors.timed_memory import TimedMemory
 from schemas.cluster_objects import normal
 from schemas.endpoints import serves
 from schemas.identity import IdentityTable
@@ -16,7 +16,6 @@ from schemas.inventory import InventoryObject
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _ALWAYS = (0, 1 << 62)
-_MOST = 1 << 15  # things kept of each kind
 
 
 class Kind(IntEnum):
@@ -26,24 +25,6 @@ class Kind(IntEnum):
     GROUP = 1  # of multicast DNS
     POD = 2
     OTHER = 3
-
-
-class _Memory:
-    """Values with the time for which they hold, each worked out once while the inventory stands."""
-
-    def __init__(self) -> None:
-        self._told = -1
-        self._known: dict[Any, tuple[int, int, Any]] = {}
-
-    def get(self, identities: IdentityTable, key: Any, tick: int, make: Callable[[], tuple[Any, int, int]]) -> Any:
-        """Return the value of a key at a tick; ``make`` gives it and from when to before when it holds."""
-        if self._told != identities.told or len(self._known) >= _MOST:
-            self._told, self._known = identities.told, {}
-        begin, end, value = self._known.get(key, (0, 0, None))
-        if not begin <= tick < end:
-            value, begin, end = make()
-            self._known[key] = begin, end, value
-        return value
 
 
 class ClusterDns:
@@ -58,14 +39,14 @@ class ClusterDns:
         """
         self.suffix = f".{domain.strip('.').lower()}"
         self._resolvers = resolvers
-        self._kinds, self._answers = _Memory(), _Memory()
+        self._kinds: TimedMemory[Kind] = TimedMemory()
+        self._answers: TimedMemory[bool] = TimedMemory()
 
     def kind(self, identities: IdentityTable, ip: str, tick: int) -> Kind:
         """Return what an address is at a tick."""
-        found: Kind = self._kinds.get(
+        return self._kinds.get(
             identities, ip, tick, lambda: (self._kind(identities, ip, tick), *identities.span(ip, tick))
         )
-        return found
 
     def _kind(self, identities: IdentityTable, ip: str, tick: int) -> Kind:
         item = identities.find(ip, tick)
@@ -86,10 +67,7 @@ class ClusterDns:
 
     def fits(self, identities: IdentityTable, name: str, data: str, tick: int) -> bool:
         """Tell whether an address may be given for a name: it is the cluster's own, or inside, or no address."""
-        fits: bool = self._answers.get(
-            identities, (name, data), tick, lambda: self._fits(identities, name, data, tick)
-        )  # fmt: skip
-        return fits
+        return self._answers.get(identities, (name, data), tick, lambda: self._fits(identities, name, data, tick))
 
     def _fits(self, identities: IdentityTable, name: str, data: str, tick: int) -> tuple[bool, int, int]:
         try:

@@ -53,6 +53,10 @@ class Columns:
             out[item.place] = getattr(item, what)
         return out
 
+    def ticks_of_nodes(self) -> dict[int, int]:
+        """Return the tick of each node that has rows, in log order."""
+        return {item.node: item.tick for item in self.batches}
+
     def values(self, name: str) -> Array:
         """Return a plain column."""
         if name not in self._read:

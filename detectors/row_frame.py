@@ -67,7 +67,7 @@ class RowFrame:
 
     def heard(self) -> Iterator[tuple[int, int]]:
         """Return (node, tick) of each tick that has rows."""
-        yield from {(b.node, b.tick): None for b in self._columns.batches}
+        yield from self._columns.ticks_of_nodes().items()
 
     def ticks(self, chosen: npt.NDArray[np.bool_]) -> Iterator[TickRows]:
         """Return the chosen rows of each node's tick that has any, ordered by node."""

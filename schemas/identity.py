@@ -278,9 +278,16 @@ class IdentityTable:
         return timeline.at(at) if timeline is not None else None
 
     def span(self, ip: str, at: int) -> tuple[int, int]:
-        """Return from when to before when ``find`` gives the same as at a time, both s since epoch."""
-        timeline = self._timelines.get(ip)
-        return timeline.around(at) if timeline is not None else (0, FOREVER)
+        """Return from when to before when ``find`` and ``role`` give the same as at a time, both s since epoch."""
+        covers: list[_Cover] = [ip]
+        if self._ranges:
+            address = ipaddress.ip_address(ip)
+            covers += [
+                (version, length, int(address) >> (address.max_prefixlen - length))
+                for version, length in self._ranges if version == address.version
+            ]  # fmt: skip
+        spans = [timeline.around(at) for cover in covers if (timeline := self._timelines.get(cover)) is not None]
+        return max((begin for begin, _ in spans), default=0), min((end for _, end in spans), default=FOREVER)
 
     def service_span(self, namespace: str, name: str, at: int) -> tuple[int, int]:
         """Return from when to before when ``service`` gives the same as at a time, both s since epoch."""

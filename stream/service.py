@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 import structlog
 
 from schemas.topics import EVENTS, ROLLUPS
+from stream.collector import calm_collector
 from stream.connection import ConnectionProblem
 from stream.deadletters import DeadLetterLimit
 from stream.faust_shell import FaustShell
@@ -192,6 +193,7 @@ def run_service(name: str, settings: StreamSettings, make: Callable[[], Service]
 
     async def main() -> None:
         service = make()
+        calm_collector()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _Stopper(service, settings.worker.stop_deadline_s).signalled)

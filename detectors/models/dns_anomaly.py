@@ -8,15 +8,13 @@ from typing import ClassVar
 import numpy as np
 
 from detectors.base import Meta, TickView
-from detectors.claim_detector import address_text
 from detectors.dns_frame import DnsFrame
 from detectors.frame import scoped
 from detectors.hashing import combine, hash_text
-from detectors.index import I64, positions
+from detectors.index import I64
 from detectors.minute import is_private
 from detectors.models.novelty import Novelty, NoveltyConfig
 from detectors.models.peers import Peer, Surprise
-from detectors.models.windows import workload_name
 from detectors.names import ZONE_BYTES
 from detectors.round_frames import RoundFrames
 from detectors.statement import count
@@ -70,12 +68,11 @@ class DnsAnomaly(Novelty):
         kind[np.isin(kind, _ADDRESSES)] = _ADDRESSES[0]
         asked = combine(frame.book.zone_hashes[frame.zone[rows]], kind.astype(np.uint64))
         keys = scoped(frame.node[rows], combine(frame.hashes[frame.client[rows]], asked))
-        place = frame.place[rows]
-        for one in np.unique(place).tolist():
-            at = positions(place == one)
-            node, tick = int(frame.node[rows[at[0]]]), int(frame.tick[rows[at[0]]])
-            fresh = at[self._newcomers.new(tick, keys[at])]
-            for row in self._newcomers.turn(node, _lined_up(frame, rows[fresh], kind[fresh])):
+        fresh = self._newcomers.new(keys, frame.tick[rows])
+        rows, kind = rows[fresh], kind[fresh]
+        told = self._newcomers.turns(frame.node[rows], _lined_up(frame, rows, kind), frame.columns.ticks_of_nodes())
+        for node, tick, now in told:
+            for row in now:
                 self._tell(frames.identities, node, tick, row)
 
     def _tell(self, identities: IdentityTable, node: int, tick: int, row: I64) -> None:
@@ -83,8 +80,7 @@ class DnsAnomaly(Novelty):
         halves = [int.from_bytes(packed[at : at + 8]) for at in range(0, 32, 8)]
         client, server = (halves[0], halves[1]), (halves[2], halves[3])
         zone = packed[8 * _ENDS :].rstrip(b"\0").decode("ascii", "replace")
-        ip = address_text(client)
-        name = workload_name(identities, ip, tick) or ip
+        name = self.subject(identities, packed[:16], tick)
         what = Tally(self.measure, name, client, server, int(row[_ENDS - 1]), zone)
         self._counted.append(NodeTally(node, tick, what, 1))
 

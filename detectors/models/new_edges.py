@@ -38,13 +38,12 @@ def new_edges(known: Newcomers, frame: FlowFrame, identities: IdentityTable) -> 
     service[service & 0xFFFF >= _DRAWN] &= ~0xFFFF
     pairs = combine(frame.hashes[frame.src[groups]], frame.hashes[frame.dst[groups]])
     keys = scoped(frame.node[groups], combine(pairs, service.astype(np.uint64)))
-    out, place = [], frame.place[groups]
-    for one in np.unique(place).tolist():
-        at = positions(place == one)
-        node, tick = int(frame.node[groups[at[0]]]), int(frame.tick[groups[at[0]]])
-        fresh = at[known.new(tick, keys[at])]
-        ends = (frame.addresses[end[groups[fresh]]].view(np.int64) for end in (frame.src, frame.dst))
-        now = known.turn(node, np.concatenate([*ends, service[fresh][:, None]], axis=1))
+    fresh = known.new(keys, frame.tick[groups])
+    service, groups = service[fresh], groups[fresh]
+    ends = (frame.addresses[end[groups]].view(np.int64) for end in (frame.src, frame.dst))
+    rows = np.concatenate([*ends, service[:, None]], axis=1)
+    out = []
+    for node, tick, now in known.turns(frame.node[groups], rows, frame.columns.ticks_of_nodes()):
         packed = np.ascontiguousarray(now[:, :4]).tobytes()
         for start, number in zip(range(0, len(packed), 32), now[:, 4].tolist(), strict=True):
             out.append(Edge(node, tick, packed[start : start + 16], packed[start + 16 : start + 32], number))

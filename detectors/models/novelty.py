@@ -15,7 +15,10 @@ from detectors.features import Feature
 from detectors.models.forest import RoleForest
 from detectors.models.newcomers import Newcomers
 from detectors.models.peers import F64, FEATURES, Peer, PeerMemory, Surprise
+from detectors.models.windows import workload_name
 from detectors.tally import NodeTally, Tally
+from detectors.timed_memory import TimedMemory
+from schemas.addresses import unpack
 from schemas.finding import MAX_ENDPOINTS, Endpoint, Evidence, Finding, Severity
 from schemas.identity import IdentityTable
 from schemas.roles import SHARED
@@ -67,6 +70,7 @@ class Novelty(Detector):
         own = self.config
         self._newcomers = Newcomers(self.pairs, self.width)
         self._counted: list[NodeTally] = []
+        self._subjects: TimedMemory[str] = TimedMemory()
         self._memory = PeerMemory(own.workloads, own.window, own.patience)
         self._forests = [RoleForest(2 * own.seed + few, FEATURES) for few in (0, 1)]
 
@@ -82,6 +86,15 @@ class Novelty(Detector):
     def refused(self) -> Mapping[int, int]:
         """Return how much was too much to tell of, by node."""
         return self._newcomers.left_out
+
+    def subject(self, identities: IdentityTable, packed: bytes, tick: int) -> str:
+        """Return the workload at an address of 16 bytes, else the address in text."""
+
+        def named() -> tuple[str, int, int]:
+            ip = unpack(packed)
+            return workload_name(identities, ip, tick) or ip, *identities.span(ip, tick)
+
+        return self._subjects.get(identities, packed, tick, named)
 
     @abstractmethod
     def peer(self, identities: IdentityTable, what: Tally, tick: int) -> Peer:
@@ -115,12 +128,12 @@ class Novelty(Detector):
         row = memory.admit(name, tick)
         if row < 0:
             return None, None
-        suspect = any(address_text(what.source) in view.suspects for what in met)
+        suspect = bool(view.suspects) and any(address_text(what.source) in view.suspects for what in met)
         memory.settle(row, tick, doubtful=suspect)
         if suspect:
             memory.store["fired"][row] = tick
-        before = memory.surprise(row, tick)
-        cold = before.watched < config.learning or before.tells < config.least
+        watched, tells = memory.experience(row, tick)
+        cold = watched < config.learning or tells < config.least
         new = []
         for what in met:
             peer = self.peer(view.identities, what, tick)

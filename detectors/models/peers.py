@@ -76,7 +76,7 @@ class PeerMemory:
 
     def admit(self, name: str, tick: int) -> int:
         """Return a workload's row, -1 where there is no room."""
-        row = int(self.store.rows([name], tick)[0])
+        row = self.store.row(name, tick)
         if row >= 0:
             self.store["last"][row] = tick
             if self.store["since"][row] < 0:
@@ -86,6 +86,8 @@ class PeerMemory:
     def settle(self, row: int, tick: int, *, doubtful: bool) -> None:
         """Let new peers whose window is over become known, or doubted where they took part in a finding."""
         store = self.store
+        if not store["recent"][row].any():
+            return
         for place in np.flatnonzero(store["recent"][row]).tolist():
             began = int(store["recent_at"][row, place])
             if began > tick - self._window:
@@ -153,6 +155,10 @@ class PeerMemory:
     def _unseen(self, name: str, row: int, key: int) -> bool:
         return bool(key) and _place(self.store[name][row], key) < 0
 
+    def experience(self, row: int, tick: int) -> tuple[int, int]:
+        """Return for how long a workload has been watched (s), and how often it has told."""
+        return tick - int(self.store["since"][row]), int(self.store["tells"][row])
+
     def surprise(self, row: int, tick: int) -> Surprise:
         """Return what the workload's new peers come to."""
         store = self.store
@@ -163,7 +169,7 @@ class PeerMemory:
         )
         return Surprise(
             float(store["recent_bits"][row][there].sum()), int(there.sum()), ports, namespaces,
-            float(store["rate"][row]), tick - int(store["since"][row]), int(store["tells"][row]),
+            float(store["rate"][row]), *self.experience(row, tick),
         )  # fmt: skip
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
@@ -176,5 +182,6 @@ class PeerMemory:
 
 
 def _place(keys: npt.NDArray[Any], key: int) -> int:
-    found = np.flatnonzero(keys == np.uint64(key))
-    return int(found[0]) if len(found) else -1
+    same = keys == np.uint64(key)
+    place = int(same.argmax())
+    return place if same[place] else -1

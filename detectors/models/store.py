@@ -58,10 +58,12 @@ class WorkloadStore:
         Returns:
             int64 rows; -1 where a workload is new and no row is free or stale.
         """
-        found = np.array([self._rows.get(name, -1) for name in names], np.int64)
-        for place in np.flatnonzero(found < 0).tolist():
-            found[place] = self._admit(names[place], minute)
-        return found
+        return np.array([self.row(name, minute) for name in names], np.int64)
+
+    def row(self, name: str, minute: int) -> int:
+        """Find or admit one workload; -1 where it is new and no row is free or stale."""
+        found = self._rows.get(name)
+        return self._admit(name, minute) if found is None else found
 
     def _admit(self, name: str, minute: int) -> int:
         if len(self._rows) >= self._capacity:

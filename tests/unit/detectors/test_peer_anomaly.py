@@ -213,8 +213,8 @@ def test_a_conversation_is_told_once_an_hour_and_only_conversations() -> None:
 
 def test_a_burst_is_told_bit_by_bit_and_none_of_it_is_lost() -> None:
     burst = [flow("10.0.0.1", f"10.1.0.{n}", 80, marks=CONVERSATION) for n in range(200)]
-    more = {at: [flow("10.0.0.1", "10.0.0.2", 81, marks=CONVERSATION)] for at in range(2, 15)}
+    more = {at: [flow("10.0.0.1", "10.0.0.2", 81, marks=CONVERSATION)] for at in range(2, 30)}
     rows = told({1: burst} | more)
-    by_second = np.bincount([at for at, *_ in rows], minlength=15).tolist()
+    by_second = np.bincount([at for at, *_ in rows], minlength=30).tolist()
     assert sum(by_second) == 201
     assert max(by_second) == 16
