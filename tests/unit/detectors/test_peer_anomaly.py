@@ -10,7 +10,7 @@ import pytest
 
 from detectors.base import TickView
 from detectors.detect import DetectEngine
-from detectors.models.newcomers import AGAIN
+from detectors.models.newcomers import AGAIN, PER_TICK
 from detectors.models.peer_anomaly import PeerAnomaly, PeerAnomalyConfig
 from detectors.models.windows import workload_name
 from detectors.settings import EngineSettings
@@ -217,4 +217,4 @@ def test_a_burst_is_told_bit_by_bit_and_none_of_it_is_lost() -> None:
     rows = told({1: burst} | more)
     by_second = np.bincount([at for at, *_ in rows], minlength=30).tolist()
     assert sum(by_second) == 201
-    assert max(by_second) == 16
+    assert max(by_second) == PER_TICK
