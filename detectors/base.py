@@ -66,17 +66,23 @@ class KeyView:
     node_numbers: I64
     capabilities: I64  # Capability bits of the source of each key
     extra: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)  # what only the present tick knows
+    _read: dict[Any, npt.NDArray[Any]] = field(default_factory=dict)  # what was asked for already
+
+    def _once(self, key: Any, read: Callable[[], npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        if key not in self._read:
+            self._read[key] = read()
+        return self._read[key]
 
     def __len__(self) -> int:
         return len(self.slots)
 
     def value(self, feature: Feature) -> I64:
         """Return the feature's window value per key, int64."""
-        return self.table.read(feature, self.slots)
+        return self._once(feature, lambda: self.table.read(feature, self.slots))
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """Return an identity column per key."""
-        return self.table.column(name, self.slots)
+        return self._once(name, lambda: self.table.column(name, self.slots))
 
     def can_see(self, needs: Capability) -> Mask:
         """Tell per key whether its source has all needed capabilities."""
@@ -85,7 +91,7 @@ class KeyView:
 
     def since(self) -> I64:
         """Return the tick in which each key was first seen, s since epoch."""
-        return self.table.since(self.slots)
+        return self._once("since", lambda: self.table.since(self.slots))
 
     def node(self, row: int) -> str:
         """Return the name of a key's node."""

@@ -21,13 +21,13 @@ from detectors.kernels.grouping import best_by, sum_columns
 from detectors.limits_met import silent_sender_finding
 from detectors.partials import VICTIM_SUMS
 from detectors.plan import FeaturePlan
+from detectors.recent_sources import RecentSources
 from detectors.senders import Senders
 from detectors.settings import EngineSettings
 from detectors.snapshot import Part, Section, SectionError, restore_parts, sections_of, usable
 from detectors.spaces import SPACES
 from detectors.table import SpaceTable
 from detectors.tally import TallyRows
-from schemas.addresses import unpack
 from schemas.finding import DataQuality, Finding
 from schemas.identity import IdentityTable
 from schemas.rollups import SECTIONS, RollupHeader, RollupMessage
@@ -37,9 +37,6 @@ Columns = dict[str, Array]
 
 # What a victim is worth a slot for when there are too many.
 _WEIGHING = ("attempts", "udp_packets", "icmp_packets", "reflected_packets", "induced_questions")
-_SOURCES_NAMED = 20  # most active sources of a victim that a finding may name
-_SOURCE_SECONDS = 60  # for which sources are remembered to be named
-_SOURCE_ROWS = 100_000  # of them at most, about 5 MB; the oldest are forgotten first
 _STATE_VERSION = 3
 _OWN = "engine"  # the section of what no part of the engine keeps
 _SUSPECT_SECONDS = 120  # a model's window, and one more for what arrives after it
@@ -91,8 +88,8 @@ class CorrelateEngine:
         self.table = SpaceTable(SPACES["victim"], self.plan.features("victim"))
         self.senders = Senders(settings.event_partitions, partition, settings.rollup_partitions)
         self._pending: dict[int, _Tick] = {}
-        self._sources: list[tuple[int, Columns]] = []
-        self._senders: list[tuple[int, Columns]] = []
+        self._sources = RecentSources(("attempts", "established"))
+        self._senders = RecentSources(("packets",))
         self._cold = ColdStart()
         self._suspects: dict[str, int] = {}
         self.cluster = settings.cluster
@@ -124,8 +121,8 @@ class CorrelateEngine:
         views: dict[str, KeyView] = {}
         if "victim" in sections:
             views["victim"] = self._victims(tick, sections, capabilities)
-        _forget(self._sources, tick)
-        _forget(self._senders, tick)
+        self._sources.forget(tick)
+        self._senders.forget(tick)
         silent = self.senders.silent()
         quality = self._cold.mark(_quality(tick, gathered.headers, silent), tick)
         if lost := int(self.table.take_lost().sum()):
@@ -169,10 +166,10 @@ class CorrelateEngine:
             self._new_sources(tick, sections["new_source"], slots[number])
         if "victim_source" in sections:
             sources = sections["victim_source"]
-            self._sources.append((tick, {**sources, "victim": hashes[sources["victim"]]}))
+            self._sources.add(tick, {**sources, "victim": hashes[sources["victim"]]})
         if "flood_sender" in sections:
             senders = sections["flood_sender"]
-            self._senders.append((tick, {**senders, "victim": hashes[senders["victim"]]}))
+            self._senders.add(tick, {**senders, "victim": hashes[senders["victim"]]})
         zeros = np.zeros(len(good), np.int64)
         return KeyView(self.table, slots[good], ticks[good], ("",), zeros, np.full(len(good), capabilities, np.int64),
                        {"top_port": rows["top_port"][top][good],
@@ -190,25 +187,14 @@ class CorrelateEngine:
 
     def _top_sources(self, dst: bytes) -> list[tuple[str, int, int]]:
         """Return (address, attempts, established) of a victim's most active sources, most active first."""
-        best = self._most(self._sources, dst, ("attempts", "established"))
-        return [(src, sums[0], sums[1]) for src, sums in best]
+        return [(src, attempts, established) for src, (attempts, established) in self._sources.busiest(self._hash(dst))]
 
     def _top_senders(self, dst: bytes) -> list[tuple[str, int]]:
         """Return (address, packets) of those who flood a victim the most, most active first."""
-        return [(src, sums[0]) for src, sums in self._most(self._senders, dst, ("packets",))]
+        return [(src, packets) for src, (packets,) in self._senders.busiest(self._hash(dst))]
 
-    def _most(
-        self, kept: Sequence[tuple[int, Columns]], dst: bytes, names: Sequence[str]
-    ) -> list[tuple[str, list[int]]]:
-        wanted = hash_addresses(np.frombuffer(dst, np.uint8).reshape(1, 16), self._settings.seed)[0]
-        seen: dict[bytes, list[int]] = {}
-        for _, columns in kept:
-            for row in positions(columns["victim"] == wanted).tolist():
-                entry = seen.setdefault(bytes(columns["src"][row]), [0] * len(names))
-                for place, name in enumerate(names):
-                    entry[place] += int(columns[name][row])
-        best = sorted(seen, key=lambda s: (-seen[s][0], s))[:_SOURCES_NAMED]
-        return [(unpack(s), seen[s]) for s in best]
+    def _hash(self, dst: bytes) -> int:
+        return int(hash_addresses(np.frombuffer(dst, np.uint8).reshape(1, 16), self._settings.seed)[0])
 
     def _note_suspects(self, tick: int, headers: Sequence[RollupHeader], findings: Sequence[Finding]) -> None:
         """Remember for a while who was part of a rule's finding: models do not learn from them."""
@@ -237,8 +223,8 @@ class CorrelateEngine:
             "cluster": self.cluster,
             "senders": self.senders.snapshot(),
             "suspects": sorted(self._suspects.items()),
-            "sources": [[tick, columns] for tick, columns in self._sources],
-            "flood_senders": [[tick, columns] for tick, columns in self._senders],
+            "sources": self._sources.snapshot(),
+            "flood_senders": self._senders.snapshot(),
             "pending": {
                 str(t): [[header.model_dump(), sections] for header, sections in g.messages]
                 for t, g in sorted(self._pending.items())
@@ -273,24 +259,14 @@ class CorrelateEngine:
             self.cluster = str(state["cluster"])
             self.senders.restore(state["senders"])
             self._suspects = {str(ip): int(t) for ip, t in state["suspects"]}
-            self._sources = [(int(tick), columns) for tick, columns in state["sources"]]
-            self._senders = [(int(tick), columns) for tick, columns in state["flood_senders"]]
+            self._sources.restore(state["sources"])
+            self._senders.restore(state["flood_senders"])
             self._pending = {
                 int(t): _Tick([(RollupHeader.model_validate(header), sections) for header, sections in messages])
                 for t, messages in state["pending"].items()
             }
         except Exception as error:
             raise SectionError(_OWN, error) from error
-
-
-def _forget(kept: list[tuple[int, Columns]], tick: int) -> None:
-    """Keep the busy victims' most active sources for a minute only, to name them in findings."""
-    rows = 0
-    for place in range(len(kept) - 1, -1, -1):
-        rows += len(kept[place][1]["victim"])
-        if kept[place][0] <= tick - _SOURCE_SECONDS or rows > _SOURCE_ROWS:
-            del kept[: place + 1]
-            break
 
 
 def _columns(name: str, batch: Any) -> Columns:

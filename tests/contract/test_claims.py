@@ -36,7 +36,10 @@ from tests.event_rows import (
 )
 from tests.snapshots import copied
 
-OBSERVERS = sorted(d.meta.id for d in build_detectors() if type(d).observe is not Detector.observe)
+# What stage 2 judges is told in the end by the other stage; these say it themselves.
+OBSERVERS = sorted(
+    d.meta.id for d in build_detectors() if type(d).observe is not Detector.observe and d.meta.stage == 1
+)
 SECONDS = 90
 BAD, VICTIM, GATEWAY = 9, 2, 1
 
