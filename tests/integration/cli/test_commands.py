@@ -30,8 +30,8 @@ def commands(node: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str
 
 def test_the_commands_are_these() -> None:
     assert [" ".join(path) for path in commands()] == [
-        "alerts tail", "config show", "demo", "doctor", "evaluate", "export", "inspect", "inventory", "replay", "respond",
-        "rules check", "rules import", "rules plan", "state drop", "state list", "state show",
+        "alerts tail", "config show", "demo", "doctor", "evaluate", "export", "inspect", "inventory", "replay",
+        "respond", "rules check", "rules import", "rules plan", "state drop", "state list", "state show",
         "topics check", "topics create", "version", "worker",
     ]  # fmt: skip
 

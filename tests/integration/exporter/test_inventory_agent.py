@@ -68,7 +68,8 @@ class Reader:
         self.read: list[InventoryObject] = []
         self._feed = IdentityFeed(kafka, self._take)
 
-    def _take(self, item: InventoryObject) -> None:
+    def _take(self, _offset: int, _appended_ms: int, item: InventoryObject | None) -> None:
+        assert item is not None
         self.read.append(item)
         self.table.add(item)
 
