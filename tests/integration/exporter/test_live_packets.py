@@ -99,10 +99,19 @@ def tried(lab: Lab, where: str, *command: str) -> int:
     ).returncode
 
 
+def without_loss(lab: Lab, folder: Path) -> Exporter:
+    """Connect and return what an exporter saw that lost nothing; on a busy machine the kernel drops, and says so."""
+    for _ in range(3):
+        with Exporter(lab, folder) as exporter:
+            for where in ("client1", pods.OUTSIDE):
+                lab.run(where, [sys.executable, LOAD, "connect", WEB.ip4, "200", str(CONNECTIONS / 200)])
+        if not sum(m.header.lost_packets for m in exporter.messages):
+            return exporter
+    pytest.fail("the kernel dropped packets in each of three runs: the machine is too busy for this test")
+
+
 def test_every_connection_once_with_its_bytes_and_direction(lab: Lab, tmp_path: Path) -> None:
-    with Exporter(lab, tmp_path) as exporter:
-        for where in ("client1", pods.OUTSIDE):
-            lab.run(where, [sys.executable, LOAD, "connect", WEB.ip4, "200", str(CONNECTIONS / 200)])
+    exporter = without_loss(lab, tmp_path)
     for source, interface in ((CLIENT.ip4, CLIENT.veth), (pods.OUTSIDE4, pods.UPLINK)):
         rows = exporter.flows(src=source, dst=WEB.ip4, dst_port=8000)
         opened = Counter(row["src_port"] for row in rows if row["marks"] & FlowMark.OPENED)
