@@ -19,7 +19,6 @@ from sluicegate.proposals import Proposals, print_proposals
 from sluicegate.replay_results import ReplayResults
 from sluicegate.settings import Settings
 from sluicegate.terminal import cell, console, note
-from stream.collector import calm_collector
 from stream.pipeline import Pipeline, PipelineOutput
 
 
@@ -44,7 +43,6 @@ class Replay:
         Raises:
             CaptureError, CommandProblem: a file that cannot be read.
         """
-        calm_collector()
         reports = [CaptureReport(name=file) for file in files]
         results, started = ReplayResults(), time.perf_counter()
         with ExitStack() as stack:

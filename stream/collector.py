@@ -8,7 +8,11 @@ _THRESHOLDS = (50_000, 20, 50)
 
 
 def calm_collector() -> None:
-    """Leave out what is there by now, modules above all, and look at the rest less often; for whole processes."""
+    """Leave out what is there by now, modules above all, and look at the rest less often.
+
+    For processes that keep one engine for good: engines are cycles, and of many made one after the other the memory
+    would come back late.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_THRESHOLDS)
