@@ -98,7 +98,9 @@ class Strobe(ClaimDetector):
 
     def _tick(self, name: str, node: int, tick: int, rows: npt.NDArray[Any]) -> None:
         self._watched.touch(node, (0,), tick)
-        counts = self._nodes.setdefault(node, DayCounts(_PAIRS))
+        counts = self._nodes.get(node)
+        if counts is None:
+            counts = self._nodes[node] = DayCounts(_PAIRS)
         slots = counts.gather(tick, rows)
         if not len(slots):
             return
