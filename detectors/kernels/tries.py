@@ -96,7 +96,7 @@ def add_tries(rows: Any, slots: Any, hosts: Any, ports: Any, ticks: Any, limits:
 
 
 @compiled
-def is_scan(row: Any, tries: Any, limits: Any) -> Any:
+def _is_scan(row: Any, tries: Any, limits: Any) -> Any:
     """Tell whether a source's first tries began in many spans, and are more than a host's or a source's share.
 
     Args:
@@ -117,3 +117,22 @@ def is_scan(row: Any, tries: Any, limits: Any) -> Any:
                 same += 1
         worst = max(worst, same)
     return spans >= least and (worst > ports or tries > most)
+
+
+@compiled
+def suspects(rows: Any, slots: Any, tries: Any, limits: Any) -> Any:
+    """Return the last try of each source that was taken in, where the source's tries may be a scan; int64, ascending.
+
+    Args:
+        rows, slots: as `add_tries` takes them.
+        tries: what that returned.
+        limits: spans in which they began, ports of one host, tries, length of a span (s).
+    """
+    seen = np.zeros(len(rows), np.bool_)
+    told = np.zeros(len(slots), np.bool_)
+    for back in range(len(slots)):
+        i = len(slots) - 1 - back
+        if tries[i] > 0 and not seen[slots[i]]:
+            seen[slots[i]] = True
+            told[i] = tries[i] >= limits[0] and _is_scan(rows[slots[i]], tries[i], limits)
+    return told.nonzero()[0]

@@ -16,7 +16,7 @@ from detectors.flow_rows import FlowRows
 from detectors.frame import TCP, UDP, scoped
 from detectors.grouping import Grouping
 from detectors.index import I64, positions
-from detectors.kernels.tries import FIRST, PORT, SIZE, add_tries, is_scan
+from detectors.kernels.tries import FIRST, PORT, SIZE, add_tries, suspects
 from detectors.round_frames import RoundFrames
 from detectors.statement import count
 from schemas.events import Capability, FlowMark
@@ -103,12 +103,10 @@ class SlowScan(ClaimDetector):
                           (config.per_slot, _SLOT, config.window))  # fmt: skip
         limits = (config.slots, config.ports, config.targets, _SLOT)
         # A source is judged by what it had tried when a try was last taken in, though the next may show it is fast.
-        last = {int(slots[at]): at for at in positions(tries >= config.slots).tolist()}
-        for slot, at in last.items():
-            if is_scan(values[slot], int(tries[at]), limits):
-                source = (int(ends[0].view(np.uint64)[at]), int(ends[1].view(np.uint64)[at]))
-                tried = _tried(values[slot, FIRST : FIRST + SIZE * int(tries[at])])
-                self._noted.append((names[int(nodes[at])], int(ticks[at]), source, tried))
+        for at in suspects(values, slots, tries, limits).tolist():
+            source = (int(ends[0].view(np.uint64)[at]), int(ends[1].view(np.uint64)[at]))
+            tried = _tried(values[slots[at], FIRST : FIRST + SIZE * int(tries[at])])
+            self._noted.append((names[int(nodes[at])], int(ticks[at]), source, tried))
 
     def judge(self, view: TickView, noted: Any) -> list[Finding]:
         """Return the finding about one source, where it tried too much."""
