@@ -83,6 +83,11 @@ class FlowRows(RowFrame):
         hashes: U64 = self._groups.hashes[self._groups.row_dst[rows]]
         return hashes
 
+    def initiator_keys(self, rows: I64) -> U64:
+        """Return a hash of the source of given rows, u64."""
+        hashes: U64 = self._groups.hashes[self._groups.row_src[rows]]
+        return hashes
+
     def towards(self, halves: U64) -> npt.NDArray[np.bool_]:
         """Tell which rows have one of a few responders.
 
@@ -90,7 +95,9 @@ class FlowRows(RowFrame):
             halves: upper and lower 64 bits of their addresses, u64, shape (k, 2).
         """
         groups = self._groups
-        among = (groups.halves[:, None, :] == halves[None]).all(axis=2).any(axis=1)
+        among = np.zeros(len(groups.halves), np.bool_)
+        for high, low in halves:
+            among |= (groups.halves[:, 1] == low) & (groups.halves[:, 0] == high)
         found: npt.NDArray[np.bool_] = among[groups.row_dst] if among.any() else np.zeros(len(self), np.bool_)
         return found
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 from detectors.hashing import U64
 from detectors.index import I64, positions
 from detectors.letter_pairs import looks_generated
+from detectors.name_guesses import read_guesses
 from detectors.names import DYNAMIC_ZONES, ZONE_BYTES, hash_strings, long_labels, read_names, registered_labels
 
 Array = npt.NDArray[Any]
@@ -26,10 +27,12 @@ class NameBook:
     Numbers hold until the next call of ``numbers``; they depend on the past and must never show in a result.
 
     Attributes:
-        name_hashes: u64, by number of a name, as are the next three. Arrays may be longer than what they hold.
+        name_hashes: u64, by number of a name, as are the next five. Arrays may be longer than what they hold.
         zone: number of its zone, int64.
         label: number of its registered label, int64.
         information: bits that it can carry in front of its zone, int64.
+        guess: as what it looks guessed (`detectors.name_guesses`), int64.
+        scope_hashes: hash of what a guess is counted within, u64.
         zone_hashes: u64, by number of a zone.
         label_hashes: u64, by number of a label.
         generated: whether it looks generated, bool, by number of a label.
@@ -46,7 +49,8 @@ class NameBook:
         self._labels: dict[str, int] = {}
         self._zone_texts: list[str] = []
         self.name_hashes: U64 = np.zeros(0, np.uint64)
-        self.zone, self.label, self.information = (np.zeros(0, np.int64) for _ in range(3))
+        self.zone, self.label, self.information, self.guess = (np.zeros(0, np.int64) for _ in range(4))
+        self.scope_hashes: U64 = np.zeros(0, np.uint64)
         self.zone_hashes: U64 = np.zeros(0, np.uint64)
         self.label_hashes: U64 = np.zeros(0, np.uint64)
         self.generated, self.long, self._dynamic = np.zeros((3, 0), np.bool_)
@@ -90,6 +94,8 @@ class NameBook:
         self.label = _written(self.label, before, self._zone_label[zone])
         self.name_hashes = _written(self.name_hashes, before, table.hashes)
         self.information = _written(self.information, before, table.information)
+        guess, scope = read_guesses(names)
+        self.guess, self.scope_hashes = _written(self.guess, before, guess), _written(self.scope_hashes, before, scope)
         dynamic = positions(self._dynamic[zone])
         if len(dynamic):
             self.label[before + dynamic] = self._label_numbers(names.take(pa.array(dynamic)))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from detectors.grouping import Grouping
 from detectors.hashing import U64
 from detectors.index import I64, KeyIndex, positions
 from detectors.kernels.grouping import rank_by
@@ -76,6 +77,27 @@ class RememberedKeys:
         moved = np.bincount(nodes, minlength=len(self._counts))
         self._counts[:, 0] -= moved
         self._counts[:, 1] += moved
+
+    def take(self, keys: U64, nodes: I64, ticks: I64) -> tuple[I64, I64]:
+        """Touch keys, which may repeat, and take in those that are absent.
+
+        Args:
+            keys: u64, shape (n,).
+            nodes: number of each key's node.
+            ticks: in which they are touched, one per node.
+
+        Returns:
+            Their slots, -1 where there was no room, int64, shape (n,); the positions of the first of each absent key.
+        """
+        equal = Grouping.equal(keys)
+        first = equal.first
+        slots = self.find(keys[first], ticks[first])
+        absent = slots < 0
+        self.touch(slots[~absent], ticks[first[~absent]])
+        new: I64 = first[absent]
+        slots[absent] = self.admit(keys[new], nodes[new], ticks[new])
+        every: I64 = slots[equal.number]
+        return every, new
 
     def admit(self, keys: U64, nodes: I64, ticks: I64) -> I64:
         """Take in keys that ``find`` did not find, all different; the first of a node first.

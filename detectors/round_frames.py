@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from detectors.answer_frame import AnswerFrame
 from detectors.assembly import ClosedTick
@@ -60,9 +61,14 @@ class RoundFrames:
         frame = self.groups
         if frame is None:
             return np.zeros(0, np.int64)
-        far, ours = is_outside(frame.halves[:, 0], frame.halves[:, 1]), is_private(frame.addresses)
+        far, ours = is_outside(frame.halves[:, 0], frame.halves[:, 1]), self.ours
         ported = (frame.proto == TCP) | (frame.proto == UDP)
         return positions(far[frame.dst] & ours[frame.src] & ported & ~frame.copy)
+
+    @cached_property
+    def ours(self) -> npt.NDArray[np.bool_]:
+        """Which addresses of the groups lie in ranges for private use."""
+        return is_private(self.groups.addresses) if self.groups is not None else np.zeros(0, np.bool_)
 
     @cached_property
     def dns(self) -> AnswerFrame | None:

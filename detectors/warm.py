@@ -11,7 +11,7 @@ from detectors.detect import DetectEngine
 from detectors.registry import build_detectors
 from detectors.settings import EngineSettings
 from schemas.event_codec import EventMessage, decode, encode, rows_to_batch
-from schemas.events import CAPTURE_CAPABILITIES, EventHeader
+from schemas.events import CAPTURE_CAPABILITIES, EventHeader, FlowMark
 from schemas.identity import IdentityTable
 from schemas.rollups import decode_rollup
 
@@ -29,6 +29,13 @@ def _message(node: int, sequence: int, second: int) -> EventMessage:
         {"src": f"10.0.{node}.{i % 5}", "dst": f"10.0.9.{i % 3}", "proto": 6, "dst_port": i, "src_packets": 1,
          "src_bytes": 60, "dst_bytes": 60 * (i % 2), "src_syn": 1, "marks": 1 | 2 * (i % 2)} for i in range(1, 40)
     ]  # fmt: skip
+    source = f"10.0.{node}.1"
+    tried = {"proto": 6, "dst_port": 100 + sequence, "src_packets": 1, "marks": int(FlowMark.OPENED | FlowMark.REFUSED)}
+    spoken = {"proto": 6, "dst_port": 443, "src_packets": 1, "marks": int(FlowMark.OPENED | FlowMark.EXCHANGED)}
+    flows += [
+        tried | {"src": source, "dst": "10.0.9.9"},
+        spoken | {"src": source, "dst": f"192.0.2.{sequence}", "src_payload": 1, "dst_payload": 1},
+    ]
     names = [
         {"client": f"10.0.{node}.1", "server": "10.0.9.53", "qname": f"n{i}.example.com", "rcode": 0, "query_bytes": 40}
         for i in range(5)

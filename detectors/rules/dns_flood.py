@@ -11,11 +11,13 @@ from pydantic import Field
 
 from detectors.base import Detector, DetectorConfig, Meta, TickView, confidence
 from detectors.claim_detector import address_text
+from detectors.columns import halves_of
 from detectors.dns_frame import DnsFrame
 from detectors.features import Feature
 from detectors.grouping import Grouping
 from detectors.hashing import combine
 from detectors.index import I64, positions
+from detectors.kernels.grouping import rank_by
 from detectors.kernels.windows import renew
 from detectors.ledger import Ledger
 from detectors.names import hash_one
@@ -135,29 +137,35 @@ class DnsFlood(Detector):
         every[rows] = new
         zones = Grouping(rows, [frame.place, frame.zone])
         names, place = zones.total(every), frame.place[zones.first]
-        failures, asked = zones.total(frame.failures), zones.total(frame.queries)
-        kept: list[int] = []
-        for one in np.unique(place[names > 0]).tolist():
-            mine = positions((place == one) & (names > 0))
-            kept += mine[np.argsort(-names[mine], kind="stable")[:_ZONES]].tolist()
-        clients = self._clients_of(frame, rows[new > 0], zones, every) if (names >= _NAMED_FROM).any() else {}
-        for at in kept:
-            row = int(zones.first[at])
-            zone = bytes(frame.book.zone_bytes(frame.zone[[row]])[0]).decode("ascii", "replace")
-            server = _half(frame, frame.server[row])
-            shares = clients.get(at) or [(_half(frame, frame.client[row]), int(names[at]))]
-            amounts = [(_NAMES, client, number) for client, number in shares]
-            amounts += [(_FAILURES, NOBODY, int(failures[at])), (_ASKED, NOBODY, int(asked[at]))]
-            for measure, source, number in amounts:
-                what = Tally(measure, zone, source, server, 53)
-                self._counted.append(NodeTally(int(frame.node[row]), int(frame.tick[row]), what, number))
+        kept = positions(names > 0)
+        kept = kept[np.lexsort((-names[kept], place[kept]))]
+        kept = kept[rank_by(place[kept], int(place.max()) + 1) < _ZONES]
+        first = zones.first[kept]
+        clients = self._clients_of(frame, zones, every, names >= _NAMED_FROM)
+        texts = [zone.decode("ascii", "replace") for zone in frame.book.zone_bytes(frame.zone[first]).tolist()]
+        totals = (total[kept].tolist() for total in (names, zones.total(frame.failures), zones.total(frame.queries)))
+        ends = (_halves(frame, of[first]) for of in (frame.client, frame.server))
+        where = (frame.node[first].tolist(), frame.tick[first].tolist())
+        for at, zone, number, failures, asked, client, server, node, tick in zip(
+            kept.tolist(), texts, *totals, *ends, *where, strict=True
+        ):
+            shares = clients.get(at) or [(client, number)]
+            self._counted += [
+                *(NodeTally(node, tick, Tally(_NAMES, zone, who, server, 53), share) for who, share in shares),
+                NodeTally(node, tick, Tally(_FAILURES, zone, NOBODY, server, 53), failures),
+                NodeTally(node, tick, Tally(_ASKED, zone, NOBODY, server, 53), asked),
+            ]
 
     @staticmethod
-    def _clients_of(frame: DnsFrame, rows: I64, zones: Grouping, names: I64) -> dict[int, list[tuple[Address, int]]]:
+    def _clients_of(
+        frame: DnsFrame, zones: Grouping, names: I64, many: npt.NDArray[np.bool_]
+    ) -> dict[int, list[tuple[Address, int]]]:
         """Return the clients with most new names of each zone that has many, and what is left to others."""
+        if not many.any():
+            return {}
         zone_of = np.zeros(len(frame), np.int64)
         zone_of[zones.members] = zones.number
-        parts = Grouping(rows, [zone_of, frame.client])
+        parts = Grouping(zones.members[many[zones.number] & (names[zones.members] > 0)], [zone_of, frame.client])
         found: dict[int, list[tuple[int, int]]] = {}
         for first, number in zip(parts.first.tolist(), parts.total(names).tolist(), strict=True):
             found.setdefault(int(zone_of[first]), []).append((int(frame.client[first]), number))
@@ -236,6 +244,10 @@ class DnsFlood(Detector):
             ledger.restore(state[name])
 
 
-def _half(frame: DnsFrame, number: int) -> tuple[int, int]:
-    packed = frame.addresses[number].tobytes()
-    return int.from_bytes(packed[:8]), int.from_bytes(packed[8:])
+def _half(frame: DnsFrame, number: int) -> Address:
+    (half,) = _halves(frame, np.array([number]))
+    return half
+
+
+def _halves(frame: DnsFrame, numbers: I64) -> list[Address]:
+    return [(high, low) for high, low in halves_of(frame.addresses[numbers]).tolist()]

@@ -28,6 +28,7 @@ _FOLLOWED = np.zeros(1 << 16, np.bool_)
 _FOLLOWED[[_API_PORT, *_KUBELET_PORTS, *_ETCD_PORTS]] = True
 # Instance metadata of Amazon, Google, Azure and others, and Amazon's by IPv6.
 _METADATA = ("169.254.169.254", "fd00:ec2::254")
+_PACKED = tuple(pack(ip) for ip in _METADATA)
 _TECHNIQUES = {API: "T1613", KUBELET: "T1609", ETCD: "T1552", METADATA: "T1552.005"}
 _SEVERITY: dict[str, Severity] = {API: "medium", KUBELET: "high", ETCD: "high", METADATA: "medium"}
 _CONFIDENCE: dict[Severity, float] = {"high": 0.8, "medium": 0.6, "low": 0.3}
@@ -101,8 +102,10 @@ class KubeApiAbuse(ClaimDetector):
         for node, tick in flows.heard():
             self._watched.touch(node, (0,), tick)
         followed = _FOLLOWED[flows.dst_port] | flows.towards(_halves(frames.identities.api_addresses))
-        followed &= (flows.proto == TCP) & flows.own & (flows.numbers("src_packets") > 0)
         rows = positions(followed)
+        rows = rows[
+            (flows.proto[rows] == TCP) & ~flows.numbers("copy")[rows] & (flows.numbers("src_packets")[rows] > 0)
+        ]
         if not len(rows):
             return
         proven = (flows.marks[rows] & np.uint8(FlowMark.ESTABLISHED | FlowMark.EXCHANGED)) != 0
@@ -183,6 +186,6 @@ class KubeApiAbuse(ClaimDetector):
 
 def _halves(api: set[bytes]) -> U64:
     """Return metadata's and the API server's addresses as their halves; at most 16 of the latter, in order."""
-    packed = b"".join([*(pack(ip) for ip in _METADATA), *sorted(api)[:16]])
+    packed = b"".join([*_PACKED, *sorted(api)[:16]])
     halves: U64 = np.frombuffer(packed, ">u8").reshape(-1, 2).astype(np.uint64)
     return halves

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -13,12 +13,15 @@ from pydantic import Field
 from detectors.address_names import AddressNames, asked_keys, told_addresses
 from detectors.base import DetectorConfig, Meta, TickView
 from detectors.claim_detector import ClaimDetector
+from detectors.columns import is_mapped
 from detectors.frame import FlowFrame, scoped
-from detectors.hashing import combine, hash_text
+from detectors.grouping import Grouping
+from detectors.hashing import U64, combine, hash_addresses, hash_text
 from detectors.index import I64, positions
+from detectors.kernels.contacts import active_sources, other_callers
+from detectors.kernels.grouping import rank_by
 from detectors.lately import Lately
 from detectors.ledger import Entry
-from detectors.minute import is_private
 from detectors.round_frames import RoundFrames
 from detectors.statement import PROTOCOLS, count
 from schemas.addresses import unpack
@@ -34,28 +37,32 @@ _CONFIDENCE: dict[Severity, float] = {"medium": 0.6, "low": 0.3}
 _MANY = SHARED | {"resolver", "vulnerability_scanner", "monitoring_scraper"}
 
 
-class _Contact(NamedTuple):
-    """A source that was active, and with ``destination`` one that it exchanged payload with outside."""
+class _Contacts(NamedTuple):
+    """Contacts of a round, in order; those of a node share its tick. Columns have one entry per contact.
 
-    source: str
+    ``source`` and ``destination`` number ``sources`` and ``destinations``; a destination of -1 says that the source
+    is active, nothing else.
+    """
+
+    names: Sequence[str]  # of nodes, by number
+    sources: list[tuple[str, int]]  # address, tick
+    destinations: list[tuple[str, int]]
+    nodes: I64
+    ticks: I64
+    source: I64
+    destination: I64
+    service: I64
+    domains: list[str]  # that the client asked for; empty where it asked for none
+    places: U64  # hash of what stands for the destination
+
+
+class _Contact(NamedTuple):
+    """One contact that is news."""
+
     destination: str
     port: int
     proto: int
     domain: str
-
-
-@dataclass
-class _Workload(Entry):
-    """A workload that is active; ``destinations``: how many it had outside so far."""
-
-    destinations: int = 0
-
-
-@dataclass
-class _Destination(Entry):
-    """Who speaks to a destination: hashes of workloads or addresses."""
-
-    callers: list[int] = field(default_factory=list)
 
 
 class NewExternalDestinationConfig(DetectorConfig):
@@ -96,14 +103,17 @@ class NewExternalDestination(ClaimDetector):
     )
     Config: ClassVar[type[DetectorConfig]] = NewExternalDestinationConfig
     config: NewExternalDestinationConfig
+    state_version: ClassVar[int] = 2
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
         memory = self.config.memory
         self._watched = self.ledger("watched", Entry, 8, memory)
-        self._workloads = self.ledger("workloads", _Workload, 2048, memory)
-        self._known = self.ledger("known", Entry, 16_384, memory)
-        self._destinations = self.ledger("destinations", _Destination, 8192, memory)
+        # Of a workload: when it was first seen, and how many destinations it had outside so far.
+        self._workloads = self.remembered("workloads", 2048, memory, 2)
+        self._known = self.remembered("known", 16_384, memory)
+        # Of a destination: hashes of the workloads or addresses that speak to it.
+        self._destinations = self.remembered("destinations", 8192, memory, _CALLERS)
         self._lately = Lately(_PAIRS, _HOUR)
         self._names: dict[int, AddressNames] = {}
 
@@ -128,68 +138,101 @@ class NewExternalDestination(ClaimDetector):
     def _take(self, frame: FlowFrame, frames: RoundFrames) -> None:
         """Note whom nobody looked at within the hour: sources, and pairs with somebody outside."""
         needs = int(self.meta.needs)
-        talked = (frame.exchanged > 0) & (frame.capabilities & needs == needs)
-        active = positions(talked & ~frame.copy & is_private(frame.addresses)[frame.src])
-        far = frames.outwards[talked[frames.outwards]]
+        sees = frame.columns.by_place("capabilities") & needs == needs
+        active = active_sources(frame.exchanged, frame.copy, frame.place, frame.src, sees, frames.ours)
+        far = frames.outwards
+        far = far[(frame.exchanged[far] > 0) & sees[frame.place[far]]]
         rows = np.concatenate([active, far])
         pairs = combine(frame.hashes[frame.src[far]], frame.hashes[frame.dst[far]])
         keys = scoped(frame.node[rows], np.concatenate([frame.hashes[frame.src[active]], pairs]))
         fresh = positions(self._lately.fresh(keys, frame.tick[rows]))
-        nodes = frame.node[rows[fresh]]
-        for node in np.unique(nodes).tolist():
-            own = self.head(node, fresh[nodes == node])
-            tick = int(frame.tick[rows[own[0]]])
-            contacts = self._contacts(frame, node, tick, rows[own], own >= len(active))
-            self._noted.append((frames.names[node], node, tick, contacts))
+        fresh = self.heads(frame.node[rows[fresh]], fresh)
+        if len(fresh):
+            self._noted.append(self._contacts(frame, frames.names, rows[fresh], fresh >= len(active)))
 
     def _contacts(
-        self, frame: FlowFrame, node: int, tick: int, groups: I64, outside: npt.NDArray[np.bool_]
-    ) -> list[_Contact]:
-        sources = [unpack(bytes(address)) for address in frame.addresses[frame.src[groups]]]
-        destinations = [unpack(bytes(address)) for address in frame.addresses[frame.dst[groups]]]
-        domains = self._of(node).find(tick, asked_keys(frame.hashes[frame.src[groups]], destinations))
-        return [
-            _Contact(source, destination if far else "", service & 0xFFFF, service >> 16, domain)
-            for source, destination, service, domain, far in zip(
-                sources, destinations, frame.service[groups].tolist(), domains, outside.tolist(), strict=True
-            )
-        ]
+        self, frame: FlowFrame, names: Sequence[str], groups: I64, outside: npt.NDArray[np.bool_]
+    ) -> _Contacts:
+        nodes, ticks = frame.node[groups], frame.tick[groups]
+        sources, source = _texts(frame.addresses, frame.src[groups], ticks)
+        destinations = np.full(len(groups), -1, np.int64)
+        far = positions(outside)
+        ends, destinations[far] = _texts(frame.addresses, frame.dst[groups[far]], ticks[far])
+        domains, places = [""] * len(groups), np.zeros(len(groups), np.uint64)
+        places[far] = hash_addresses(_networks(frame.addresses[frame.dst[groups[far]]]))
+        for node in self._names:
+            own = far[nodes[far] == node]
+            if len(own):
+                asked = asked_keys(frame.hashes[frame.src[groups[own]]], [ends[n][0] for n in destinations[own]])
+                for at, domain in zip(own.tolist(), self._names[node].find(int(ticks[own[0]]), asked), strict=True):
+                    if domain:
+                        domains[at], places[at] = domain, hash_text(domain)
+        return _Contacts(
+            names, sources, ends, nodes, ticks, source, destinations, frame.service[groups], domains, places
+        )
 
-    def judge(self, view: TickView, noted: Any) -> list[Finding]:
-        """Learn one node's contacts of a tick, and return findings about those that are news."""
-        name, node, tick, contacts = noted
+    def judge(self, view: TickView, noted: _Contacts) -> list[Finding]:
+        """Learn a round's contacts, and return findings about those that are news."""
+        who = np.array([_caller(view, ip, tick) for ip, tick in noted.sources], np.uint64)[noted.source]
+        judged = positions(who > 0)
+        nodes, ticks = noted.nodes[judged], noted.ticks[judged]
+        workloads, new = self._workloads.take(scoped(nodes, who[judged]), nodes, ticks)
+        self._workloads.values[workloads[new[workloads[new] >= 0]], 0] = ticks[new[workloads[new] >= 0]]
+        stranger = np.array([_is_stranger(view, ip, tick) for ip, tick in noted.destinations] + [False])
+        met = positions(stranger[noted.destination[judged]])
+        if not len(met):
+            return []
+        return self._meet(view, noted, judged[met], workloads[met], who[judged[met]])
+
+    def _meet(self, view: TickView, noted: _Contacts, met: I64, workloads: I64, who: U64) -> list[Finding]:
+        """Learn contacts with strangers.
+
+        Args:
+            view: of the ticks.
+            noted: of the round.
+            met: which of these.
+            workloads: slot of each one's source.
+            who: hash of each one's source.
+        """
+        config, nodes, ticks, places = self.config, noted.nodes[met], noted.ticks[met], noted.places[met]
+        _, news = self._known.take(scoped(nodes, combine(who, places)), nodes, ticks)
+        slots, _ = self._destinations.take(scoped(nodes, places), nodes, ticks)
+        others = other_callers(self._destinations.values, slots, who.view(np.int64))[news]
+        before, since = self._habits(workloads[news], ticks[news])
+        span = ticks[news] - np.maximum(since, self._begun(nodes[news], ticks[news]))
+        told = (span > config.learning) & (before <= config.destinations) & (others < config.callers)
         found = []
-        for contact in contacts:
-            by = view.endpoint(contact.source, tick)
-            if _MANY.intersection(by.roles):
-                continue
-            who = _name(by)
-            workload = self._workloads.touch(node, (hash_text(who),), tick)
-            if contact.destination and view.identities.role(contact.destination, tick) not in ("internal", "shared"):
-                finding = self._meet(view, (name, node, tick), by, contact, workload)
-                found += [finding] if finding is not None else []
+        for at in positions(told).tolist():
+            one = int(met[news[at]])
+            ip, tick = noted.sources[int(noted.source[one])]
+            service = int(noted.service[one])
+            contact = _Contact(noted.destinations[int(noted.destination[one])][0], service & 0xFFFF, service >> 16,
+                               noted.domains[one])  # fmt: skip
+            node = int(noted.nodes[one])
+            place = contact.domain or _network(contact.destination)
+            numbers = (place, int(before[at]), int(span[at]), int(others[at]))
+            found.append(
+                self._finding(view, (noted.names[node], node, tick), view.endpoint(ip, tick), contact, numbers)
+            )
         return found
 
-    def _meet(self, view: TickView, at: tuple[str, int, int], by: Endpoint, contact: _Contact,
-              workload: _Workload) -> Finding | None:  # fmt: skip
-        _, node, tick = at
-        config, who = self.config, hash_text(_name(by))
-        place = contact.domain or _network(contact.destination)
-        known = self._known.get(node, (who, hash_text(place)), tick) is not None
-        self._known.touch(node, (who, hash_text(place)), tick)
-        destination = self._destinations.touch(node, (hash_text(place),), tick)
-        others = [caller for caller in destination.callers if caller != who]
-        if who not in destination.callers and len(destination.callers) < _CALLERS:
-            destination.callers.append(who)
-        if known:
-            return None
-        before, workload.destinations = workload.destinations, workload.destinations + 1
-        watched = self._watched.get(node, (0,), tick)
-        since = max(workload.since, watched.since if watched is not None else tick)
-        cold = tick - since <= config.learning
-        if cold or before > config.destinations or len(others) >= config.callers:
-            return None
-        return self._finding(view, at, by, contact, (place, before, tick - since, len(others)))
+    def _begun(self, nodes: I64, ticks: I64) -> I64:
+        """Return since when nodes are watched."""
+        begun = dict(zip(nodes.tolist(), ticks.tolist(), strict=True))
+        for node, tick in begun.items():
+            entry = self._watched.get(node, (0,), tick)
+            begun[node] = entry.since if entry is not None else tick
+        return np.array([begun[node] for node in nodes.tolist()], np.int64)
+
+    def _habits(self, slots: I64, ticks: I64) -> tuple[I64, I64]:
+        """Return how many destinations workloads had before each new one, and since when they are known."""
+        before, since = np.zeros(len(slots), np.int64), ticks.copy()
+        good = positions(slots >= 0)
+        kept, values = slots[good], self._workloads.values
+        before[good] = values[kept, 1] + rank_by(kept, int(kept.max(initial=0)) + 1)
+        since[good] = values[kept, 0]
+        np.add.at(values[:, 1], kept, 1)
+        return before, since
 
     def _finding(self, view: TickView, at: tuple[str, int, int], by: Endpoint, contact: _Contact,
                  told: tuple[str, int, int, int]) -> Finding:  # fmt: skip
@@ -257,6 +300,33 @@ class NewExternalDestination(ClaimDetector):
 
 def _name(who: Endpoint) -> str:
     return f"{who.namespace}/{who.workload}" if who.workload and who.namespace else who.ip
+
+
+def _caller(view: TickView, ip: str, tick: int) -> int:
+    """Return a hash of what stands for a source; 0 where it is one that speaks to many."""
+    by = view.endpoint(ip, tick)
+    return 0 if _MANY.intersection(by.roles) else hash_text(_name(by))
+
+
+def _is_stranger(view: TickView, ip: str, tick: int) -> bool:
+    return view.identities.role(ip, tick) not in ("internal", "shared")
+
+
+def _texts(addresses: npt.NDArray[np.uint8], numbers: I64, ticks: I64) -> tuple[list[tuple[str, int]], I64]:
+    """Return the different (address, tick), and the number of each one's."""
+    equal = Grouping(np.arange(len(numbers)), [numbers.astype(np.int64), ticks])
+    packed = addresses[numbers[equal.first]]
+    texts = [unpack(bytes(address)) for address in packed]
+    return list(zip(texts, ticks[equal.first].tolist(), strict=True)), equal.number.astype(np.int64)
+
+
+def _networks(addresses: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return what stands for addresses without a name, as `_network` does; a copy."""
+    networks = addresses.copy()
+    mapped = is_mapped(networks)
+    networks[mapped, 15] = 0
+    networks[~mapped, 6:] = 0
+    return networks
 
 
 def _network(ip: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -10,14 +10,18 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from detectors.asked_lately import AskedLately
 from detectors.base import DetectorConfig, Meta, TickView, confidence
 from detectors.claim_detector import Address, ClaimDetector, address_text
+from detectors.dns_frame import DnsFrame
 from detectors.guessed_names import (
     HOST,
     REVERSE,
     SERVICE,
     TRANSFER,
     Question,
+    guess_keys,
+    is_guess,
     question_keys,
     questions,
     reverse_place,
@@ -25,8 +29,10 @@ from detectors.guessed_names import (
 )
 from detectors.hashing import hash_text
 from detectors.http_frame import HttpFrame
+from detectors.index import I64, positions
 from detectors.lately import Lately
 from detectors.ledger import Entry, Key
+from detectors.name_guesses import scope_of
 from detectors.outside import is_outside
 from detectors.recent_elements import KEPT, add_elements, began, holds
 from detectors.round_frames import RoundFrames
@@ -44,6 +50,8 @@ _TECHNIQUES = {
 }  # fmt: skip
 # Answers that say that nothing is there, or nothing for everybody. Not 401: who is asked for a password asks again.
 _NOTHING_THERE = (400, 403, 404, 405, 410, 414, 501)
+_PER_TICK = 1024  # different questions of a node that are looked at in one tick
+_GUESSES = 1 << 16  # guessed names of one node that are kept; 2 MB
 _SHOWN = 120  # characters of a name in a sentence
 _NEAR, _LAST = 2, 8  # a step of a walk: at most so far from one of the last addresses asked for
 _EXEMPT = SHARED | {"resolver", "monitoring_scraper", "vulnerability_scanner"}
@@ -59,6 +67,13 @@ class _Asked(NamedTuple):
     scope: str
     what: int
     answered: bool
+
+
+class _Guessed(NamedTuple):
+    """Names that one client guessed in a tick, and the elements of all that it did within the scope lately."""
+
+    group: list[_Asked]
+    kept: list[int]
 
 
 @dataclass
@@ -115,11 +130,13 @@ class ServiceEnumeration(ClaimDetector):
     )
     Config: ClassVar[type[DetectorConfig]] = ServiceEnumerationConfig
     config: ServiceEnumerationConfig
+    state_version: ClassVar[int] = 2
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
         own = self.config
         self._searches = self.ledger("searches", _Search, 1024, own.window)
+        self._guessed = AskedLately(own.window)
         self._transfers = self.ledger("transfers", Entry, 256, own.memory)
         self._known = self.ledger("known", Entry, 8192, own.memory)
         self._watched = self.ledger("watched", Entry, 8, own.memory)
@@ -137,15 +154,43 @@ class ServiceEnumeration(ClaimDetector):
         if dns is not None:
             rows = telling(dns)
             rows = rows[self._lately.fresh(question_keys(dns, rows), dns.tick[rows])]
-            nodes = dns.node[rows]
-            for node in np.unique(nodes).tolist():
-                own = self.head(node, rows[nodes == node])
-                asked = [one for one in map(_of_question, questions(dns, own)) if one is not None]
-                found.setdefault((node, int(dns.tick[own[0]])), []).extend(asked)
+            rows = self.heads(dns.node[rows], rows, min(_PER_TICK, max(1, _GUESSES // self.config.window)))
+            guesses = is_guess(dns, rows)
+            self._questions(dns, rows[~guesses], found)
+            self._guesses(dns, rows[guesses], frames.names)
         if frames.http is not None:
             self._requests(frames.http, found)
         for (node, tick), asked in sorted(found.items()):
             self._noted.append((frames.names[node], node, tick, asked))
+
+    @staticmethod
+    def _questions(dns: DnsFrame, rows: I64, found: dict[tuple[int, int], list[_Asked]]) -> None:
+        """Take in zone transfers and reverse names."""
+        places = zip(dns.node[rows].tolist(), dns.tick[rows].tolist(), strict=True)
+        for place, one in zip(places, map(_of_question, questions(dns, rows)), strict=True):
+            if one is not None:
+                found.setdefault(place, []).append(one)
+
+    def _guesses(self, dns: DnsFrame, rows: I64, names: Sequence[str]) -> None:
+        """Count guessed names, and note those whose client guesses too much within one scope."""
+        nodes, ticks, keys = dns.node[rows], dns.tick[rows], guess_keys(dns, rows)
+        counts = self._guessed.add(nodes, ticks, keys, dns.book.name_hashes[dns.name[rows]])
+        many = positions(counts > min(self._limits[SERVICE], self._limits[HOST]))
+        if not len(many):
+            return
+        groups: dict[int, list[_Asked]] = {}
+        for key, question in zip(keys[many].tolist(), questions(dns, rows[many]), strict=True):
+            one = _of_question(question)
+            if one is not None:
+                groups.setdefault(key, []).append(one)
+        places = dict(
+            zip(keys[many].tolist(), zip(nodes[many].tolist(), ticks[many].tolist(), strict=True), strict=True)
+        )
+        for key, group in groups.items():
+            node, tick = places[key]
+            kept = self._guessed.elements(key, tick)
+            if len(kept) > self._limits[group[0].sign]:
+                self._noted.append((names[node], node, tick, _Guessed(group, kept)))
 
     def _requests(self, http: HttpFrame, found: dict[tuple[int, int], list[_Asked]]) -> None:
         for node, tick in http.heard():
@@ -173,7 +218,7 @@ class ServiceEnumeration(ClaimDetector):
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Return the ledgers, and what was asked lately."""
-        return super().snapshot() | self._lately.snapshot()
+        return super().snapshot() | self._lately.snapshot() | self._guessed.snapshot()
 
     def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
         """Take in what ``snapshot`` gave.
@@ -183,10 +228,16 @@ class ServiceEnumeration(ClaimDetector):
         """
         super().restore(state)
         self._lately.restore(state)
+        self._guessed.restore(state)
 
     def judge(self, view: TickView, noted: Any) -> list[Finding]:
         """Count what one node's clients asked in a tick, and return findings about those who asked too much."""
         name, node, tick, asked = noted
+        if isinstance(asked, _Guessed):
+            who = view.endpoint(address_text(asked.group[0].client), tick)
+            if _EXEMPT.intersection(who.roles):
+                return []
+            return [self._finding(view, (name, node, tick), who, asked.group, _Search(asked=asked.kept))]
         by: dict[tuple[str, Address, str], list[_Asked]] = {}
         for one in asked:
             by.setdefault((one.sign, one.client, one.scope), []).append(one)
@@ -295,10 +346,8 @@ def _of_question(question: Question) -> _Asked | None:
     if place is None:
         return None
     scope, what = place
-    if sign == SERVICE:
-        scope, what = name.split(".", 3)[3], hash_text(name)
-    elif sign == HOST:
-        scope, what = name.split(".", 1)[1], hash_text(name)
+    if sign in (SERVICE, HOST):
+        scope = scope_of(name)
     return _Asked(sign, question.client, question.server, 53, scope, what, question.answered)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -11,12 +11,12 @@ import numpy.typing as npt
 from pydantic import Field
 
 from detectors.base import DetectorConfig, Meta, TickView, confidence
-from detectors.claim_detector import Address, ClaimDetector, address_text
+from detectors.claim_detector import ClaimDetector, address_text
 from detectors.flow_rows import FlowRows
 from detectors.frame import TCP, UDP, scoped
 from detectors.grouping import Grouping
 from detectors.index import I64, positions
-from detectors.ledger import Entry
+from detectors.kernels.tries import FIRST, PORT, SIZE, add_tries, suspects
 from detectors.round_frames import RoundFrames
 from detectors.statement import count
 from schemas.events import Capability, FlowMark
@@ -29,17 +29,6 @@ _KEPT = 64  # failed tries kept per source, the last ones
 # Ports that traceroute sends to, one after the other, to hosts that are not meant to answer there.
 _TRACEROUTE = (33434, 33625)
 _CONFIDENT: dict[Severity, float] = {"medium": 0.6, "low": 0.3}
-
-
-@dataclass
-class _Tries(Entry):
-    """What one source tried in vain: [high, low, port, tick] of the first try of each host and port.
-
-    ``fast`` is the last span of 5 min in which it tried more of one host than a slow scanner does.
-    """
-
-    tried: list[list[int]] = field(default_factory=list)
-    fast: int = -1
 
 
 class SlowScanConfig(DetectorConfig):
@@ -75,10 +64,11 @@ class SlowScan(ClaimDetector):
     )
     Config: ClassVar[type[DetectorConfig]] = SlowScanConfig
     config: SlowScanConfig
+    state_version: ClassVar[int] = 2
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
-        self._tries = self.ledger("tries", _Tries, 1024, self.config.window)
+        self._tries = self.remembered("tries", 1024, self.config.window, FIRST + SIZE * _KEPT)
 
     def observe(self, frames: RoundFrames) -> None:
         """Take in tries that were refused or not answered."""
@@ -95,9 +85,7 @@ class SlowScan(ClaimDetector):
         rows = positions(failed)
         rows = rows[self._calm(flows, rows)]
         rows = self.heads(flows.node_of(rows), rows)
-        for node, tick, mine in flows.ticks_of(rows):
-            columns = (*flows.ends(mine), port[mine])
-            self._take(frames.names[node], node, tick, zip(*(c.tolist() for c in columns), strict=True))
+        self._take(flows, frames.names, rows)
 
     def _calm(self, flows: FlowRows, rows: I64) -> npt.NDArray[np.bool_]:
         """Tell which rows are of hosts with so few failures on a node that it is no flood, fast scan or outage."""
@@ -105,31 +93,20 @@ class SlowScan(ClaimDetector):
         calm: npt.NDArray[np.bool_] = host.sizes()[host.number] <= _CALM
         return calm
 
-    def _take(self, name: str, node: int, tick: int, tries: Any) -> None:
-        config = self.config
-        judged: dict[Address, list[list[int]]] = {}
-        for a, b, c, d, port in tries:
-            entry = self._tries.touch(node, (a, b), tick)
-            slot, tried = tick // _SLOT, entry.tried
-            if entry.fast == slot:
-                continue
-            if len(tried) >= config.per_slot and tried[-config.per_slot][3] // _SLOT == slot:
-                last = tried[-config.per_slot :]
-                if all(t[:2] == [c, d] for t in last) and [c, d, port] not in (t[:3] for t in tried):
-                    # That was no slow scan: fast ones, also those that come again, have detectors of their own.
-                    entry.fast, entry.tried = slot, tried[: -config.per_slot]
-                continue
-            if tried and tried[0][3] <= tick - config.window:
-                entry.tried = tried = [t for t in tried if t[3] > tick - config.window]
-            if any(t[2] == port and t[1] == d and t[0] == c for t in tried):
-                continue
-            tried.append([c, d, port, tick])
-            del tried[:-_KEPT]
-            if len(tried) >= config.slots:
-                judged[a, b] = tried
-        for source, tried in judged.items():
-            if len({t[3] // _SLOT for t in tried}) >= config.slots:
-                self._noted.append((name, tick, source, list(tried)))
+    def _take(self, flows: FlowRows, names: Sequence[str], rows: I64) -> None:
+        """Take in tries, and note sources that may have tried too much."""
+        config, nodes, ticks = self.config, flows.node_of(rows), flows.tick_of(rows)
+        ends = [half.view(np.int64) for half in flows.ends(rows)]
+        slots, _ = self._tries.take(scoped(nodes, flows.initiator_keys(rows)), nodes, ticks)
+        values = self._tries.values
+        tries = add_tries(values, slots, np.stack(ends[2:], axis=1), flows.dst_port[rows].astype(np.int64), ticks,
+                          (config.per_slot, _SLOT, config.window))  # fmt: skip
+        limits = (config.slots, config.ports, config.targets, _SLOT)
+        # A source is judged by what it had tried when a try was last taken in, though the next may show it is fast.
+        for at in suspects(values, slots, tries, limits).tolist():
+            source = (int(ends[0].view(np.uint64)[at]), int(ends[1].view(np.uint64)[at]))
+            tried = _tried(values[slots[at], FIRST : FIRST + SIZE * int(tries[at])])
+            self._noted.append((names[int(nodes[at])], int(ticks[at]), source, tried))
 
     def judge(self, view: TickView, noted: Any) -> list[Finding]:
         """Return the finding about one source, where it tried too much."""
@@ -163,3 +140,10 @@ class SlowScan(ClaimDetector):
             spoofable=True, data_quality=view.quality[name],
             response=self.meta.response if vertical else None, quiet=3600,
         )]  # fmt: skip
+
+
+def _tried(values: I64) -> list[list[int]]:
+    """Return tries as ``upper and lower half of the host, port, tick``."""
+    rows = values.reshape(-1, SIZE)
+    halves = np.ascontiguousarray(rows[:, :2]).view(np.uint64).tolist()
+    return [[*host, when & PORT, when >> 16] for host, when in zip(halves, rows[:, 2].tolist(), strict=True)]

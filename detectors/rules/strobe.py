@@ -73,6 +73,8 @@ class Strobe(ClaimDetector):
         self._watched = self.ledger("watched", Entry, 8, DAYS * DAY)
         self._habits = self.ledger("habits", DailyMost, 1024, DAYS * DAY)
         self._nodes: dict[int, DayCounts] = {}
+        self._quiet = np.zeros(1 << 16, np.bool_)
+        self._quiet[list(self.config.quiet_ports)] = True
 
     def observe(self, frames: RoundFrames) -> None:
         """Count the connections that ours opened to services outside."""
@@ -82,8 +84,9 @@ class Strobe(ClaimDetector):
         groups = frames.outwards
         counted = (frame.opened[groups] > 0) | (frame.failed[groups] > 0)
         needs = int(self.meta.needs)
-        counted &= frame.capabilities[groups] & needs == needs
-        groups = groups[counted & ~np.isin(frame.service[groups] & 0xFFFF, self.config.quiet_ports)]
+        sees = frame.columns.by_place("capabilities") & needs == needs
+        counted &= sees[frame.place[groups]]
+        groups = groups[counted & ~self._quiet[frame.service[groups] & 0xFFFF]]
         if not len(groups):
             return
         rows, nodes = _tick_counts(frame, groups), frame.node[groups]
@@ -95,8 +98,12 @@ class Strobe(ClaimDetector):
 
     def _tick(self, name: str, node: int, tick: int, rows: npt.NDArray[Any]) -> None:
         self._watched.touch(node, (0,), tick)
-        counts = self._nodes.setdefault(node, DayCounts(_PAIRS))
+        counts = self._nodes.get(node)
+        if counts is None:
+            counts = self._nodes[node] = DayCounts(_PAIRS)
         slots = counts.gather(tick, rows)
+        if not len(slots):
+            return
         many = slots[counts.rows["opened"][slots].sum(axis=1) > self.config.connections]
         self.skip(node, len(many) - _JUDGED)
         for slot in many[:_JUDGED].tolist():

@@ -30,7 +30,8 @@ def told(book: NameBook, names: list[str]) -> list[tuple[Any, ...]]:
     zone, label = book.zone[number], book.label[number]
     columns = (
         book.name_hashes[number], book.information[number], book.zone_bytes(zone),
-        book.zone_hashes[zone], book.label_hashes[label], book.generated[label],
+        book.zone_hashes[zone], book.label_hashes[label], book.generated[label], book.guess[number],
+        book.scope_hashes[number],
     )  # fmt: skip
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
@@ -44,7 +45,7 @@ def test_it_says_what_a_fresh_one_says(rounds: list[list[str]], most: int) -> No
 
 @given(_NAMES)
 def test_it_says_what_the_names_say(names: list[str]) -> None:
-    for name, (named, information, zone, _, label, generated) in zip(names, told(NameBook(), names), strict=True):
+    for name, (named, information, zone, _, label, generated, *_) in zip(names, told(NameBook(), names), strict=True):
         table, labels = read_names(pa.array([name])), registered_labels(pa.array([name]))
         assert (named, information) == (hash_one(name), int(table.information[0]))
         assert zone.decode() == table.zones[0].as_py()

@@ -11,7 +11,9 @@ import pytest
 
 from detectors.address_names import AddressNames
 from detectors.detect import DetectEngine
+from detectors.kernels.contacts import other_callers
 from detectors.registry import build_detectors
+from detectors.remembered_keys import RememberedKeys
 from detectors.settings import EngineSettings
 from exporter.sources.capture import read_messages
 from schemas.event_codec import EventMessage
@@ -204,3 +206,21 @@ def test_strangers_that_come_and_go_hide_nobody() -> None:
     out = [f for m in play(rows) for t in engine.feed([m]).ticks for f in t.findings]
     assert "new_external_destination" in {f.detector for f in out}
     assert "state_shed" in {f.detector for f in out}
+
+
+def test_other_callers_are_those_that_came_before() -> None:
+    """Of two destinations, one without room and one that knows as many callers as it may."""
+    callers = np.zeros((2, 2), np.int64)
+    slots, whom = np.array([0, 0, 0, -1, 1, 0, 0]), np.array([5, 6, 5, 5, 6, 7, 7])
+    assert other_callers(callers, slots, whom).tolist() == [0, 1, 1, 0, 0, 2, 2]
+    assert callers.tolist() == [[5, 6], [6, 0]]
+
+
+def test_keys_that_repeat_are_taken_once() -> None:
+    known = RememberedKeys(16, 100, 0)
+    nodes, ticks = np.zeros(4, np.int64), np.full(4, 7)
+    slots, new = known.take(np.array([3, 1, 3, 2], np.uint64), nodes, ticks)
+    assert (new.tolist(), slots[0] == slots[2], len(set(slots.tolist()))) == ([0, 1, 3], True, 3)
+    again, new = known.take(np.array([2, 2, 4, 3], np.uint64), nodes, ticks + 99)
+    assert (new.tolist(), again[3]) == ([2], slots[0])
+    assert known.take(np.array([1], np.uint64), nodes[:1], ticks[:1] + 100)[1].tolist() == [0]

@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from detectors.asked_lately import AskedLately
 from detectors.guessed_names import reverse_place
 from detectors.recent_elements import KEPT, add_elements
 from exporter.sources.capture import read_messages
@@ -242,3 +246,46 @@ def test_a_finding_explains_itself() -> None:
         "limit 40"
     )
     assert found[0].spoofable
+
+
+@pytest.mark.parametrize("name", ["web.shop.svc", "shop.svc", "web.shop.svc.", "svc", "a.b.c.svc"])
+def test_short_names_of_services_are_counted_as_hosts_are(name: str) -> None:
+    """A pod that asks a resolver outside for its service's short name asks for no more than a name that is missing."""
+    assert said(play([missing(name) for _ in range(3)])) == []
+    assert said(play([missing(f"host{n}.shop.svc") for n in range(101)])) == [("host_names", "medium")]
+
+
+def column(values: Sequence[int], dtype: str = "i8") -> Any:
+    return np.array(values, dtype)
+
+
+@given(
+    rounds=st.lists(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 600)), min_size=1, max_size=60), max_size=12),
+    restored=st.integers(0, 11),
+)
+def test_elements_asked_lately_are_what_a_list_of_them_says(rounds: list[list[tuple[int, int]]], restored: int) -> None:
+    asked, lists, window = AskedLately(10), dict[int, list[int]](), 10
+    for at, pairs in enumerate(rounds):
+        tick, keys = 100 + 2 * at, [key for key, _ in pairs]
+        counts = asked.add(
+            column([7] * len(pairs)),
+            column([tick] * len(pairs)),
+            column(keys, "u8"),
+            column([e for _, e in pairs], "u8"),
+        )
+        for key, most in zip(keys, counts.tolist(), strict=True):
+            lists[key] = add_elements(lists.get(key, []), tick, window, (e for k, e in pairs if k == key))
+            assert asked.elements(key, tick) == lists[key]
+            assert most >= len(lists[key])
+        if at == restored:
+            kept, asked = asked.snapshot(), AskedLately(window)
+            asked.restore(kept)
+            again = asked.snapshot()
+            assert all(again[name].tobytes() == values.tobytes() for name, values in kept.items())
+
+
+def test_what_is_asked_lately_is_bounded() -> None:
+    asked, many = AskedLately(10), 3000
+    for tick in range(100):
+        asked.add(column([0] * many), column([tick] * many), column(range(many), "u8"), column(range(many), "u8"))
+        assert len(asked) <= 25 * many

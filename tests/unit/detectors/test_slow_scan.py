@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from detectors.kernels.tries import add_tries
 from exporter.sources.capture import read_messages
 from schemas.alert import Alert
 from schemas.event_codec import EventMessage
@@ -116,3 +120,39 @@ def test_spoofed_sources_of_a_flood_hide_no_slow_scanner() -> None:
         return node.second(1 + n * 600 + at * 9, flows=[*noise, *([tried(1000 + n)] if at == 0 else [])])
 
     assert "slow_scan" in {a.detector for a in run([second(n, at) for n in range(16) for at in range(4)])}
+
+
+def simply(tries: Sequence[tuple[int, int, int]], per_slot: int, window: int) -> tuple[list[int], list[list[int]]]:
+    """The numbers and the tries that the compiled loop gives, by lists; spans of 300 s, at most 64 tries."""
+    tried: list[list[int]] = []
+    fast, out = 0, []
+    for host, port, tick in tries:
+        out.append(0)
+        last, slot = tried[-per_slot:], tick // 300
+        if fast == slot:
+            continue
+        if len(last) == per_slot and last[0][2] // 300 == slot:
+            if all(t[0] == host for t in last) and [host, port] not in [t[:2] for t in tried]:
+                fast, tried = slot, tried[:-per_slot]
+            continue
+        tried = [t for t in tried if t[2] > tick - window]
+        if [host, port] not in [t[:2] for t in tried]:
+            tried = [*tried, [host, port, tick]][-64:]
+            out[-1] = len(tried)
+    return out, tried
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 3), st.integers(1, 30), st.integers(0, 200)), max_size=150), st.integers(2, 12)
+)
+def test_the_compiled_loop_says_what_lists_say(tries: list[tuple[int, int, int]], per_slot: int) -> None:
+    ticks = 1_700_000_000 + np.cumsum(np.array([gap for *_, gap in tries], np.int64))
+    rows = np.zeros((2, 2 + 3 * 64), np.int64)
+    hosts = np.array([[host, -host] for host, *_ in tries], np.int64).reshape(-1, 2)
+    ports = np.array([port for _, port, _ in tries], np.int64)
+    told = add_tries(rows, np.ones(len(tries), np.int64), hosts, ports, ticks, (per_slot, 300, 3600))
+    expected, kept = simply([(h, p, t) for (h, p, _), t in zip(tries, ticks.tolist(), strict=True)], per_slot, 3600)
+    assert told.tolist() == expected
+    whole = rows[1, 2 : 2 + 3 * len(kept)].reshape(-1, 3)
+    assert [[int(h), int(w) & 0xFFFF, int(w) >> 16] for h, _, w in whole] == kept
+    assert not rows[0].any()
