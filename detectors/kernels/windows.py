@@ -28,12 +28,11 @@ ADMIT_AFTER = 4  # things done within the sketch's memory that make a new key ma
 
 
 @compiled
-def advance(rows: Any, slot: Any, tick: Any, windows: Any) -> None:
-    """Move a row's windows to a tick, emptying the buckets that come round again."""
+def advance(rows: Any, slot: Any, nows: Any, windows: Any) -> None:
+    """Move a row's windows to their present buckets, emptying those that come round again."""
     row = rows[slot]
     for w in range(len(windows)):
-        bucket, buckets, base, features = windows[w, 0], windows[w, 1], windows[w, 2], windows[w, 3]
-        now = tick // bucket
+        buckets, base, features, now = windows[w, 1], windows[w, 2], windows[w, 3], nows[w]
         gap = now - row[base]
         if gap <= 0:
             continue
@@ -93,7 +92,7 @@ def _matters(sketch: Any, state: Any, key: Any, weight: Any, tick: Any) -> Any:
 
 
 @compiled
-def _admit(rows: Any, free: Any, state: Any, key: Any, tick: Any, node: Any, windows: Any) -> Any:
+def _admit(rows: Any, free: Any, state: Any, key: Any, tick: Any, node: Any, nows: Any, windows: Any) -> Any:
     if state[FREE]:
         state[FREE] -= 1
         slot = free[state[FREE]]
@@ -103,7 +102,7 @@ def _admit(rows: Any, free: Any, state: Any, key: Any, tick: Any, node: Any, win
         state[USED] += 1
     rows[slot, KEY], rows[slot, LAST], rows[slot, FIRST], rows[slot, NODE] = key, tick, tick, node
     for w in range(len(windows)):
-        rows[slot, windows[w, 2]] = tick // windows[w, 0]
+        rows[slot, windows[w, 2]] = nows[w]
     return slot
 
 
@@ -126,8 +125,15 @@ def touch(cells: Any, rows: Any, free: Any, state: Any, clocks: Any, sketch: Any
     capacity, roomy, horizon = limits[0], limits[1], limits[2]
     slots = np.empty(len(keys), np.int64)
     fresh = np.zeros(len(keys), np.bool_)
+    # Ticks of a round are nearly all the same, and divisions cost as much as the rest.
+    nows = np.zeros(len(windows), np.int64)
+    known = np.int64(-1)
     for i in range(len(keys)):
         tick, node = ticks[i], nodes[i]
+        if tick != known:
+            known = tick
+            for w in range(len(windows)):
+                nows[w] = tick // windows[w, 0]
         clocks[node] = max(clocks[node], tick)
         state[NOW] = max(state[NOW], tick)
         at = find(cells, rows, keys[i])
@@ -150,12 +156,12 @@ def touch(cells: Any, rows: Any, free: Any, state: Any, clocks: Any, sketch: Any
                 state[DEFERRED] += 1
                 lost[node, 1] += 1
                 continue
-            slot = _admit(rows, free, state, keys[i], tick, node, windows)
+            slot = _admit(rows, free, state, keys[i], tick, node, nows, windows)
             cells[at] = slot + 1
             fresh[i] = True
         else:
             rows[slot, LAST] = tick
-            advance(rows, slot, tick, windows)
+            advance(rows, slot, nows, windows)
         slots[i] = slot
     return slots, fresh
 
@@ -170,16 +176,23 @@ def add(rows: Any, slots: Any, ticks: Any, amounts: Any, places: Any) -> None:
         amounts: int64, shape (keys, sums).
         places: a row per sum: its window's bucket length, buckets, block, features, and its number among these.
     """
+    running, present = np.zeros(len(places), np.int64), np.zeros(len(places), np.int64)
+    known = np.int64(-1)
     for i in range(len(slots)):
+        if ticks[i] != known:
+            known = ticks[i]
+            for s in range(len(places)):
+                bucket, buckets, base, features, f = (
+                    places[s, 0], places[s, 1], places[s, 2], places[s, 3], places[s, 4],
+                )  # fmt: skip
+                running[s] = base + 1 + f
+                present[s] = running[s] + features * (1 + (known // bucket) % buckets)
         row = rows[slots[i]]
         for s in range(len(places)):
             amount = amounts[i, s]
             if amount:
-                bucket, buckets, base, features, f = (
-                    places[s, 0], places[s, 1], places[s, 2], places[s, 3], places[s, 4],
-                )  # fmt: skip
-                row[base + 1 + f] += amount
-                row[base + 1 + features * (1 + (ticks[i] // bucket) % buckets) + f] += amount
+                row[running[s]] += amount
+                row[present[s]] += amount
 
 
 # Pairs: rows of ``key, bucket`` and the state's USED, FREE, SWEPT and SHED. Bucket << 1 | cancelled; -1 is free.
@@ -228,9 +241,12 @@ def see(cells: Any, pairs: Any, free: Any, state: Any, rows: Any, lost: Any, pla
     """
     bucket, buckets, base, f = place[0], place[1], place[2], place[4]
     capacity, cap = limits[0], limits[1]
+    known = now = np.int64(-1)
     for i in range(len(owners)):
         row = rows[owners[i]]
-        now = ticks[i] // bucket
+        if ticks[i] != known:
+            known = ticks[i]
+            now = known // bucket
         key = np.int64(combine(np.uint64(row[KEY]), elements[i]))
         at = find(cells, pairs, key)
         slot = np.int64(cells[at]) - 1
