@@ -166,7 +166,8 @@ async def kafka_log(bootstrap: str, replication: int = 1) -> AsyncIterator[Kafka
         yield KafkaLog(kafka, topics, producer, consumer, admin)
     finally:
         for stop in (producer.stop, consumer.stop, admin.close):
-            with suppress(Exception):  # a broker that is gone must not hide why
+            # A broker that is gone must not hide why; the consumer gives out its own cancelling of a request as ours.
+            with suppress(Exception, asyncio.CancelledError):
                 await asyncio.wait_for(stop(), 10)
         with suppress(Exception):
             await asyncio.wait_for(delete_topics(kafka, [t.name for t in wanted_topics(kafka.prefix, topics)]), 20)
