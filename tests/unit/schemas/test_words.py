@@ -115,6 +115,6 @@ def test_lists_of_the_inventory_are_bounded() -> None:
     told = {"kind": "EndpointSlice", "uid": "e", "name": "web", "endpoints": [{"address": "10.0.0.1"}] * 1001}
     with pytest.raises(WordError, match=r"InventoryObject\.endpoints: Tuple should have at most 1000"):
         InventoryObject.decode(orjson.dumps(told))
-    rules = {"podSelector": {}, "ingress": [{}] * 4097}
+    rules: dict[str, object] = {"podSelector": {}, "ingress": [{}] * 4097}
     with pytest.raises(WordError, match=r"InventoryObject\.policy\.ingress: Tuple should have at most 4096"):
         InventoryObject.decode(orjson.dumps({**told, "endpoints": [], "policy": rules}))

@@ -32,7 +32,7 @@ def test_defaults_are_decisions_and_pinned() -> None:
             "buffer_messages": 64,
             "feed_messages": 64,
             "feed_linger_s": 0.005,
-                "delivery_timeout_s": 300.0,
+            "delivery_timeout_s": 300.0,
             "poll_records": 100,
             "fetch_bytes": 5 << 20,
             "fetch_wait_ms": 50,
