@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import heapq
+import lzma
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 STANDARD_INPUT = "-"
 _GZIP = b"\x1f\x8b"
+_XZ = b"\xfd7zXZ\x00"
 # One object is a few hundred bytes; a million of them is far above the largest cluster.
 _MAX_LINE = 64 << 10
 _MAX_OBJECTS = 1_000_000
@@ -35,7 +37,7 @@ def is_event_file(path: str) -> bool:
     try:
         with open_packed(Path(path)) as file:
             start = file.read(4)
-    except (EOFError, zlib.error, gzip.BadGzipFile):  # a capture's reader says what is wrong
+    except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError):  # a capture's reader says what is wrong
         return False
     except OSError as error:
         message = f"{path}: cannot be read: {error.strerror}"
@@ -44,14 +46,16 @@ def is_event_file(path: str) -> bool:
 
 
 def open_packed(path: Path) -> BinaryIO:
-    """Open a file for reading, unpacking it where it is a gzip.
+    """Open a file for reading, unpacking it where it is packed by gzip or xz.
 
     Raises:
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
-        packed = file.read(2) == _GZIP
-    return cast(BinaryIO, gzip.open(path, "rb")) if packed else path.open("rb")
+        start = file.read(len(_XZ))
+    if start == _XZ:
+        return cast(BinaryIO, lzma.open(path, "rb"))
+    return cast(BinaryIO, gzip.open(path, "rb")) if start.startswith(_GZIP) else path.open("rb")
 
 
 def has_packets(path: str) -> bool:

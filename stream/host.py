@@ -12,6 +12,7 @@ Knows neither Faust nor the broker: `Acker` and `StateStore` stand between.
 """
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -139,7 +140,11 @@ class PartitionHost:
         """
         async with self._feeding:
             started = time.monotonic()
+            before = len(self._held)
             self._held = {p: held for p, held in self._held.items() if p in taken and _unbroken(held, taken[p])}
+            if len(self._held) < before:
+                # Stages are cycles of hundreds of megabytes, and others are about to be made.
+                gc.collect()
             missing = {p: (t.least, t.end) for p, t in taken.items() if p not in self._held}
             restored: dict[int, Restored] = {}
             if missing and self._known is not None:

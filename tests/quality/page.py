@@ -66,8 +66,8 @@ def hour(results: Sequence[CaseResult]) -> str:
     rows = [(f"`{kind}`", severity, count) for (kind, severity), count in sorted(said.items())]
     case = found[0].folder.case
     text = (
-        f"{case.title}, with real servers and clients (`tests/quality/benign_hour`): the habits of an hour, recorded "
-        f"in {case.span_s or 0:,.0f} s by the clock, of which the exporter's running out is the last minute. "
+        f"{case.title}, with real servers and clients (`tests/quality/benign_hour`): "
+        f"{case.span_s or 0:,.0f} s by the clock, of which the exporter's running out is the last minute. "
         f"{len(graded.false_alerts)} alerts of medium or higher severity; the slighter ones:\n"
     )
     return f"## A benign hour\n\n{text}\n{_table(('kind', 'severity', 'alerts'), rows)}"

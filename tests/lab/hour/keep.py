@@ -6,7 +6,7 @@ The captures of each node become the rows of its exporter; the captures are not 
 from __future__ import annotations
 
 import argparse
-import gzip
+import lzma
 import hashlib
 import json
 import subprocess
@@ -26,13 +26,12 @@ from sluicegate.inputs import in_cut_order
 from tests.lab.hour.nodes import NODES, POD_PORTS, PODS, Pod, node_ip
 
 CLUSTER = "lab"
-ROWS_NAME = "events.sge.gz"
+ROWS_NAME = "events.sge.xz"
 MAX_ROWS_BYTES = 20_000_000
 _TITLE = "Three nodes on which nothing is wrong"
 _NOTES = (
-    "The habits of an hour in less wall clock: what a cluster does once in an hour (a rollout and its way back, a "
-    "renewed certificate) happens once here, too, and backups and builds come more often. A packet between nodes is "
-    "seen by both."
+    "An hour by the clock. What a cluster does once in an hour (a rollout and its way back, a renewed certificate) "
+    "happens once; backups and builds come more often. A packet between nodes is seen by both."
 )
 
 
@@ -93,7 +92,7 @@ def keep(captures: Path, folder: Path) -> str:
 
     with (
         tempfile.TemporaryDirectory(dir=captures) as scratch, target.open("wb") as file,
-        gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed,
+        lzma.open(file, "wb") as packed,
     ):  # fmt: skip
         write_file(cast(BinaryIO, packed), counted(_messages(captures, Path(scratch))))
     raw = target.read_bytes()
