@@ -6,9 +6,9 @@ The captures of each node become the rows of its exporter; the captures are not 
 from __future__ import annotations
 
 import argparse
-import lzma
 import hashlib
 import json
+import lzma
 import subprocess
 import sys
 import tempfile
