@@ -230,6 +230,8 @@ async def run_live(
                 await send(first)
                 while not await _set_within(stop, settings.collect_ms / 1000):
                     await send(await loop.run_in_executor(sources, node.turn))
+                # What came last is handed over as late as what comes at the end of any second.
+                await asyncio.sleep(settings.grace_ms / 1000)
                 await send(await loop.run_in_executor(sources, node.finish))
                 complete = True
             finally:
