@@ -30,7 +30,7 @@ _POPULAR = """
     hurriyet.com.tr hepsiburada.com trendyol.com n11.com ynet.co.il walla.co.il kompas.com detik.com tokopedia.com
     shopee.co.id lazada.com.ph vnexpress.net zingnews.vn kaskus.co.id python.org debian.org ubuntu.com kernel.org
     mozilla.org apache.org nginx.org postgresql.org mysql.com redis.io docker.com kubernetes.io helm.sh golang.org
-    rust-lang.org nodejs.org eclipse.org jenkins.io ansible.com puppet.com gitlab.com bitbucket.org atlassian.com slack.com
+    rust-lang.org nodejs.org eclipse.org jenkins.io vim.org gnu.org gitlab.com bitbucket.org atlassian.com slack.com
     trello.com notion.so figma.com canva.com adobe.com oracle.com ibm.com sap.com salesforce.com hubspot.com zendesk.com
     mailchimp.com sendgrid.net twilio.com stripe.com shopify.com squarespace.com wix.com godaddy.com namecheap.com
     cloudflare.com fastly.net akamai.net akamaiedge.net edgekey.net cloudfront.net azureedge.net amazonaws.com
