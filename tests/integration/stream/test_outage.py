@@ -94,6 +94,6 @@ async def test_a_partition_without_a_leader_makes_a_worker_wait_and_not_end(
     assert all(len(texts) == 1 for texts in found["n"].values())
     assert process.poll() is None
     assert health.metric("send_failures_total") == 0
-    assert "brokers take records again" in workers.log(0)
+    await workers.until_logged(0, "brokers take records again")
     process.send_signal(signal.SIGTERM)
     assert await ended(process) == 0, workers.log(0)
