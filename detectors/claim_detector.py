@@ -139,6 +139,11 @@ class ClaimDetector(Detector):
             keys.restore({part: state[f"{name}.{part}"] for part in keys.parts})
 
 
+def address_of(packed: bytes) -> Address:
+    """Return the halves of an address of 16 bytes."""
+    return int.from_bytes(packed[:8]), int.from_bytes(packed[8:])
+
+
 def address_text(address: Sequence[int]) -> str:
     """Return an address given by its halves in text."""
     return unpack(address[0].to_bytes(8) + address[1].to_bytes(8))

@@ -13,6 +13,7 @@ from detectors.filtered_measure import passing, split_measure
 from detectors.grouping import Grouping
 from detectors.index import I64, positions
 from detectors.name_book import NameBook
+from detectors.outside import is_private
 
 Array = npt.NDArray[Any]
 
@@ -58,6 +59,11 @@ class DnsFrame:
         answered = positions(self._column("rcode") >= 0)
         first = Grouping(answered, [self.place, self.server]).first
         return self.server[first].astype(np.int64), self.place[first].astype(np.int64)
+
+    @cached_property
+    def private(self) -> npt.NDArray[np.bool_]:
+        """Tell per address whether it lies in a range for private use."""
+        return is_private(self.addresses)
 
     @cached_property
     def queries(self) -> I64:

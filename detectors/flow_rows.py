@@ -11,7 +11,6 @@ import numpy.typing as npt
 from detectors.frame import FlowFrame
 from detectors.hashing import U64, combine
 from detectors.index import I64
-from detectors.outside import is_outside
 from detectors.row_frame import Array, RowFrame
 from schemas.events import FlowMark
 
@@ -65,13 +64,14 @@ class FlowRows(RowFrame):
 
     def is_outside(self, rows: I64) -> npt.NDArray[np.bool_]:
         """Tell which of given rows have a responder outside (`detectors.outside`)."""
-        outside: npt.NDArray[np.bool_] = self._outside[self._groups.row_dst[rows]]
+        outside: npt.NDArray[np.bool_] = self._groups.outside[self._groups.row_dst[rows]]
         return outside
 
-    @cached_property
-    def _outside(self) -> npt.NDArray[np.bool_]:
-        halves = self._groups.halves
-        return is_outside(halves[:, 0], halves[:, 1])
+    def is_private(self, rows: I64) -> npt.NDArray[np.bool_]:
+        """Tell of which given rows both ends lie in ranges for private use."""
+        groups = self._groups
+        private: npt.NDArray[np.bool_] = groups.private[groups.row_src[rows]] & groups.private[groups.row_dst[rows]]
+        return private
 
     def pair_keys(self, rows: I64) -> U64:
         """Return a hash of source and destination of given rows, u64."""

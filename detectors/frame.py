@@ -18,6 +18,7 @@ from detectors.filtered_measure import passing, split_measure
 from detectors.hashing import U64, combine
 from detectors.index import I64
 from detectors.kernels.grouping import count_marked, number_words, sum_by
+from detectors.outside import is_outside, is_private
 from schemas.events import Capability, FlowMark
 
 TCP, UDP, ICMP, SCTP, ICMPV6 = 6, 17, 1, 132, 58
@@ -89,6 +90,16 @@ class FlowFrame:
         """Capability bits of the source."""
         bits: I64 = self.columns.by_place("capabilities")[self.place]
         return bits
+
+    @cached_property
+    def private(self) -> npt.NDArray[np.bool_]:
+        """Tell per address whether it lies in a range for private use."""
+        return is_private(self.addresses)
+
+    @cached_property
+    def outside(self) -> npt.NDArray[np.bool_]:
+        """Tell per address whether it lies outside (`detectors.outside.is_outside`)."""
+        return is_outside(self.halves[:, 0], self.halves[:, 1])
 
     @cached_property
     def halves(self) -> U64:

@@ -26,15 +26,13 @@ class Lately:
             keys: that differ between nodes, u64, shape (n,).
             ticks: s since epoch, int64, shape (n,).
         """
-        out = np.zeros(len(keys), np.bool_)
-        spans = ticks // self._seconds
         slots = self._slots
         slots.make_room(len(keys))
-        for span in np.unique(spans).tolist():
-            now = spans == span
-            out[now] = renew(slots.cells, slots.rows, slots.free, slots.state, slots.capacity,
-                             keys[now].view(np.int64), span, 2)  # fmt: skip
-        return out
+        fresh: npt.NDArray[np.bool_] = renew(
+            slots.cells, slots.rows, slots.free, slots.state, slots.capacity, keys.view(np.int64),
+            ticks // self._seconds, 2,
+        )  # fmt: skip
+        return fresh
 
     def snapshot(self) -> dict[str, Array]:
         """Return the keys, as arrays by name."""

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from detectors.columns import is_mapped
 from detectors.dns_frame import DnsFrame
 from detectors.frame import FlowFrame, scoped
 from detectors.grouping import Grouping
@@ -121,7 +120,7 @@ class MinuteBook:
 
     def add_flows(self, frame: FlowFrame) -> None:
         """Add a frame's groups; copies are another node's to report."""
-        ours = self._are_ours(frame.hashes, frame.addresses)
+        ours = self._are_ours(frame)
         members = positions(~frame.copy)
         for ends, names in ((frame.src, _AS_SOURCE), (frame.dst, _AS_RESPONDER)):
             own = members[ours[ends[members]]]
@@ -148,7 +147,7 @@ class MinuteBook:
 
     def add_dns(self, frame: DnsFrame) -> None:
         """Add a frame's queries to their clients."""
-        ours = self._are_ours(frame.hashes, frame.addresses)
+        ours = self._are_ours(frame)
         own = frame.subjects[ours[frame.client[frame.subjects]]]
         self._gather(frame, Grouping(own, [frame.place, frame.client]), frame.client, _AS_CLIENT)
 
@@ -186,17 +185,14 @@ class MinuteBook:
         return MinuteRows(node, minute, address[order], sums[order], rows[order, _PEERS], rows[order, _PORTS],
                           left_out + refused)  # fmt: skip
 
-    def _are_ours(self, hashes: U64, address: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    def _are_ours(self, frame: FlowFrame | DnsFrame) -> npt.NDArray[np.bool_]:
         """Tell which addresses may be workloads: private ones, and those that the inventory names."""
-        ours = is_private(address)
         named = self._identities.public_addresses
         if self._identities.public_changes != self._named_at:
             self._named_at = self._identities.public_changes
             packed = np.frombuffer(b"".join(sorted(named)), np.uint8).reshape(-1, 16)
             self._named = hash_addresses(packed, self._seed)
-        if len(named):
-            ours |= np.isin(hashes, self._named)
-        return ours
+        return frame.private | np.isin(frame.hashes, self._named) if len(named) else frame.private
 
     def snapshot(self) -> dict[str, Any]:
         """Return what is gathered so far."""
@@ -223,16 +219,3 @@ class MinuteBook:
         self._minute = {int(n): int(m) for n, m in state["minutes"]}
         self._nodes, self._collected = nodes, False
         self._seen = {int(m): _Seen(np.array(pairs, np.uint64)) for m, pairs in state["seen"].items()}
-
-
-def is_private(address: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Tell which addresses lie in ranges for private use (RFC 1918, RFC 6598, RFC 4193).
-
-    Args:
-        address: uint8, shape (n, 16), IPv4-mapped.
-    """
-    first, second = address[:, 12], address[:, 13]
-    four = (first == 10) | ((first == 172) & (second & 0xF0 == 16)) | ((first == 192) & (second == 168))
-    four |= (first == 100) & (second & 0xC0 == 64)
-    private: npt.NDArray[np.bool_] = np.where(is_mapped(address), four, address[:, 0] & 0xFE == 0xFC)
-    return private

@@ -5,11 +5,24 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from detectors.columns import is_mapped
 from detectors.hashing import U64
-from detectors.minute import is_private
 from schemas.addresses import pack
 
 _MAPPED = np.uint64(0xFFFF << 32)
+
+
+def is_private(address: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Tell which addresses lie in ranges for private use (RFC 1918, RFC 6598, RFC 4193).
+
+    Args:
+        address: uint8, shape (n, 16), IPv4-mapped.
+    """
+    first, second = address[:, 12], address[:, 13]
+    four = (first == 10) | ((first == 172) & (second & 0xF0 == 16)) | ((first == 192) & (second == 168))
+    four |= (first == 100) & (second & 0xC0 == 64)
+    private: npt.NDArray[np.bool_] = np.where(is_mapped(address), four, address[:, 0] & 0xFE == 0xFC)
+    return private
 
 
 def is_outside(high: U64, low: U64) -> npt.NDArray[np.bool_]:

@@ -18,14 +18,13 @@ from detectors.assembly import Passed
 from detectors.floods import FLOOD_SUMS, SENDERS_NAMED, flood_pieces, no_flood_pieces
 from detectors.frame import FlowFrame
 from detectors.grouping import Grouping
-from detectors.hashing import U64, combine, hash_addresses, hash_text
+from detectors.hashing import combine, hash_addresses, hash_text
 from detectors.index import I64, positions
 from detectors.kernels.grouping import best_by, rank_by, sum_columns, top_by
-from detectors.kernels.windows import renew
+from detectors.lately import Lately
 from detectors.minute import SUMS, MinuteRows
 from detectors.rollup_batches import deal
 from detectors.settings import EngineSettings
-from detectors.slots import Slots
 from detectors.tally import NodeTally, TallyBook
 from schemas.addresses import unpack
 from schemas.events import MAX_NOTE, MAX_NOTES
@@ -65,7 +64,7 @@ class _Tick:
 class Partials:
     """Gathers by tick; gives the messages of ticks that are complete."""
 
-    state_version: ClassVar[int] = 5
+    state_version: ClassVar[int] = 6
 
     def __init__(self, partition: int, settings: EngineSettings, identities: IdentityTable, bucket: int) -> None:
         """Start empty.
@@ -81,7 +80,7 @@ class Partials:
         self._identities = identities
         self._bucket = bucket
         self._ticks: dict[int, _Tick] = {}
-        self._seen = Slots(_SEEN_PAIRS, 2)
+        self._said = Lately(_SEEN_PAIRS, max(1, bucket))
         self._steps: list[Passed] = []
         self._given = 0  # last tick given
 
@@ -315,18 +314,10 @@ class Partials:
             "established": rows["established"][top],
         }}  # fmt: skip
         if self._bucket:
-            new = self._unsaid(tick, keys)
+            new = positions(self._said.fresh(keys, np.full(len(keys), tick, np.int64)))
             new = new[rank_by(victim[new], count) < self._settings.sources_per_victim]
             out["new_source"] = {"victim": victim[new], "src_hash": rows["src_hash"][new]}
         return out
-
-    def _unsaid(self, tick: int, keys: U64) -> I64:
-        """Return which pairs stage 2 has not been told of lately, and remember that it is told now."""
-        seen = self._seen
-        seen.make_room(len(keys))
-        new = renew(seen.cells, seen.rows, seen.free, seen.state, seen.capacity, keys.view(np.int64),
-                    tick // self._bucket, 2)  # fmt: skip
-        return positions(new)
 
     def _workload(self, address: bytes, at: int) -> int:
         text = unpack(address)
@@ -338,7 +329,7 @@ class Partials:
         return {
             "given": self._given,
             "bucket": self._bucket,
-            "seen": self._seen.snapshot(),
+            "said": self._said.snapshot(),
             "ticks": {
                 str(tick): {
                     "victims": _merged(gathered.victims),
@@ -360,7 +351,7 @@ class Partials:
         """Take in what ``snapshot`` gave."""
         self._given = int(state["given"])
         if state["bucket"] == self._bucket:
-            self._seen.restore(state["seen"], np.array(state["seen"]["rows"]))
+            self._said.restore(state["said"])
         self._ticks = {
             int(tick): _Tick(
                 victims=[one["victims"]] if one["victims"] else [],

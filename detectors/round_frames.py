@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from detectors.answer_frame import AnswerFrame
 from detectors.assembly import ClosedTick
@@ -17,9 +16,7 @@ from detectors.frame import TCP, UDP, FlowFrame
 from detectors.http_frame import HttpFrame
 from detectors.index import I64, positions
 from detectors.link_frame import LinkFrame
-from detectors.minute import is_private
 from detectors.name_book import NameBook
-from detectors.outside import is_outside
 from detectors.tls_frame import TlsFrame
 from schemas.identity import IdentityTable
 
@@ -61,14 +58,8 @@ class RoundFrames:
         frame = self.groups
         if frame is None:
             return np.zeros(0, np.int64)
-        far, ours = is_outside(frame.halves[:, 0], frame.halves[:, 1]), self.ours
         ported = (frame.proto == TCP) | (frame.proto == UDP)
-        return positions(far[frame.dst] & ours[frame.src] & ported & ~frame.copy)
-
-    @cached_property
-    def ours(self) -> npt.NDArray[np.bool_]:
-        """Which addresses of the groups lie in ranges for private use."""
-        return is_private(self.groups.addresses) if self.groups is not None else np.zeros(0, np.bool_)
+        return positions(frame.outside[frame.dst] & frame.private[frame.src] & ported & ~frame.copy)
 
     @cached_property
     def dns(self) -> AnswerFrame | None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from detectors.index import I64
 from detectors.kernels import windows as kernel
-from detectors.kernels.cells import fill
+from detectors.kernels.cells import FREE, USED, fill
 
 Array = npt.NDArray[Any]
 
@@ -36,12 +36,12 @@ class Slots:
         self.state[kernel.SWEPT] = self.state[kernel.NOW] = -(1 << 40)
 
     def __len__(self) -> int:
-        return int(self.state[kernel.USED] - self.state[kernel.FREE])
+        return int(self.state[USED] - self.state[FREE])
 
     @property
     def used(self) -> int:
         """Rows that were ever written, freed ones included."""
-        return int(self.state[kernel.USED])
+        return int(self.state[USED])
 
     def make_room(self, more: int) -> None:
         """See to it that the cells stay at most half full when so many keys are added."""
@@ -60,7 +60,7 @@ class Slots:
 
     def snapshot(self) -> dict[str, Array]:
         """Return rows, free slots and counters: views, valid until the next change."""
-        return {"rows": self.rows[: self.used], "free": self.free[: self.state[kernel.FREE]], "state": self.state}
+        return {"rows": self.rows[: self.used], "free": self.free[: self.state[FREE]], "state": self.state}
 
     def restore(self, state: Mapping[str, Array], rows: I64) -> None:
         """Take in what ``snapshot`` gave, with its rows brought to this width.
@@ -71,7 +71,7 @@ class Slots:
         used, free = len(rows), state["free"]
         counters = state["state"]
         fits = used <= self.capacity and rows.shape[1:] == self.rows.shape[1:] and len(counters) == kernel.STATES
-        fits = fits and counters[kernel.USED] == used and counters[kernel.FREE] == len(free)
+        fits = fits and counters[USED] == used and counters[FREE] == len(free)
         # Slots are trusted by compiled code: one that points outside would write into foreign memory.
         if not fits or (len(free) and (free.min() < 0 or free.max() >= used or (rows[free, 1] >= 0).any())):
             problem = "the rows of a table do not fit their counters, or exceed its capacity"

@@ -11,6 +11,8 @@ import numpy as np
 
 from detectors.kernels.compiled import compiled
 
+USED, FREE = 0, 1  # of a table's state: rows ever written, and of these the ones that are free
+
 _M1 = np.uint64(0xBF58476D1CE4E5B9)
 _M2 = np.uint64(0x94D049BB133111EB)
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -53,3 +55,20 @@ def fill(cells: Any, rows: Any, used: Any) -> None:
     for slot in range(used):
         if rows[slot, 1] >= 0:
             cells[find(cells, rows, rows[slot, 0])] = slot + 1
+
+
+@compiled
+def take_slot(free: Any, state: Any) -> Any:
+    """Return the row freed last, else the next one; a freed row still holds what it held."""
+    if state[FREE]:
+        state[FREE] -= 1
+        return free[state[FREE]]
+    state[USED] += 1
+    return np.int64(state[USED] - 1)
+
+
+@compiled
+def give_slot(free: Any, state: Any, slot: Any) -> None:
+    """Free a row, which the caller has marked as free; cells still point to it until they are built again."""
+    free[state[FREE]] = slot
+    state[FREE] += 1

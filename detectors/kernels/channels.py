@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from detectors.kernels.cells import find
+from detectors.kernels.cells import FREE, USED, find, give_slot, take_slot
 from detectors.kernels.compiled import compiled
-from detectors.kernels.windows import FREE, USED
 
 (KEY, TOUCHED, NODE, LAST_MS, CALLS, FAILED, SENT, RECEIVED, GAPS, PAUSES, PAUSE_SUM, PAUSE_SQUARES, SERVICE,
  SINCE, SOURCE, SERVICE_KEY, SRC) = range(17)  # fmt: skip
@@ -67,12 +66,7 @@ def meet(cells: Any, rows: Any, free: Any, state: Any, tallies: Any, limits: Any
                 slots[i] = WAITING
                 continue
             tallies[node, HELD] += 1
-            if state[FREE]:
-                state[FREE] -= 1
-                slot = free[state[FREE]]
-            else:
-                slot = state[USED]
-                state[USED] += 1
+            slot = take_slot(free, state)
             cells[at] = slot + 1
         rows[slot] = 0
         rows[slot, KEY], rows[slot, TOUCHED], rows[slot, NODE], rows[slot, SINCE] = keys[i], tick, node, tick
@@ -87,8 +81,7 @@ def drop(rows: Any, free: Any, state: Any, tallies: Any, slots: Any) -> None:
     for i in range(len(slots)):
         rows[slots[i], TOUCHED] = -1
         tallies[rows[slots[i], NODE], HELD] -= 1
-        free[state[FREE]] = slots[i]
-        state[FREE] += 1
+        give_slot(free, state, slots[i])
 
 
 @compiled

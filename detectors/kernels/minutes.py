@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from detectors.kernels.cells import combine, find, mix
+from detectors.kernels.cells import FREE, USED, combine, find, give_slot, mix, take_slot
 from detectors.kernels.compiled import compiled
 
 MARK, NODE, NEXT, ADDRESS, SUMS = 1, 2, 3, 4, 6
-USED, FREE = 0, 1
 LIMIT = 3
 
 
@@ -40,13 +39,10 @@ def gather(cells: Any, rows: Any, free: Any, state: Any, nodes: Any, most: Any,
             if nodes[node, 1] >= nodes[node, LIMIT] or state[USED] - state[FREE] >= most:
                 nodes[node, 2] += 1
                 continue
-            if state[FREE]:
-                state[FREE] -= 1
-                slot = free[state[FREE]]
+            reused = state[FREE] > 0
+            slot = take_slot(free, state)
+            if reused:
                 rows[slot] = 0
-            else:
-                slot = state[USED]
-                state[USED] += 1
             rows[slot, 0], rows[slot, NODE], rows[slot, NEXT] = keys[i], node, nodes[node, 0]
             rows[slot, ADDRESS], rows[slot, ADDRESS + 1] = words[i, 0], words[i, 1]
             nodes[node, 0] = slot + 1
@@ -64,8 +60,7 @@ def collect(rows: Any, free: Any, state: Any, nodes: Any, node: Any) -> Any:
     for i in range(len(out)):
         out[i] = rows[slot]
         rows[slot, MARK] = -1
-        free[state[FREE]] = slot
-        state[FREE] += 1
+        give_slot(free, state, slot)
         slot = out[i, NEXT] - 1
     nodes[node, :LIMIT] = 0
     return out

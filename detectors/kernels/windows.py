@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from detectors.kernels.cells import combine, fill, find, mix
+from detectors.kernels.cells import FREE, USED, combine, fill, find, give_slot, mix, take_slot
 from detectors.kernels.compiled import compiled
 
 KEY, LAST, FIRST, NODE, HEAD = 0, 1, 2, 3, 4
-USED, FREE, SWEPT, EPOCH, NOW, SHED, EVICTED, DEFERRED, STATES = 0, 1, 2, 3, 4, 5, 6, 7, 8
+SWEPT, EPOCH, NOW, SHED, EVICTED, DEFERRED, STATES = 2, 3, 4, 5, 6, 7, 8  # after ``cells.USED`` and ``cells.FREE``
 
 SWEEP_SECONDS = 10  # of event time between searches of a crowded table for keys that are over
 # A node that has stopped no longer moves its clock; its keys are over this long after everybody else's would be.
@@ -61,8 +61,7 @@ def sweep(cells: Any, rows: Any, free: Any, state: Any, clocks: Any, horizon: An
     for slot in range(state[USED]):
         if rows[slot, LAST] >= 0 and _over(rows, slot, clocks, state[NOW], horizon):
             rows[slot, LAST] = -1
-            free[state[FREE]] = slot
-            state[FREE] += 1
+            give_slot(free, state, slot)
             gone += 1
     state[EVICTED] += gone
     if gone:
@@ -93,13 +92,10 @@ def _matters(sketch: Any, state: Any, key: Any, weight: Any, tick: Any) -> Any:
 
 @compiled
 def _admit(rows: Any, free: Any, state: Any, key: Any, tick: Any, node: Any, nows: Any, windows: Any) -> Any:
-    if state[FREE]:
-        state[FREE] -= 1
-        slot = free[state[FREE]]
+    reused = state[FREE] > 0
+    slot = take_slot(free, state)
+    if reused:
         rows[slot] = 0
-    else:
-        slot = state[USED]
-        state[USED] += 1
     rows[slot, KEY], rows[slot, LAST], rows[slot, FIRST], rows[slot, NODE] = key, tick, tick, node
     for w in range(len(windows)):
         rows[slot, windows[w, 2]] = nows[w]
@@ -207,8 +203,7 @@ def sweep_pairs(cells: Any, pairs: Any, free: Any, state: Any, now: Any, buckets
     for slot in range(state[USED]):
         if pairs[slot, 1] >= 0 and now - (pairs[slot, 1] >> 1) >= buckets:
             pairs[slot, 1] = -1
-            free[state[FREE]] = slot
-            state[FREE] += 1
+            give_slot(free, state, slot)
             gone += 1
     state[EVICTED] += gone
     if gone:
@@ -273,12 +268,7 @@ def see(cells: Any, pairs: Any, free: Any, state: Any, rows: Any, lost: Any, pla
                 state[SHED] += 1
                 lost[row[NODE], 0] += 1
                 continue
-        if state[FREE]:
-            state[FREE] -= 1
-            slot = free[state[FREE]]
-        else:
-            slot = state[USED]
-            state[USED] += 1
+        slot = take_slot(free, state)
         pairs[slot, 0], pairs[slot, 1] = key, now << 1 | out
         cells[at] = slot + 1
         if not out:
@@ -286,18 +276,19 @@ def see(cells: Any, pairs: Any, free: Any, state: Any, rows: Any, lost: Any, pla
 
 
 @compiled
-def renew(cells: Any, pairs: Any, free: Any, state: Any, capacity: Any, keys: Any, now: Any, buckets: Any) -> Any:
-    """Tell which keys were not seen in bucket ``now`` yet, and remember that they were; a full table says yes.
+def renew(cells: Any, pairs: Any, free: Any, state: Any, capacity: Any, keys: Any, nows: Any, buckets: Any) -> Any:
+    """Tell which keys were not seen in their present bucket yet, and remember that they were; a full table says yes.
 
     Args:
         cells, pairs, free, state: of the pairs.
         capacity: pairs in all.
         keys: int64.
-        now: present bucket.
+        nows: present bucket of each, int64.
         buckets: for which a key is worth remembering.
     """
     out = np.ones(len(keys), np.bool_)
     for i in range(len(keys)):
+        now = nows[i]
         at = find(cells, pairs, keys[i])
         slot = np.int64(cells[at]) - 1
         if slot >= 0:
@@ -312,12 +303,7 @@ def renew(cells: Any, pairs: Any, free: Any, state: Any, capacity: Any, keys: An
             if state[USED] - state[FREE] >= capacity:
                 state[SHED] += 1
                 continue
-        if state[FREE]:
-            state[FREE] -= 1
-            slot = free[state[FREE]]
-        else:
-            slot = state[USED]
-            state[USED] += 1
+        slot = take_slot(free, state)
         pairs[slot, 0], pairs[slot, 1] = keys[i], now << 1
         cells[at] = slot + 1
     return out

@@ -8,11 +8,11 @@ from typing import ClassVar
 import numpy as np
 
 from detectors.base import Meta, TickView
+from detectors.claim_detector import address_of
 from detectors.dns_frame import DnsFrame
 from detectors.frame import scoped
 from detectors.hashing import combine, hash_text
 from detectors.index import I64
-from detectors.minute import is_private
 from detectors.models.novelty import Novelty, NoveltyConfig
 from detectors.models.peers import Peer, Surprise
 from detectors.names import ZONE_BYTES
@@ -61,9 +61,8 @@ class DnsAnomaly(Novelty):
         if frame is None:
             return
         can_see = (frame.capabilities & int(self.meta.needs)) == int(self.meta.needs)
-        ours = is_private(frame.addresses)
         rows = frame.subjects
-        rows = rows[can_see[rows] & frame.book.in_a_zone(frame.zone[rows]) & ours[frame.client[rows]]]
+        rows = rows[can_see[rows] & frame.book.in_a_zone(frame.zone[rows]) & frame.private[frame.client[rows]]]
         kind = frame.types[rows]
         kind[np.isin(kind, _ADDRESSES)] = _ADDRESSES[0]
         asked = combine(frame.book.zone_hashes[frame.zone[rows]], kind.astype(np.uint64))
@@ -77,8 +76,7 @@ class DnsAnomaly(Novelty):
 
     def _tell(self, identities: IdentityTable, node: int, tick: int, row: I64) -> None:
         packed = row.tobytes()
-        halves = [int.from_bytes(packed[at : at + 8]) for at in range(0, 32, 8)]
-        client, server = (halves[0], halves[1]), (halves[2], halves[3])
+        client, server = address_of(packed[:16]), address_of(packed[16:32])
         zone = packed[8 * _ENDS :].rstrip(b"\0").decode("ascii", "replace")
         name = self.subject(identities, packed[:16], tick)
         what = Tally(self.measure, name, client, server, int(row[_ENDS - 1]), zone)

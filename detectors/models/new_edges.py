@@ -9,7 +9,6 @@ import numpy as np
 from detectors.frame import TCP, UDP, FlowFrame, scoped
 from detectors.hashing import combine
 from detectors.index import I64, positions
-from detectors.minute import is_private
 from detectors.models.newcomers import Newcomers
 from schemas.identity import IdentityTable
 
@@ -57,10 +56,9 @@ def _following(frame: FlowFrame, identities: IdentityTable) -> I64:
     kept = np.isin(frame.proto[groups], (TCP, UDP)) & ~np.isin(port, _NAME_SERVICES)
     kept &= ~frame.to_group[frame.dst[groups]]
     groups = groups[kept]
-    sources = np.unique(frame.src[groups])
-    ours = np.zeros(len(frame.addresses), np.bool_)
-    ours[sources] = is_private(frame.addresses[sources])
+    ours = frame.private
     if identities.public_addresses:
+        sources, ours = np.unique(frame.src[groups]), ours.copy()
         named = [int(s) for s in sources if frame.addresses[s].tobytes() in identities.public_addresses]
         ours[named] = True
     followed: I64 = groups[ours[frame.src[groups]]]

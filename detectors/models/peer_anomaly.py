@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from detectors.base import DetectorConfig, Meta, TickView
-from detectors.claim_detector import address_text
+from detectors.claim_detector import address_of, address_text
 from detectors.hashing import hash_text
 from detectors.models.new_edges import PAIRS, WIDTH, new_edges
 from detectors.models.novelty import Novelty, NoveltyConfig
@@ -61,7 +61,7 @@ class PeerAnomaly(Novelty):
             return
         for edge in new_edges(self._newcomers, frames.groups, frames.identities):
             name = self.subject(frames.identities, edge.source, edge.tick)
-            what = Tally(self.measure, name, _halves(edge.source), _halves(edge.target), edge.service)
+            what = Tally(self.measure, name, address_of(edge.source), address_of(edge.target), edge.service)
             self._counted.append(NodeTally(edge.node, edge.tick, what, 1))
 
     def peer(self, identities: IdentityTable, what: Tally, tick: int) -> Peer:
@@ -108,7 +108,3 @@ def _network(address: Address) -> str:
     high, low = address
     mapped = high == 0 and low >> 32 == 0xFFFF  # IPv4 as ::ffff:a.b.c.d
     return f"{low >> 8}/24" if mapped else f"{high}/64"
-
-
-def _halves(packed: bytes) -> Address:
-    return int.from_bytes(packed[:8]), int.from_bytes(packed[8:])

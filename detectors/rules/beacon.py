@@ -17,7 +17,6 @@ from detectors.frame import TCP, UDP, FlowFrame, scoped
 from detectors.hashing import combine
 from detectors.index import I64, positions
 from detectors.kernels import channels as column
-from detectors.minute import is_private
 from detectors.round_frames import RoundFrames
 from detectors.statement import PROTOCOLS, count
 from schemas.addresses import unpack
@@ -135,9 +134,8 @@ class Beacon(ClaimDetector):
 
     def _candidates(self, frame: FlowFrame) -> I64:
         """Return the groups that may be calls: what a workload of ours sends to one service."""
-        private = is_private(frame.addresses)
         wanted = _TRANSPORT[frame.proto] & ~frame.copy & self._followed[frame.service & 0xFFFF]
-        wanted &= (private[frame.src] | ~private[frame.dst]) & ~frame.to_group[frame.dst]
+        wanted &= (frame.private[frame.src] | ~frame.private[frame.dst]) & ~frame.to_group[frame.dst]
         needs = int(self.meta.needs)
         return positions(wanted & (frame.capabilities & needs == needs))
 

@@ -18,11 +18,10 @@ from detectors.grouping import Grouping
 from detectors.hashing import combine
 from detectors.index import I64, positions
 from detectors.kernels.grouping import rank_by
-from detectors.kernels.windows import renew
+from detectors.lately import Lately
 from detectors.ledger import Ledger
 from detectors.names import hash_one
 from detectors.round_frames import RoundFrames
-from detectors.slots import Slots
 from detectors.statement import count
 from detectors.tally import NOBODY, Address, Counted, NodeTally, Tally, TallyWindow
 from schemas.events import Capability
@@ -75,11 +74,11 @@ class DnsFlood(Detector):
     )
     Config: ClassVar[type[DetectorConfig]] = DnsFloodConfig
     config: DnsFloodConfig
-    state_version: ClassVar[int] = 2
+    state_version: ClassVar[int] = 3
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
-        self._failed = Slots(_PAIRS, 2)
+        self._failed = Lately(_PAIRS, _KNOWN)
         self._counted: list[NodeTally] = []
         # What belongs to no zone counts as little as what is asked below search paths.
         self._own = np.array([hash_one(zone) for zone in ("", *self.config.own_zones)], np.uint64)
@@ -124,12 +123,7 @@ class DnsFlood(Detector):
             return new
         at = rows[failed]
         keys = combine(frame.book.zone_hashes[frame.zone[at]], frame.book.name_hashes[frame.name[at]])
-        seen, ticks = self._failed, frame.tick[at]
-        for tick in dict.fromkeys(ticks.tolist()):
-            chosen = positions(ticks == tick)
-            seen.make_room(len(chosen))
-            new[failed[chosen]] = renew(seen.cells, seen.rows, seen.free, seen.state, seen.capacity,
-                                        keys[chosen].view(np.int64), tick // _KNOWN, 2)  # fmt: skip
+        new[failed] = self._failed.fresh(keys, frame.tick[at])
         return new
 
     def _count_zones(self, frame: DnsFrame, rows: I64, new: I64) -> None:
@@ -233,13 +227,11 @@ class DnsFlood(Detector):
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Return the names that failed lately (stage 1), zones and clients (stage 2)."""
-        failed = {f"failed.{name}": values for name, values in self._failed.snapshot().items()}
-        return failed | {name: ledger.snapshot() for name, ledger in self._ledgers.items()}
+        return self._failed.snapshot() | {name: ledger.snapshot() for name, ledger in self._ledgers.items()}
 
     def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
         """Take in what ``snapshot`` gave."""
-        failed = {name.removeprefix("failed."): values for name, values in state.items() if "." in name}
-        self._failed.restore(failed, np.array(failed["rows"]))
+        self._failed.restore(state)
         for name, ledger in self._ledgers.items():
             ledger.restore(state[name])
 

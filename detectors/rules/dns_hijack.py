@@ -12,7 +12,7 @@ from pydantic import Field
 
 from detectors.answer_frame import AnswerFrame
 from detectors.base import DetectorConfig, Meta, TickView, confidence
-from detectors.claim_detector import ClaimDetector
+from detectors.claim_detector import ClaimDetector, address_of
 from detectors.cluster_dns import ClusterDns, Kind
 from detectors.frame import scoped
 from detectors.grouping import Grouping
@@ -203,7 +203,7 @@ class DnsHijack(ClaimDetector):
             )]  # fmt: skip
         if view.identities.role(ip, tick) in ("internal", "shared"):
             return []
-        key = tuple(int.from_bytes(half) for end in (server, ip) for half in (pack(end)[:8], pack(end)[8:]))
+        key = (*address_of(pack(server)), *address_of(pack(ip)))
         entry = self._rewritten.touch(node, key, tick)
         number = hash_text(each.qname)
         entry.names = [*(n for n in entry.names if n != number), number][-_NAMES:]

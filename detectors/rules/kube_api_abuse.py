@@ -10,6 +10,7 @@ from pydantic import Field
 
 from detectors.base import DetectorConfig, Meta, TickView
 from detectors.claim_detector import Address, ClaimDetector, address_text
+from detectors.columns import halves_of
 from detectors.frame import TCP
 from detectors.hashing import U64, hash_text
 from detectors.index import positions
@@ -187,5 +188,4 @@ class KubeApiAbuse(ClaimDetector):
 def _halves(api: set[bytes]) -> U64:
     """Return metadata's and the API server's addresses as their halves; at most 16 of the latter, in order."""
     packed = b"".join([*_PACKED, *sorted(api)[:16]])
-    halves: U64 = np.frombuffer(packed, ">u8").reshape(-1, 2).astype(np.uint64)
-    return halves
+    return halves_of(np.frombuffer(packed, np.uint8).reshape(-1, 16))

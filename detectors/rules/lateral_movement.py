@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -14,7 +14,6 @@ from detectors.frame import TCP
 from detectors.hashing import hash_text
 from detectors.index import positions
 from detectors.ledger import Entry, Key
-from detectors.minute import is_private
 from detectors.round_frames import RoundFrames
 from schemas.events import Capability, FlowMark
 from schemas.finding import Endpoint, Evidence, Finding, Severity
@@ -131,8 +130,7 @@ class LateralMovement(ClaimDetector):
         rows = positions(talked)
         if not len(rows):
             return
-        ends = flows.ends(rows)
-        rows = rows[_private(ends[:2]) & _private(ends[2:])]
+        rows = rows[flows.is_private(rows)]
         columns = (*flows.ends(rows), flows.dst_port[rows], flows.proto[rows])
         nodes = flows.node_of(rows)
         first = self.first_of(columns, nodes)
@@ -234,11 +232,6 @@ class LateralMovement(ClaimDetector):
             spoofable=False, data_quality=view.quality[edge.name],
             response=self.meta.response if severity != "low" else None, quiet=600,
         )  # fmt: skip
-
-
-def _private(halves: tuple[Any, ...]) -> Any:
-    packed = np.stack(halves, axis=1).astype(">u8").view(np.uint8).reshape(-1, 16)
-    return is_private(packed)
 
 
 def _actor(endpoint: Endpoint, address: Address) -> Key:

@@ -139,7 +139,7 @@ class NewExternalDestination(ClaimDetector):
         """Note whom nobody looked at within the hour: sources, and pairs with somebody outside."""
         needs = int(self.meta.needs)
         sees = frame.columns.by_place("capabilities") & needs == needs
-        active = active_sources(frame.exchanged, frame.copy, frame.place, frame.src, sees, frames.ours)
+        active = active_sources(frame.exchanged, frame.copy, frame.place, frame.src, sees, frame.private)
         far = frames.outwards
         far = far[(frame.exchanged[far] > 0) & sees[frame.place[far]]]
         rows = np.concatenate([active, far])
