@@ -141,6 +141,12 @@ class Stage:
         self.truth.append(Expectation("silence", kind, src, note=note))
 
 
+def clock() -> Callable[[float], None]:
+    """Return what waits until so many seconds after this moment have passed."""
+    begun = time.monotonic()
+    return lambda seconds: time.sleep(max(0.0, begun + seconds - time.monotonic()))
+
+
 def finish(*children: subprocess.Popen[bytes], seconds: float = 400.0) -> None:
     """Wait for clients to end; RuntimeError when one failed."""
     for child in children:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 from tests.lab import pods
 from tests.lab.scenarios.dns_tunnel import iodine
-from tests.lab.stage import Case, Stage, finish, ordinary, shop
+from tests.lab.stage import Case, Stage, clock, finish, ordinary, shop
 
 SECONDS = 240
 SCAN_AT, FLOOD_AT, TUNNEL_AT = 45.0, 90.0, 130.0
@@ -16,12 +14,8 @@ WEB = pods.BY_NAME["web"].ip4
 def mixed(stage: Stage) -> None:
     """Benign traffic all along; the three attacks one after the other, from three different places."""
     shop(stage)
-    begun = time.monotonic()
+    until = clock()
     clients = ordinary(stage, SECONDS)
-
-    def until(seconds: float) -> None:
-        time.sleep(max(0.0, begun + seconds - time.monotonic()))
-
     until(SCAN_AT)
     with stage.attack("port_scan_vertical", "attacker", "web"):
         stage.tool("attacker", f"nmap -sS -n -Pn --top-ports 400 --max-rate 80 {WEB}")

@@ -6,11 +6,9 @@ Kept as event rows (`tests/torture/mixed_hour`), because what it is for begins a
 
 from __future__ import annotations
 
-import time
-
 from tests.lab import pods
 from tests.lab.scenarios.dns_tunnel import iodine
-from tests.lab.stage import Case, Stage, finish, ordinary, shop
+from tests.lab.stage import Case, Stage, clock, finish, ordinary, shop
 
 SECONDS = 600
 SCAN_AT, SWEEP_AT, FLOOD_AT, CONNECTIONS_AT, TUNNEL_AT = 60.0, 140.0, 220.0, 310.0, 420.0
@@ -22,12 +20,8 @@ CALLERS = ("client1", "client2", "client3", "monitor")
 def shift(stage: Stage) -> None:
     """Benign traffic all along; five attacks, each over before the next begins; quiet at both ends."""
     shop(stage)
-    begun = time.monotonic()
+    until = clock()
     clients = ordinary(stage, SECONDS)
-
-    def until(seconds: float) -> None:
-        time.sleep(max(0.0, begun + seconds - time.monotonic()))
-
     until(SCAN_AT)
     with stage.attack("port_scan_vertical", "attacker", "web"):
         stage.tool("attacker", f"nmap -sS -n -Pn --top-ports 300 --max-rate 60 {WEB}")
