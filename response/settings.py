@@ -2,7 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict, Field
+
+
+class CommandSettings(BaseModel):
+    """Whose commands are believed, and with which key this process signs its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    public_keys_file: Path | None = Field(
+        None, description="YAML of key id to person and public_key; without it every command is refused"
+    )
+    private_key_file: Path | None = Field(
+        None, description="PEM of the Ed25519 key that signs commands given here; readable by its owner only"
+    )
+    key_id: str = Field("", max_length=64, description="name of that key in the file of public keys")
+    fresh_s: float = Field(
+        300.0,
+        gt=0,
+        le=3600,
+        description="s between signing and reading a command; more is stale. Bounds the memory"
+        " that finds replays, and how far clocks may differ",
+    )
 
 
 class ResponseSettings(BaseModel):
@@ -48,3 +71,4 @@ class ResponseSettings(BaseModel):
         description="Labels that differ between replicas or revisions of one workload: left out of the selectors "
         "of workload policies, so that a rescheduled replica stays contained.",
     )
+    commands: CommandSettings = Field(CommandSettings(), description="keys of operators' commands")
