@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from response.node_settings import NodeAgentSettings, NodeStepSettings
+
 
 class CommandSettings(BaseModel):
     """Whose commands are believed, and with which key this process signs its own."""
@@ -72,3 +74,5 @@ class ResponseSettings(BaseModel):
         "of workload policies, so that a rescheduled replica stays contained.",
     )
     commands: CommandSettings = Field(CommandSettings(), description="keys of operators' commands")
+    node_steps: NodeStepSettings = Field(NodeStepSettings(), description="what nodes are commanded, and how")
+    node_agent: NodeAgentSettings = Field(NodeAgentSettings(), description="what the agent of a node obeys")

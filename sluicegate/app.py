@@ -18,6 +18,7 @@ from sluicegate.commands import (
     inspect_file,
     inventory,
     keys,
+    node_agent,
     replay,
     respond,
     rules,
@@ -104,3 +105,5 @@ app.add_typer(_config, name="config")
 _keys = _tree("Make the keys that sign commands.")
 _add(_keys, "new", keys.new, "keys new ana-laptop ana.pem --person 'Ana Ruiz' >> operators.yaml")
 app.add_typer(_keys, name="keys")
+
+_add(app, "node-agent", node_agent.node_agent, "node-agent --node worker-3", "node-agent --uninstall")
