@@ -49,7 +49,7 @@ class Agent:
     """An enforcer on the node, and commands for it."""
 
     def __init__(self, lab: Lab, *, bridge: bool = True, **settings: int) -> None:
-        chosen = NodeAgentSettings(bridge=bridge, **settings)  # type: ignore[arg-type]
+        chosen = NodeAgentSettings(bridge=bridge, **settings)
         self.tables = NodeTables(chosen.max_entries, bridge=bridge, run=on_node(lab))
         self.enforcer = NodeEnforcer(self.tables, verifier(), Bounds(chosen).with_addresses([]), "local", "node1")
         self._number = 0

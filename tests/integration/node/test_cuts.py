@@ -1,4 +1,4 @@
-"""Pairs that are cut on a node, with real packets: connections that are established, both versions of IP, neighbours."""
+"""Pairs that are cut on a node, with real packets: established connections, both versions of IP, neighbours."""
 
 from __future__ import annotations
 
