@@ -23,7 +23,10 @@ class NamedPort:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A running pod. `node_ips` are its node's addresses; `workload` is `Kind/name` of the top owner, or empty."""
+    """A running pod. `node_ips` are its node's addresses; `workload` is `Kind/name` of the top owner, or empty.
+
+    `node` is the name of its node, empty where nobody says so.
+    """
 
     namespace: str
     name: str
@@ -33,6 +36,7 @@ class Pod:
     host_network: bool = False
     node_ips: tuple[str, ...] = ()
     workload: str = ""
+    node: str = ""
 
     @property
     def key(self) -> str:
