@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from detectors.answered_names import AnsweredNames
 from detectors.assembly import Assembler, ClosedTick
 from detectors.base import Detector, KeyView, TickView
 from detectors.cold_start import ColdStart
@@ -82,6 +83,7 @@ class DetectEngine:
         self._book = NameBook()
         self._forwarders: dict[int, int] = {}
         self._cold = ColdStart()
+        self._answered = AnsweredNames()
         self.rows = 0
 
     def feed(self, messages: Sequence[EventMessage]) -> DetectOutput:
@@ -142,6 +144,7 @@ class DetectEngine:
         if dns is not None:
             for name, given in dns_inputs(dns, self.plan.spaces()).items():
                 self._update(name, given, names, views)
+            self._answered.observe(frames)
         joins = {(item.node, item.tick): item.joins for item in closed}
         for detector in self._observers:
             detector.observe(frames)
@@ -153,7 +156,7 @@ class DetectEngine:
             by_node.setdefault(finding.node, []).append(finding)
         out = []
         for item in closed:
-            own = by_node.get(names[item.node], [])
+            own = self._answered.named(item.node, by_node.get(names[item.node], []))
             self._partials.suspect(item.joins, own)
             out.append(NodeTick(names[item.node], item.node, item.tick, own, item.quality, item.first))
         return out
@@ -236,6 +239,7 @@ class DetectEngine:
             "minutes": self._minutes,
             "partials": self._partials,
             "cold_start": self._cold,
+            "answered_names": self._answered,
             **{f"table.{name}": table for name, table in self.tables.items()},
             **{f"detector.{d.meta.id}": d for d in dict.fromkeys([*self._detectors, *self._observers])},
         }
