@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from schemas.policy.cluster import ClusterView
 
@@ -22,7 +22,7 @@ class Managed:
     """What one response has in the cluster now, read from the objects themselves.
 
     `expires_at` is the earliest expiry written on them, ISO 8601 UTC text, empty where none is readable. `undo` are
-    the steps that take everything back.
+    the steps that take everything back. `objects` are the API objects themselves.
     """
 
     response_id: str
@@ -31,6 +31,7 @@ class Managed:
     expires_at: str
     undo: tuple[dict[str, Any], ...]
     target: str
+    objects: tuple[Mapping[str, Any], ...] = ()
 
 
 class Gateway(Protocol):
@@ -50,4 +51,38 @@ class Gateway(Protocol):
 
     def managed(self) -> tuple[Managed, ...]:
         """Everything that any response of ours has in the cluster, by response id."""
+        ...
+
+    def kill_switch(self, name: str) -> str:
+        """Why nothing may be applied: a sentence if the ConfigMap `namespace/name` exists, else empty."""
+        ...
+
+    def note(self, event: Mapping[str, Any]) -> None:
+        """Write one Kubernetes Event; one of the same name that exists already is no error."""
+        ...
+
+
+WatchedKind = Literal["NetworkPolicy", "Pod", "Namespace"]
+WATCHED_KINDS: tuple[WatchedKind, ...] = ("NetworkPolicy", "Pod", "Namespace")
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """A cluster that says when something in it changes."""
+
+    def changes(self, kind: WatchedKind) -> Iterator[None]:
+        """One item for every object of a kind, then one for every change of any. May raise ClusterError."""
+        ...
+
+
+@runtime_checkable
+class LeaseStore(Protocol):
+    """A cluster that keeps Leases. Both may raise ClusterError."""
+
+    def read_lease(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """The Lease of a name, or none."""
+        ...
+
+    def write_lease(self, lease: Mapping[str, Any]) -> dict[str, Any]:
+        """Create a Lease, or replace the one whose resourceVersion it carries; as it is now."""
         ...
