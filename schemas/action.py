@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from schemas.response import Mode
+from schemas.watch import MAX_PAIRS, WatchPair
 from schemas.word import Word
 
 Outcome = Literal["proposed", "applied", "refused", "failed", "reverted", "expired", "observed"]
@@ -34,3 +35,6 @@ class Action(Word):
     at: str = Field(description="wall-clock time of the step, ISO 8601, UTC")
     expires_at: str | None = Field(None, description="when it will be reverted, ISO 8601, UTC")
     operator: str | None = Field(None, description="who commanded it, where an operator did")
+    watch: Annotated[tuple[WatchPair, ...], Field(max_length=MAX_PAIRS)] = Field(
+        (), description="flows that it means to cut, applied only: stage 1 says on watch.v1 what is still seen of them"
+    )

@@ -138,6 +138,13 @@ SPECS: tuple[MetricSpec, ...] = (
         "statements forgotten to make room and statements refused; the watermark, s since epoch (-1: none).",
         ("what",),
     ),
+    MetricSpec(
+        "watches",
+        "gauge",
+        "Containments whose traffic is looked for (active), and those that could not be because too many are active, "
+        "since the start (refused).",
+        ("what",),
+    ),
     MetricSpec("alerts", "counter", "Alert revisions sent.", ("detector", "severity")),
     MetricSpec(
         "excepted", "counter", "Findings that an exception of the rules kept from becoming alerts.", ("exception",)
@@ -195,6 +202,7 @@ class Telemetry:
     state_table: Gauge
     nodes: Gauge
     identities: Gauge
+    watches: Gauge
     alerts: Counter
     excepted: Counter
     append_to_fed_seconds: Histogram
@@ -208,14 +216,15 @@ class Telemetry:
             else:
                 self.log_events.labels(agent, str(partition), name).set(count)
 
-    def follow_identities(self, counts: Callable[[], Mapping[str, int]]) -> None:
-        """Let `identities` ask for its values whenever it is read."""
+    @staticmethod
+    def follow(gauge: Gauge, counts: Callable[[], Mapping[str, int]]) -> None:
+        """Let a gauge that is labelled `what` ask for its values whenever it is read."""
 
         def value(what: str) -> float:
             return counts()[what]
 
         for what in counts():
-            self.identities.labels(what).set_function(partial(value, what))
+            gauge.labels(what).set_function(partial(value, what))
 
     def note_tables(self, agent: str, partition: int, tables: Mapping[str, Mapping[str, int]]) -> None:
         """Set `state_table`."""
