@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 
 import detectors.edges
+import detectors.hour_edges
 from detectors.settings import EngineSettings
 from schemas.edge import Edge
 from schemas.event_codec import EventMessage
@@ -138,12 +138,15 @@ def test_without_names_nothing_is_gathered() -> None:
 
 
 def test_what_exceeds_a_workloads_limit_or_that_of_all_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detectors.edges, "MOST_OF_WORKLOAD", 3)
+    monkeypatch.setattr(detectors.hour_edges, "MOST_OF_WORKLOAD", 3)
     monkeypatch.setattr(detectors.edges, "MOST_EDGES", 4)
     node, fed = Node(), stage()
     flows = [talk(WEB, f"192.0.2.{n}") for n in range(5)] + [talk(DB, f"192.0.2.{n}") for n in range(2)]
     edges = fed.feed([node.second(1, flows=flows), node.second(NEXT_TEN + 1)]).edges
-    assert len(edges) == 4
+    assert [(edge.workload, edge.peer) for edge in edges] == [
+        ("Deployment/web", "192.0.2.0"), ("Deployment/web", "192.0.2.1"), ("Deployment/web", "192.0.2.2"),
+        ("StatefulSet/db", "192.0.2.0"),
+    ]  # fmt: skip
     assert fed.table_counts()["edges"] == {"keys": 4, "shed": 0, "peers": 2, "edges": 1}
 
 
@@ -155,11 +158,11 @@ def test_a_crowded_minute_refuses_further_pairs_and_counts_them(monkeypatch: pyt
 
 
 def test_a_number_that_another_node_gets_leaves_the_former_ones_edges_to_it() -> None:
-    book = detectors.edges.EdgeBook(IdentityTable(WORLD))
-    book.close(0, "one", BEGIN, "c")
-    book._edges[detectors.edges.EdgeKey("one", HOUR, "shop", "Job/a", OUTSIDE, "TCP", 1, True)] = np.ones(3, np.int64)
-    assert book.close(0, "two", BEGIN + 1, "c") == []
-    assert [key.node for key in book._edges] == ["one"]
+    node, fed = Node("one"), stage()
+    fed.feed([node.second(1, flows=[talk(WEB, OUTSIDE)]), node.second(2)])
+    book = fed._engine._edges
+    assert book.close(0, "two", BEGIN + 3, "c") == []
+    assert [(edge.node, edge.hour) for edge in book.close(0, "two", BEGIN + 4 * 3600, "c")] == [("one", HOUR)]
 
 
 def hours() -> list[EventMessage]:
@@ -212,7 +215,12 @@ def test_a_damaged_state_is_refused() -> None:
     state = copied(fed.snapshot())["edges"].state
     book = detectors.edges.EdgeBook(IdentityTable(WORLD))
     state["table"]["rows"][0, 3] = 99
-    with pytest.raises(ValueError, match="do not fit"):
+    with pytest.raises(ValueError, match="do not fit their nodes"):
+        book.restore(state)
+    fed.feed([node.second(63)])
+    state = copied(fed.snapshot())["edges"].state
+    state["hours"]["node1"]["peer"][0] = 99
+    with pytest.raises(ValueError, match="do not fit their names"):
         book.restore(state)
 
 
