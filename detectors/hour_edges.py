@@ -34,7 +34,7 @@ class Pieces(NamedTuple):
 
     def chosen(self, rows: I64) -> Pieces:
         """Return some of them."""
-        return Pieces(*(column[rows] for column in self))
+        return Pieces(self.own[rows], self.peer[rows], self.service[rows], self.initiated[rows], self.sums[rows])
 
 
 class SaidEdge(NamedTuple):
@@ -61,9 +61,8 @@ class HourEdges:
         self._texts: dict[str, int] = {}
         self._of_own: I64 = np.zeros(64, np.int64)  # edges by number of the own text
         self._index = KeyIndex(MOST_OF_NODE)
-        self._columns = Pieces(
-            *(np.zeros(0, np.int64) for _ in range(3)), np.zeros(0, np.bool_), np.zeros((0, 3), np.int64)
-        )
+        nothing = np.zeros(0, np.int64)
+        self._columns = Pieces(nothing, nothing, nothing, np.zeros(0, np.bool_), np.zeros((0, 3), np.int64))
         self._changed: Bits = np.zeros(0, np.bool_)
 
     def __len__(self) -> int:
@@ -135,7 +134,8 @@ class HourEdges:
         size = len(self._changed)
         if needed > size:
             more = max(64, 2 * needed) - size
-            self._columns = Pieces(*(_longer(column, more) for column in self._columns))
+            own, peer, service, initiated, sums = (_longer(column, more) for column in self._columns)
+            self._columns = Pieces(own, peer, service, initiated, sums)
             self._changed = _longer(self._changed, more)
 
     def changed(self) -> list[SaidEdge]:
@@ -167,9 +167,9 @@ class HourEdges:
         edges = cls(int(state["hour"]))
         texts: Sequence[str] = orjson.loads(np.asarray(state["texts"], np.uint8).tobytes())
         edges._texts = {str(text): number for number, text in enumerate(texts)}
-        columns = (np.array(state[name], np.int64) for name in ("own", "peer", "service"))
         sums = np.array(state["sums"], np.int64).reshape(-1, 3)
-        pieces = Pieces(*columns, np.array(state["initiated"], np.bool_), sums)
+        own, peer, service = (np.array(state[name], np.int64) for name in ("own", "peer", "service"))
+        pieces = Pieces(own, peer, service, np.array(state["initiated"], np.bool_), sums)
         ends = np.concatenate([pieces.own, pieces.peer])
         fits = len({len(column) for column in pieces}) == 1 and len(sums) <= MOST_OF_NODE
         if not fits or (len(ends) and not 0 <= ends.min() <= ends.max() < len(texts)):
