@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from response.verify_settings import VerifySettings
+
 
 class CommandSettings(BaseModel):
     """Whose commands are believed, and with which key this process signs its own."""
@@ -153,3 +155,8 @@ class ResponseSettings(BaseModel):
         128, ge=48, le=128, description="Prefix length by which IPv6 addresses outside the cluster are blocked; 64 is"
         " one customer, who can use any address of it",
     )  # fmt: skip
+    edges_hours: int = Field(
+        24, ge=1, le=168, description="hours for which the peers of workloads are remembered: a proof lists those that"
+        " it cuts; edges.v1 keeps a week",
+    )  # fmt: skip
+    verify: VerifySettings = Field(VerifySettings(), description="when packets are taken to say something")

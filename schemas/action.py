@@ -48,6 +48,9 @@ class Action(Word):
     decision: ResponseDecision | None = Field(
         None, description="the decision, on steps after which it is still needed: waiting for approval, or applied"
     )
+    answered_s: float | None = Field(
+        None, ge=0, description="s from the step that applied it to the last answered packet, where one was seen"
+    )
     watch: Annotated[tuple[WatchPair, ...], Field(max_length=MAX_PAIRS)] = Field(
         (), description="flows that it means to cut, applied only: stage 1 says on watch.v1 what is still seen of them"
     )

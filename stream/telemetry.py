@@ -169,6 +169,11 @@ SPECS: tuple[MetricSpec, ...] = (
         ("outcome",),
     ),
     MetricSpec("containments", "gauge", "Responses that the ledger knows, by phase.", ("phase",)),
+    MetricSpec(
+        "answered_seconds",
+        "histogram",
+        "From the step that applied a containment to the last packet that was still answered, once it is effective.",
+    ),
 )  # fmt: skip
 
 
@@ -216,6 +221,12 @@ class Telemetry:
     tick_delay_seconds: Histogram
     response_steps: Counter
     containments: Gauge
+    answered_seconds: Histogram
+
+    def note_answered(self, seconds: Iterable[float]) -> None:
+        """Take in `answered_seconds`."""
+        for value in seconds:
+            self.answered_seconds.observe(value)
 
     def note_steps(self, outcomes: Iterable[str]) -> None:
         """Count `response_steps`."""

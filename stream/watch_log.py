@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from bisect import bisect_left
+from dataclasses import replace
 
 from schemas.action import Action
 from schemas.watch import Watch
@@ -12,7 +13,7 @@ from schemas.word import from_iso
 # Looked for at once; the ones applied first are kept. Each pair costs two comparisons of a round's addresses.
 MOST_WATCHED, MOST_PAIRS = 256, 512
 _MOST_CHANGES = 4096  # that may be asked for; an event older than all of them is judged with the oldest
-_BEGUN, _ENDED = "applied", ("reverted", "expired")
+_ENDED = frozenset({"reverted", "expired", "released", "cancelled", "rejected"})
 
 
 class WatchLog:
@@ -41,7 +42,10 @@ class WatchLog:
         """
         if action is None:
             return
-        if action.outcome == _BEGUN and action.watch:
+        if action.outcome == "extended":
+            self._extend(action, appended_ms)
+            return
+        if action.outcome == "applied" and action.watch:
             watch = _watch(action)
             if not self._room(watch, appended_ms):
                 self.refused += 1
@@ -49,6 +53,15 @@ class WatchLog:
             self._active[action.response_id] = watch
         elif action.outcome not in _ENDED or self._active.pop(action.response_id, None) is None:
             return
+        self._note(appended_ms)
+
+    def _extend(self, action: Action, appended_ms: int) -> None:
+        known = self._active.get(action.response_id)
+        if known is not None and action.expires_at is not None:
+            self._active[action.response_id] = replace(known, until=round(from_iso(action.expires_at)))
+            self._note(appended_ms)
+
+    def _note(self, appended_ms: int) -> None:
         self._appended.append(max(self._appended[-1] if self._appended else 0, appended_ms))
         self._states.append(tuple(self._active.values()))
         if len(self._appended) > _MOST_CHANGES:
