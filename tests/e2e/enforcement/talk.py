@@ -1,0 +1,88 @@
+"""What talks in the lab's pods: `python -m tests.e2e.enforcement.talk serve|fresh|held …`.
+
+    serve PORT              answers each byte with itself, over both families
+    fresh ADDRESS PORT      a new connection every 20 ms: one byte there and back
+    held ADDRESS PORT       one connection for ever, one byte there and back every 20 ms
+
+Clients print a line per exchange: start and end in ns since the epoch, and one word of what became of it. A drop is
+known only when the time-out is over, so it is dated by its start.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+import threading
+import time
+from contextlib import suppress
+
+EVERY_S = 0.02
+TIMEOUT_S = 0.4
+OK, REFUSED, TIMEOUT, BROKEN = "ok", "refused", "timeout", "broken"
+# Closing by RST leaves nothing in TIME_WAIT on either side, however long the prober runs.
+_RESET = struct.pack("ii", 1, 0)
+
+
+def serve(port: int) -> None:
+    """Answer for ever, a thread per connection."""
+    listener = socket.create_server(("::", port), family=socket.AF_INET6, backlog=256, dualstack_ipv6=True)
+    while True:
+        peer = listener.accept()[0]
+        threading.Thread(target=_answer, args=(peer,), daemon=True).start()
+
+
+def _answer(peer: socket.socket) -> None:
+    with peer, suppress(OSError):
+        while data := peer.recv(4096):
+            peer.sendall(data)
+
+
+def _word(error: OSError) -> str:
+    if isinstance(error, TimeoutError):
+        return TIMEOUT
+    return REFUSED if isinstance(error, ConnectionRefusedError) else BROKEN
+
+
+def fresh(address: str, port: int) -> str:
+    """One new connection and one exchange; what became of it."""
+    try:
+        with socket.create_connection((address, port), timeout=TIMEOUT_S) as peer:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            peer.sendall(b".")
+            return OK if peer.recv(1) == b"." else BROKEN
+    except OSError as error:
+        return _word(error)
+
+
+class Held:
+    """One connection, opened at the first exchange and never again."""
+
+    def __init__(self, address: str, port: int) -> None:
+        self._peer = socket.create_connection((address, port), timeout=10)
+        self._peer.settimeout(TIMEOUT_S)
+
+    def exchange(self) -> str:
+        """One byte there and back on the same connection."""
+        try:
+            self._peer.sendall(b".")
+            return OK if self._peer.recv(1) else BROKEN
+        except OSError as error:
+            return _word(error)
+
+
+def _talk(kind: str, address: str, port: int) -> None:
+    held = Held(address, port) if kind == "held" else None
+    due = time.monotonic()
+    while True:
+        began = time.time_ns()
+        word = held.exchange() if held is not None else fresh(address, port)
+        print(began, time.time_ns(), word, flush=True)
+        due = max(due + EVERY_S, time.monotonic())
+        time.sleep(max(0.0, due - time.monotonic()))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "serve":
+        serve(int(sys.argv[2]))
+    _talk(sys.argv[1], sys.argv[2], int(sys.argv[3]))
