@@ -10,9 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import apiserver
+from tests.e2e.enforcement import audit
 from tests.e2e.enforcement.lab_cluster import LabCluster
 from tests.e2e.go_binary import ClusterUnavailableError
+from tests.integration.conftest import bootstrap, local_kafka
 from tests.lab.lab import missing
+
+__all__ = ("bootstrap", "local_kafka")  # the broker of a session
 
 TOOLS = {"iptables": "iptables", "ipset": "ipset"}
 
@@ -34,7 +38,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[apiserver.ApiSe
     if apiserver.external_kubeconfig() is not None:
         pytest.skip("KUBECONFIG names a cluster whose nodes are not this lab's")
     try:
-        with apiserver.running(tmp_path_factory.mktemp("enforced-apiserver")) as running:
+        folder = tmp_path_factory.mktemp("enforced-apiserver")
+        with apiserver.running(folder, flags=audit.flags(folder)) as running:
             yield running
     except ClusterUnavailableError as error:
         pytest.skip(str(error))
@@ -48,7 +53,7 @@ def enforced(server: apiserver.ApiServer, tmp_path: Path) -> Iterator[Enforced]:
     """Makes a lab of the named pods, known to the API server and guarded by the enforcer; all ends with the test."""
     with ExitStack() as closing:
 
-        def make(names: Sequence[str], *, ipv6: bool = False) -> LabCluster:
-            return closing.enter_context(LabCluster(server, tmp_path, names, ipv6=ipv6))
+        def make(names: Sequence[str], *, ipv6: bool = False, more_ports: Sequence[int] = ()) -> LabCluster:
+            return closing.enter_context(LabCluster(server, tmp_path, names, ipv6=ipv6, more_ports=more_ports))
 
         yield make

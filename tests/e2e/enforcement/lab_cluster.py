@@ -21,14 +21,14 @@ from tests.e2e.apiserver import ApiServer
 from tests.e2e.conftest import PodStatus
 from tests.e2e.enforcement import relay
 from tests.e2e.enforcement.enforcer import Enforcer
-from tests.e2e.enforcement.probers import Prober
+from tests.e2e.enforcement.probers import EVERY_S, Prober
 from tests.lab import pods
 from tests.lab.lab import Lab, wait_for
 from tests.lab.pods import Pod
 
 ECHO_PORT = 8100
 # What the clusters' own objects are called that the tests make beside policies and pods.
-KINDS = (RawNetworkPolicy, RawPod)
+KINDS: tuple[Any, ...] = (RawNetworkPolicy, RawPod)
 
 
 class RawNode(GenericGlobalResource):
@@ -179,6 +179,6 @@ class LabCluster:
 
             wait_for(listens, f"the echo server of {name}", 20.0)
 
-    def prober(self, where: str, kind: str, address: str, port: int = ECHO_PORT) -> Prober:
+    def prober(self, where: str, kind: str, address: str, port: int = ECHO_PORT, every: float = EVERY_S) -> Prober:
         """Start a prober in a pod."""
-        return Prober(self.lab, self.folder, where, kind, address, port)
+        return Prober(self.lab, self.folder, where, kind, address, port, every)

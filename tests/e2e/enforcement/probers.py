@@ -12,6 +12,8 @@ from pathlib import Path
 from tests.e2e.enforcement import talk
 from tests.lab.lab import Lab, wait_for
 
+# The resolution of what is measured.
+EVERY_S = 0.02
 # A run of so many failures without a success is a closed door, not a lost packet.
 CLOSED_AFTER = 8
 CLOSE_SECONDS = 20.0
@@ -38,12 +40,14 @@ class Exchange:
 
 
 class Prober:
-    """A talking process in a pod. `kind` is fresh or held; see `talk`."""
+    """A talking process in a pod, an exchange every so many s. `kind` is fresh, held or asks; see `talk`."""
 
-    def __init__(self, lab: Lab, folder: Path, where: str, kind: str, address: str, port: int) -> None:
+    def __init__(
+        self, lab: Lab, folder: Path, where: str, kind: str, address: str, port: int, every: float = EVERY_S
+    ) -> None:
         self.name = f"{where} {kind} {address}:{port}"
         self._file = folder / f"{where}-{kind}-{address.replace(':', '_')}-{port}-{time.monotonic_ns()}"
-        command = [sys.executable, "-m", "tests.e2e.enforcement.talk", kind, address, str(port)]
+        command = [sys.executable, "-m", "tests.e2e.enforcement.talk", kind, address, str(port), str(every)]
         with self._file.open("wb") as out:
             self._process: subprocess.Popen[bytes] = lab.start(where, command, stdout=out.fileno())
         wait_for(lambda: bool(self.exchanges()), f"the prober {self.name}", 20.0)

@@ -1,8 +1,9 @@
 """What talks in the lab's pods: `python -m tests.e2e.enforcement.talk serve|fresh|held …`.
 
-    serve PORT              answers each byte with itself, over both families
-    fresh ADDRESS PORT      a new connection every 20 ms: one byte there and back
-    held ADDRESS PORT       one connection for ever, one byte there and back every 20 ms
+    serve PORT                  answers each byte with itself, over both families
+    fresh ADDRESS PORT EVERY    a new connection every so many s: one byte there and back
+    held ADDRESS PORT EVERY     one connection for ever, one byte there and back every so many s
+    asks ADDRESS PORT EVERY     a question for an address to a name server, each from a port of its own
 
 Clients print a line per exchange: start and end in ns since the epoch, and one word of what became of it. A drop is
 known only when the time-out is over, so it is dated by its start.
@@ -17,7 +18,6 @@ import threading
 import time
 from contextlib import suppress
 
-EVERY_S = 0.02
 TIMEOUT_S = 0.4
 OK, REFUSED, TIMEOUT, BROKEN = "ok", "refused", "timeout", "broken"
 # Closing by RST leaves nothing in TIME_WAIT on either side, however long the prober runs.
@@ -55,6 +55,25 @@ def fresh(address: str, port: int) -> str:
         return _word(error)
 
 
+# "The address of web.shop.svc.cluster.local", asked recursively.
+_NAME = b"".join(bytes([len(part)]) + part for part in b"web.shop.svc.cluster.local".split(b".")) + b"\0"
+_QUESTION = struct.pack("!6H", 7, 0x0100, 1, 0, 0, 0) + _NAME + struct.pack("!2H", 1, 1)
+_ANSWERED, _NO_ERROR = 0x8000, 0x000F
+
+
+def asks(address: str, port: int) -> str:
+    """One question and its answer; what became of it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.settimeout(TIMEOUT_S)
+        try:
+            peer.connect((address, port))
+            peer.send(_QUESTION)
+            flags = struct.unpack_from("!H", peer.recv(512), 2)[0]
+        except OSError as error:
+            return _word(error)
+    return OK if flags & _ANSWERED and not flags & _NO_ERROR else BROKEN
+
+
 class Held:
     """One connection, opened at the first exchange and never again."""
 
@@ -71,18 +90,19 @@ class Held:
             return _word(error)
 
 
-def _talk(kind: str, address: str, port: int) -> None:
+def _talk(kind: str, address: str, port: int, every: float) -> None:
     held = Held(address, port) if kind == "held" else None
+    once = asks if kind == "asks" else fresh
     due = time.monotonic()
     while True:
         began = time.time_ns()
-        word = held.exchange() if held is not None else fresh(address, port)
+        word = held.exchange() if held is not None else once(address, port)
         print(began, time.time_ns(), word, flush=True)
-        due = max(due + EVERY_S, time.monotonic())
+        due = max(due + every, time.monotonic())
         time.sleep(max(0.0, due - time.monotonic()))
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
         serve(int(sys.argv[2]))
-    _talk(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    _talk(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))
