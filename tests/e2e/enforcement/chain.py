@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -67,10 +65,17 @@ class Timeline:
 
 @dataclass(frozen=True)
 class Played:
-    """What came of one attack, and what the neighbours' probers saw meanwhile."""
+    """What came of one attack, and of the exchanges of its neighbours meanwhile."""
 
     timeline: Timeline
-    neighbours: Sequence[Prober]
+    exchanges: int
+    failed: tuple[str, ...]
+
+    def line(self) -> str:
+        """What there is to say of one run."""
+        stages = ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in self.timeline.stages().items())
+        end = "stopped" if self.timeline.stopped else "goes on"
+        return f"{end}; {stages}; load {self.timeline.load:.1f}; {len(self.failed)} of {self.exchanges} failed"
 
 
 def neighbours(cluster: LabCluster, attack: Attack) -> list[Prober]:
@@ -105,7 +110,9 @@ def play(attack: Attack, cluster: LabCluster, bootstrap: str, folder: Path) -> P
         stopped = _stopped(capture, told)
         load = os.getloadavg()[0]
         capture.stop()
-        return Played(_timeline(attack, stack, cluster.server, capture, stopped, load), others)
+        timeline = _timeline(attack, stack, cluster.server, capture, stopped, load)
+    failed = [f"{prober.name} {exchange}" for prober in others for exchange in prober.failures()]
+    return Played(timeline, sum(len(prober.exchanges()) for prober in others), tuple(failed))
 
 
 def _await_response(stack: Stack, attack: Attack) -> None:
@@ -178,9 +185,3 @@ def _timeline(
         stopped=stopped,
         load=load,
     )
-
-
-def as_json(timeline: Timeline) -> str:
-    """One line for a log of runs."""
-    return json.dumps({"stages": timeline.stages(), "stopped": timeline.stopped, "load": timeline.load,
-                       "action": timeline.action.action})  # fmt: skip

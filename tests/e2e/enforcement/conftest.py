@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,7 @@ def enforced(server: apiserver.ApiServer, tmp_path: Path) -> Iterator[Enforced]:
     """Makes a lab of the named pods, known to the API server and guarded by the enforcer; all ends with the test."""
     with ExitStack() as closing:
 
-        def make(names: Sequence[str], *, ipv6: bool = False, more_ports: Sequence[int] = ()) -> LabCluster:
-            return closing.enter_context(LabCluster(server, tmp_path, names, ipv6=ipv6, more_ports=more_ports))
+        def make(names: Sequence[str], **options: Any) -> LabCluster:
+            return closing.enter_context(LabCluster(server, tmp_path, names, **options))
 
         yield make

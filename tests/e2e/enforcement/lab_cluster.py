@@ -21,12 +21,14 @@ from tests.e2e.apiserver import ApiServer
 from tests.e2e.conftest import PodStatus
 from tests.e2e.enforcement import relay
 from tests.e2e.enforcement.enforcer import Enforcer
+from tests.e2e.enforcement.judge import Judge
 from tests.e2e.enforcement.probers import EVERY_S, Prober
 from tests.lab import pods
 from tests.lab.lab import Lab, wait_for
 from tests.lab.pods import Pod
 
 ECHO_PORT = 8100
+_PORTS = ({"name": "echo", "containerPort": ECHO_PORT, "protocol": "TCP"},)
 # What the clusters' own objects are called that the tests make beside policies and pods.
 KINDS: tuple[Any, ...] = (RawNetworkPolicy, RawPod)
 
@@ -53,12 +55,13 @@ class LabCluster:
     """
 
     def __init__(self, server: ApiServer, folder: Path, names: Sequence[str], *, ipv6: bool = False,
-                 more_ports: Sequence[int] = ()) -> None:  # fmt: skip
+                 more_ports: Sequence[int] = (), guard: type[Enforcer] | type[Judge] = Enforcer) -> None:  # fmt: skip
         self.lab = Lab(names)
         self.server = server
         self.folder = folder
         self._ports = (int(server.url.rsplit(":", 1)[1]), *more_ports)
         self._ipv6 = ipv6
+        self._guard = guard
         self._closing = ExitStack()
         self.client = Client(KubeConfig.from_file(server.kubeconfig).get())
         self.enforcer: Enforcer
@@ -72,7 +75,9 @@ class LabCluster:
             self._tell()
             # ICMP rejects come at once then, instead of one a second: a refusal is seen as one.
             self.lab.sysctl("node", net__ipv4__icmp_ratelimit=0)
-            self.enforcer = Enforcer(self.lab, self.server.kubeconfig, self.folder, pods.NODE, ipv6=self._ipv6)
+            guard = self._guard(self.lab, self.server.kubeconfig, self.folder, pods.NODE, ipv6=self._ipv6)
+            if isinstance(guard, Enforcer):
+                self.enforcer = guard
             self._closing = building.pop_all()
         return self
 
@@ -109,7 +114,7 @@ class LabCluster:
         spec = {
             "nodeName": pods.NODE,
             "terminationGracePeriodSeconds": 0,
-            "containers": [{"name": "main", "image": "example.invalid/none"}],
+            "containers": [{"name": "main", "image": "example.invalid/none", "ports": list(_PORTS)}],
         }
         metadata = ObjectMeta(name=pod.name, namespace=pod.namespace, labels={"app": pod.app, **(labels or {})})
         self.client.create(RawPod(metadata=metadata, spec=spec))

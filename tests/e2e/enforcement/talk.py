@@ -1,9 +1,10 @@
-"""What talks in the lab's pods: `python -m tests.e2e.enforcement.talk serve|fresh|held …`.
+"""What talks in the lab's pods: `python -m tests.e2e.enforcement.talk serve|fresh|held|asks|once …`.
 
     serve PORT                  answers each byte with itself, over both families
     fresh ADDRESS PORT EVERY    a new connection every so many s: one byte there and back
     held ADDRESS PORT EVERY     one connection for ever, one byte there and back every so many s
     asks ADDRESS PORT EVERY     a question for an address to a name server, each from a port of its own
+    once ADDRESS PORT …         one new connection to each, at the same time; prints the words alone, in order
 
 Clients print a line per exchange: start and end in ns since the epoch, and one word of what became of it. A drop is
 known only when the time-out is over, so it is dated by its start.
@@ -16,6 +17,7 @@ import struct
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 TIMEOUT_S = 0.4
@@ -90,6 +92,12 @@ class Held:
             return _word(error)
 
 
+def _once(words: list[str]) -> None:
+    addresses, ports = words[::2], [int(word) for word in words[1::2]]
+    with ThreadPoolExecutor(len(addresses)) as pool:
+        print(*pool.map(fresh, addresses, ports))
+
+
 def _talk(kind: str, address: str, port: int, every: float) -> None:
     held = Held(address, port) if kind == "held" else None
     once = asks if kind == "asks" else fresh
@@ -105,4 +113,7 @@ def _talk(kind: str, address: str, port: int, every: float) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
         serve(int(sys.argv[2]))
+    if sys.argv[1] == "once":
+        _once(sys.argv[2:])
+        sys.exit()
     _talk(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))
