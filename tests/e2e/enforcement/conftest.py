@@ -10,9 +10,13 @@ from typing import Any
 
 import pytest
 
+from response.kube import KubeGateway
+from response.responder import Responder
+from response.settings import ResponseSettings
 from tests.e2e import apiserver
 from tests.e2e.enforcement import audit
 from tests.e2e.enforcement.lab_cluster import LabCluster
+from tests.e2e.enforcement.stack import CLUSTER
 from tests.e2e.go_binary import ClusterUnavailableError
 from tests.integration.conftest import bootstrap, local_kafka
 from tests.lab.lab import missing
@@ -56,5 +60,21 @@ def enforced(server: apiserver.ApiServer, tmp_path: Path) -> Iterator[Enforced]:
 
         def make(names: Sequence[str], **options: Any) -> LabCluster:
             return closing.enter_context(LabCluster(server, tmp_path, names, **options))
+
+        yield make
+
+
+Respond = Callable[[LabCluster], Responder]
+
+
+@pytest.fixture
+def respond() -> Iterator[Respond]:
+    """Makes a responder for a lab's cluster."""
+    with ExitStack() as closing:
+
+        def make(cluster: LabCluster) -> Responder:
+            gateway = KubeGateway(cluster.server.kubeconfig)
+            closing.callback(gateway.close)
+            return Responder(gateway, ResponseSettings(), CLUSTER)
 
         yield make
