@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 from response.guard import Refusal
 from response.plan import Attempt
 from schemas.action import Action, Outcome
 from schemas.response import ResponseDecision
 from schemas.word import iso_time
+
+# Steps after which somebody may have to carry the decision out, or prove it again.
+_STILL_NEEDED: frozenset[Outcome] = frozenset({"proposed", "applied", "failed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Which operator caused a step, by which command; nobody where the responder acts by itself."""
+
+    operator: str | None = None
+    command_id: str | None = None
+
+
+NOBODY = Cause()
 
 
 def told(
@@ -18,15 +33,17 @@ def told(
     why: Refusal,
     now: float,
     attempt: Attempt | None = None,
-    operator: str | None = None,
+    by: Cause = NOBODY,
     expires_at: str | None = None,
+    level: int = 0,
 ) -> Action:
     """The audit of one step of a decision."""
     plan = attempt.plan if attempt is not None else None
     proof = attempt.proof if attempt is not None else None
     target = plan.target if plan is not None else _subject(decision)
+    summary = plan.summary if plan is not None else ""
     return Action(
-        id=action_id(decision.id, action, target, outcome, why.reason, plan.summary if plan is not None else ""),
+        id=action_id(decision.id, action, target, outcome, why.reason, summary, by.command_id or ""),
         response_id=decision.id,
         alert_id=decision.alert_id,
         cluster=decision.cluster,
@@ -35,14 +52,17 @@ def told(
         mode=decision.mode,
         target=target,
         reason=why.reason,
-        message=why.message or (plan.summary if plan is not None else ""),
+        message=why.message or summary,
         manifests=plan.manifests if plan is not None else (),
         undo=plan.undo if plan is not None else (),
         proof=proof.model_dump(mode="json") if proof is not None else None,
         decided_tick=decision.decided_tick,
         at=iso_time(now),
         expires_at=expires_at,
-        operator=operator,
+        operator=by.operator,
+        command_id=by.command_id,
+        level=level,
+        decision=decision if outcome in _STILL_NEEDED else None,
     )
 
 

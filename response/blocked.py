@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from response.guard import Refusal, refuse_address
+from response.guard import Refusal, refuse_address, refuse_span
 from response.objects import stable_labels
 from response.settings import ResponseSettings
 from response.workload import pods_with
 from schemas.finding import Endpoint
-from schemas.policy.addresses import host_cidr, span_of_address
+from schemas.policy.addresses import host_cidr, span_of_address, span_of_cidr
 from schemas.policy.cluster import ClusterView
 
 
@@ -32,10 +33,10 @@ def blocked_peers(endpoints: Iterable[Endpoint], view: ClusterView, settings: Re
     workloads: list[tuple[str, dict[str, str]]] = []
     names: list[str] = []
     for endpoint in endpoints:
-        refusal = refuse_address(endpoint, view)
+        refusal = refuse_address(endpoint, view, settings)
         if refusal is not None:
             return refusal
-        cidrs.add(host_cidr(endpoint.ip))
+        cidrs.add(block_around(endpoint.ip, view, settings))
         names.append(endpoint.ip)
         for pod in view.pods_at(span_of_address(endpoint.ip)):
             names[-1] = pod.key
@@ -46,3 +47,16 @@ def blocked_peers(endpoints: Iterable[Endpoint], view: ClusterView, settings: Re
             for replica in pods_with(view, pod.namespace, labels):
                 cidrs.update(host_cidr(text) for text in replica.ips if not replica.host_network)
     return Blocked(tuple(sorted(cidrs)), tuple(workloads), tuple(names))
+
+
+def block_around(text: str, view: ClusterView, settings: ResponseSettings) -> str:
+    """The block that stands for an address: itself, or the IPv6 prefix of the settings if that holds nobody of ours."""
+    host = host_cidr(text)
+    if settings.ipv6_prefix == 128 or not host.endswith("/128") or view.pods_at(span_of_address(text)):
+        return host
+    block = str(ipaddress.ip_network(f"{host.removesuffix('/128')}/{settings.ipv6_prefix}", strict=False))
+    span = span_of_cidr(block)
+    taken = (*view.pod_addresses(), *view.node_addresses, *view.shared)
+    if any(span.covers(held) or held.covers(span) for held in taken) or refuse_span(span, block, view, settings):
+        return host
+    return block

@@ -22,7 +22,7 @@ class Managed:
     """What one response has in the cluster now, read from the objects themselves.
 
     `expires_at` is the earliest expiry written on them, ISO 8601 UTC text, empty where none is readable. `undo` are
-    the steps that take everything back.
+    the steps that take everything back. `objects` are the API objects themselves.
     """
 
     response_id: str
@@ -31,6 +31,7 @@ class Managed:
     expires_at: str
     undo: tuple[dict[str, Any], ...]
     target: str
+    objects: tuple[Mapping[str, Any], ...] = ()
 
 
 class Gateway(Protocol):
@@ -50,4 +51,12 @@ class Gateway(Protocol):
 
     def managed(self) -> tuple[Managed, ...]:
         """Everything that any response of ours has in the cluster, by response id."""
+        ...
+
+    def kill_switch(self, name: str) -> str:
+        """Why nothing may be applied: a sentence if the ConfigMap `namespace/name` exists, else empty."""
+        ...
+
+    def note(self, event: Mapping[str, Any]) -> None:
+        """Write one Kubernetes Event; one of the same name that exists already is no error."""
         ...

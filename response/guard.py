@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 
 from response.settings import ResponseSettings
 from schemas.finding import Endpoint
-from schemas.policy.addresses import span_of_address
+from schemas.policy.addresses import Span, span_of_address, span_of_cidr
 from schemas.policy.cluster import ClusterView, Pod
 from schemas.response import ResponseDecision
+from schemas.roles import SERVING
 
+_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
+# Cutting one of these off cuts off everybody behind it, or blinds the owner.
+_MANY_BEHIND = SERVING | {"monitoring_scraper"}
 # What a Kubernetes label value and an object name both accept.
 _LABEL_SAFE = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
@@ -40,7 +45,7 @@ def refuse_decision(decision: ResponseDecision) -> Refusal | None:
     return None
 
 
-def refuse_subject(pod: Pod, settings: ResponseSettings) -> Refusal | None:
+def refuse_subject(pod: Pod, settings: ResponseSettings, view: ClusterView) -> Refusal | None:
     """Why a pod must not be isolated, or none."""
     if pod.host_network:
         message = f"{pod.key} uses its node's network: no policy applies to it, and a block would hit the node"
@@ -49,6 +54,11 @@ def refuse_subject(pod: Pod, settings: ResponseSettings) -> Refusal | None:
         return Refusal("protected", f"{pod.key} is in a protected namespace")
     if settings.own_labels and settings.own_labels.items() <= dict(pod.labels).items():
         return Refusal("own_component", f"{pod.key} is a component of this system")
+    spaces = view.namespace_labels(pod.namespace)
+    for key, value in sorted(settings.exempt_labels.items()):
+        if value in (pod.labels.get(key), spaces.get(key)):
+            whose = "it" if pod.labels.get(key) == value else "its namespace"
+            return Refusal("exempt", f"{pod.key} is exempt: {whose} carries the label {key}={value}")
     return None
 
 
@@ -65,19 +75,35 @@ def subject_of(endpoint: Endpoint, view: ClusterView, settings: ResponseSettings
     spans = {span_of_address(text) for text in pod.ips}
     if not pod.host_network and endpoint.ip and span_of_address(endpoint.ip) not in spans:
         return Refusal("identity_changed", f"pod {pod.key} no longer has the address {endpoint.ip}")
-    return refuse_subject(pod, settings) or pod
+    return refuse_subject(pod, settings, view) or pod
 
 
-def refuse_address(endpoint: Endpoint, view: ClusterView) -> Refusal | None:
+def refuse_address(endpoint: Endpoint, view: ClusterView, settings: ResponseSettings) -> Refusal | None:
     """Why an address must not be written into a policy as the one to block, or none."""
     if not endpoint.ip:
         return Refusal("no_address", "the endpoint has no address")
+    address = ipaddress.ip_address(endpoint.ip)
+    address = getattr(address, "ipv4_mapped", None) or address
+    if address.is_unspecified or address.is_loopback or address.is_multicast or address == _BROADCAST:
+        return Refusal(
+            "special_address", f"{endpoint.ip} names no single host: blocking it would hit everybody or nobody"
+        )
     span = span_of_address(endpoint.ip)
-    if view.is_shared(span):
-        message = f"{endpoint.ip} is shared by many hosts (a node, gateway or proxy)"
-        return Refusal("shared_address", message)
-    service = view.service_addresses.get(span)
-    if service is not None:
-        message = f"{endpoint.ip} is Service {service.namespace}/{service.name}: enforcers see the pods behind it"
-        return Refusal("service_address", message)
+    roles = sorted(_MANY_BEHIND.intersection(endpoint.roles))
+    if view.is_shared(span) or roles:
+        as_what = f"declared as {', '.join(roles)}" if roles else "a node, gateway or proxy"
+        return Refusal("shared_address", f"{endpoint.ip} is shared by many hosts ({as_what})")
+    return refuse_span(span, endpoint.ip, view, settings)
+
+
+def refuse_span(span: Span, name: str, view: ClusterView, settings: ResponseSettings) -> Refusal | None:
+    """Why some addresses must not be blocked, whoever has them, or none; `name` is what the refusal calls them."""
+    for text in (*settings.protected_addresses, *settings.dns_addresses):
+        kept = span_of_cidr(text)
+        if kept.covers(span) or span.covers(kept):
+            return Refusal("protected_address", f"{name} is protected by the settings ({text})")
+    for held, service in view.service_addresses.items():
+        if span.covers(held):
+            where = f"{service.namespace}/{service.name}"
+            return Refusal("service_address", f"{name} is Service {where}: enforcers see the pods behind it")
     return None

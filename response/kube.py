@@ -7,10 +7,11 @@ peer must be seen to be refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import httpx2 as httpx
 import yaml
@@ -53,13 +54,43 @@ class RawNamespace(GenericGlobalResource):
     _api_info = create_api_info("", "v1", "Namespace", "namespaces")
 
 
-_KINDS: Mapping[str, Any] = {"NetworkPolicy": RawNetworkPolicy, "Pod": RawPod}
+class RawConfigMap(GenericNamespacedResource):
+    """A ConfigMap as a plain dictionary."""
+
+    _api_info = create_api_info("", "v1", "ConfigMap", "configmaps")
+
+
+class RawEvent(GenericNamespacedResource):
+    """An Event as a plain dictionary."""
+
+    _api_info = create_api_info("", "v1", "Event", "events")
+
+
+class RawLease(GenericNamespacedResource):
+    """A Lease as a plain dictionary."""
+
+    _api_info = create_api_info("coordination.k8s.io", "v1", "Lease", "leases")
+
+
+T = TypeVar("T")
+_KINDS: Mapping[str, Any] = {
+    "NetworkPolicy": RawNetworkPolicy, "Pod": RawPod, "ConfigMap": RawConfigMap, "Lease": RawLease,
+}  # fmt: skip
+# After this the server ends a watch and a new one begins: a connection that died silently is not trusted for ever.
+_WATCH_SECONDS = 300
 # What kubectl asks for at a time: the server need not build one huge answer.
 _PAGE = 500
 # The client parses kubeconfigs without checking their shape: a wrong one surfaces as any of these.
 _CONFIG_ERRORS = (ConfigError, OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError, yaml.YAMLError)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
-_REASONS = {401: "unauthorized", 403: "forbidden", 404: "not_found", 409: "conflict", 422: "invalid"}
+_REASONS = {
+    401: "unauthorized", 403: "forbidden", 404: "not_found", 409: "conflict", 410: "expired", 422: "invalid",
+    429: "busy", 500: "server_error", 502: "server_error", 503: "server_error", 504: "server_error",
+}  # fmt: skip
+# What may be gone at the next try; everything that is sent may be sent again, because it says what shall be.
+_PASSING = frozenset({"conflict", "expired", "busy", "server_error", "unreachable"})
+# Seconds between tries, together short of what a caller waits for one step.
+_PAUSES = (0.1, 0.4, 1.2)
 _REMEDIES = {
     401: "give a kubeconfig with a valid token or certificate",
     403: "grant the role that `docs/response.md` lists",
@@ -70,17 +101,28 @@ _REMEDIES = {
 class KubeGateway:
     """A real cluster, reached as a kubeconfig says."""
 
-    def __init__(self, kubeconfig: Path | None = None, context: str | None = None, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        kubeconfig: Path | None = None,
+        context: str | None = None,
+        timeout_s: float = 10.0,
+        fence: Callable[[], None] = lambda: None,
+    ) -> None:
         """Raises ClusterError for a kubeconfig that cannot be used.
 
         Without a path: the service account inside a cluster, else KUBECONFIG, else ~/.kube/config. `timeout_s` bounds
-        each request; ten seconds is far above what a healthy API server needs for a page of objects.
+        each request; ten seconds is far above what a healthy API server needs for a page of objects. `fence` is called
+        before every change and raises ClusterError where this process may no longer make any.
         """
+        self._fence = fence
         name = str(kubeconfig) if kubeconfig is not None else "the kubeconfig of the environment"
         try:
             config = KubeConfig.from_file(kubeconfig) if kubeconfig is not None else KubeConfig.from_env()
-            timeout = httpx.Timeout(timeout_s)
-            self._client = Client(config.get(context), timeout=timeout, field_manager=MANAGER)
+            chosen = config.get(context)
+            self._client = Client(chosen, timeout=httpx.Timeout(timeout_s), field_manager=MANAGER)
+            # A watch is silent for as long as nothing changes.
+            waiting = httpx.Timeout(timeout_s, read=_WATCH_SECONDS + timeout_s)
+            self._watching = Client(chosen, timeout=waiting, field_manager=MANAGER)
         except _CONFIG_ERRORS as error:
             message = _line(f"{name} cannot be used: {error}")
             raise ClusterError(message, "bad_kubeconfig") from None
@@ -88,6 +130,7 @@ class KubeGateway:
     def close(self) -> None:
         """Close the connections; the gateway is of no use afterwards."""
         self._client.close()
+        self._watching.close()
 
     def view(self) -> ClusterView:
         """Pods, namespaces, policies and services as they are now."""
@@ -126,47 +169,122 @@ class KubeGateway:
             return
         _refuse_foreign(present)
         metadata = target["metadata"]
-        with _clear_errors(f"delete {_name(target)}", missing_is_fine=True):
-            self._client.delete(_KINDS[target["kind"]], metadata["name"], namespace=metadata["namespace"])
+        kind = _KINDS[target["kind"]]
+        self._fence()
+        _insist(
+            f"delete {_name(target)}",
+            lambda: self._client.delete(kind, metadata["name"], namespace=metadata["namespace"]),
+            missing_is_fine=True,
+        )
 
     def managed(self) -> tuple[Managed, ...]:
         """Everything that any response of ours has in the cluster, by response id."""
         policies = self._list(RawNetworkPolicy, {MANAGED_LABEL: MANAGER})
-        # A quarantine label without its policy still is ours to take back.
-        pods = self._list(RawPod, {QUARANTINE_LABEL: exists()})
+        # A quarantine label without its policy still is ours to take back; one that somebody else wrote is his.
+        pods = [pod for pod in self._list(RawPod, {QUARANTINE_LABEL: exists()}) if _written_by_us(pod)]
         return group_managed(policies, pods)
+
+    def kill_switch(self, name: str) -> str:
+        """Why nothing may be applied: a sentence if the ConfigMap `namespace/name` exists, else empty."""
+        namespace, _, plain = name.partition("/")
+        wanted = {"kind": "ConfigMap", "metadata": {"namespace": namespace, "name": plain}}
+        return f"ConfigMap {name} exists" if self._get(wanted) is not None else ""
+
+    def note(self, event: Mapping[str, Any]) -> None:
+        """Write one Kubernetes Event; one of the same name that exists already is no error."""
+        self._fence()
+        made = RawEvent.from_dict(dict(event))
+        try:
+            with _clear_errors(f"note on {_name(event)}"):
+                self._client.create(made, namespace=event["metadata"]["namespace"])
+        except ClusterError as error:
+            if error.reason != "conflict":
+                raise
+
+    def read_lease(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """The Lease of a name, or none."""
+        return self._get({"kind": "Lease", "metadata": {"namespace": namespace, "name": name}})
+
+    def write_lease(self, lease: Mapping[str, Any]) -> dict[str, Any]:
+        """Create a Lease, or replace the one whose resourceVersion it carries; as it is now.
+
+        Raises:
+            ClusterError: with reason conflict, somebody else was faster. Never tried again by itself.
+        """
+        metadata = lease["metadata"]
+        made = RawLease.from_dict(dict(lease))
+        with _clear_errors(f"write {_name(lease)}"):
+            if "resourceVersion" in metadata:
+                written = self._client.replace(made, metadata["name"], namespace=metadata["namespace"])
+            else:
+                written = self._client.create(made, namespace=metadata["namespace"])
+            found: dict[str, Any] = written.to_dict()
+        return found
+
+    def changes(self, kind: Literal["NetworkPolicy", "Pod", "Namespace"]) -> Iterator[None]:
+        """One item for every object of a kind, then one for every change of any; it never ends by itself.
+
+        Raises:
+            ClusterError: the watch cannot be held; whoever reads it looks at everything and begins again.
+        """
+        scope: dict[str, Any] = {} if kind == "Namespace" else {"namespace": "*"}
+        watched = RawNamespace if kind == "Namespace" else _KINDS[kind]
+        with _clear_errors(f"watch {kind}"):
+            for _ in self._watching.watch(watched, server_timeout=_WATCH_SECONDS, **scope):
+                yield None
 
     def _list(self, kind: Any, labels: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         scope: dict[str, Any] = {} if kind is RawNamespace else {"namespace": "*"}
-        with _clear_errors(f"list {kind._api_info.plural}"):
+
+        def read() -> list[dict[str, Any]]:
+            # Pages belong together: one that came too late (410) makes all of them be read again.
             found = self._client.list(kind, labels=labels, chunk_size=_PAGE, **scope)
-            items: list[dict[str, Any]] = [item.to_dict() for item in found]
-        return items
+            return [item.to_dict() for item in found]
+
+        return _insist(f"list {kind._api_info.plural}", read) or []
 
     def _get(self, target: Mapping[str, Any]) -> dict[str, Any] | None:
-        metadata = target["metadata"]
-        try:
-            with _clear_errors(f"get {_name(target)}"):
-                kind = _KINDS[target["kind"]]
-                found: dict[str, Any] = self._client.get(
-                    kind, metadata["name"], namespace=metadata["namespace"]
-                ).to_dict()
-                return found
-        except ClusterError as error:
-            if error.reason == "not_found":
-                return None
-            raise
+        metadata, kind = target["metadata"], _KINDS[target["kind"]]
+
+        def read() -> dict[str, Any]:
+            found: dict[str, Any] = self._client.get(kind, metadata["name"], namespace=metadata["namespace"]).to_dict()
+            return found
+
+        return _insist(f"get {_name(target)}", read, missing_is_fine=True)
 
     def _patch(self, manifest: Mapping[str, Any]) -> None:
-        metadata = manifest["metadata"]
-        with _clear_errors(f"apply {_name(manifest)}"):
-            self._client.patch(
-                _KINDS[manifest["kind"]],
+        metadata, kind = manifest["metadata"], _KINDS[manifest["kind"]]
+        self._fence()
+        _insist(
+            f"apply {_name(manifest)}",
+            lambda: self._client.patch(
+                kind,
                 metadata["name"],
                 dict(manifest),
                 namespace=metadata["namespace"],
                 patch_type=PatchType.APPLY,
-            )
+            ),
+        )
+
+
+def _insist(doing: str, call: Callable[[], T], *, missing_is_fine: bool = False) -> T | None:
+    """What a call gives, tried again a few times where the error may pass; None for a missing object."""
+    for pause in (*_PAUSES, None):
+        try:
+            with _clear_errors(doing):
+                return call()
+        except ClusterError as error:
+            if missing_is_fine and error.reason == "not_found":
+                return None
+            if pause is None or error.reason not in _PASSING:
+                raise
+            time.sleep(pause)
+    return None
+
+
+def _written_by_us(item: Mapping[str, Any]) -> bool:
+    entries = item["metadata"].get("managedFields") or ()
+    return any(entry.get("manager") == MANAGER for entry in entries)
 
 
 def _refuse_foreign(present: Mapping[str, Any]) -> None:
@@ -186,14 +304,12 @@ def _line(text: str) -> str:
 
 
 @contextmanager
-def _clear_errors(doing: str, *, missing_is_fine: bool = False) -> Iterator[None]:
+def _clear_errors(doing: str) -> Iterator[None]:
     """Turn what the client raises into one line that names the step, the cause and the remedy."""
     try:
         yield
     except ApiError as error:
         code = error.status.code or 0
-        if code == 404 and missing_is_fine:
-            return
         remedy = f" ({_REMEDIES[code]})" if code in _REMEDIES else ""
         message = _line(f"cannot {doing}: {error.status.message or code}{remedy}")
         raise ClusterError(message, _REASONS.get(code, "api_error")) from None

@@ -42,6 +42,7 @@ def _managed(response_id: str, items: list[Mapping[str, Any]]) -> Managed:
         expires_at=_annotation(items, EXPIRES_ANNOTATION),
         undo=tuple(_undo(item) for item in items),
         target=", ".join(names),
+        objects=tuple(items),
     )
 
 

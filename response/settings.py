@@ -2,7 +2,90 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
+
+
+class CommandSettings(BaseModel):
+    """Whose commands are believed, and with which key this process signs its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    public_keys_file: Path | None = Field(
+        None, description="YAML of key id to person and public_key; without it every command is refused"
+    )
+    private_key_file: Path | None = Field(
+        None, description="PEM of the Ed25519 key that signs commands given here; readable by its owner only"
+    )
+    key_id: str = Field("", max_length=64, description="name of that key in the file of public keys")
+    fresh_s: float = Field(
+        300.0,
+        gt=0,
+        le=3600,
+        description="s between signing and reading a command; more is stale. Bounds the memory"
+        " that finds replays, and how far clocks may differ",
+    )
+    two_person: bool = Field(
+        False, description="true: two persons, each with an own key, must approve whatever waits for approval"
+    )
+
+
+class BudgetSettings(BaseModel):
+    """Caps on containments; one that would exceed a cap is refused with the reason and stays visible."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    per_namespace: int = Field(10, ge=1, description="containments standing at once that touch pods of one namespace")
+    per_minute: int = Field(20, ge=1, description="containments newly applied within 60 s, in the whole cluster")
+    cluster: int = Field(100, ge=1, description="containments standing at once in the whole cluster")
+    replica_share: float = Field(
+        0.5, gt=0, le=1, description="share of one workload's pods that may be isolated at once; one pod always may"
+    )
+    stop_after: int = Field(
+        100,
+        ge=1,
+        description="containments newly applied within an hour after which nothing more is applied until an "
+        "operator says resume: so many attacks at once are a mistake, or somebody playing with us",
+    )
+
+
+class UpkeepSettings(BaseModel):
+    """How long containments live, and what becomes of them meanwhile."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    escalation_s: tuple[int, ...] = Field(
+        (600, 3600, 86_400, 604_800),
+        description="s; who comes back after his containment ended is contained for the next longer step above the "
+        "policy file's ttl_s",
+    )
+    relapse_window_s: int = Field(
+        86_400, ge=60, description="s after the end of a containment during which the same attacker counts as come back"
+    )
+    release_after_quiet_s: int = Field(
+        1800,
+        ge=0,
+        description="s without any attempt, as packets show it, after which a containment ends early; 0: never",
+    )
+    drift: Literal["repair", "respect"] = Field(
+        "repair", description="what follows when somebody changes or deletes an object of ours: write it again, or take"
+        " the rest back"
+    )  # fmt: skip
+    repairs: int = Field(
+        3, ge=0, description="repairs of one containment, after which the other side is respected: two controllers that"
+        " undo each other help nobody",
+    )  # fmt: skip
+    proposal_s: int = Field(86_400, ge=60, description="s after which a proposal that nobody approved lapses")
+    reconcile_s: float = Field(60.0, gt=0, le=3600, description="s between looks at the whole cluster without any news")
+    kill_switch: str = Field(
+        "sluicegate/sluicegate-stop",
+        pattern=r"^([a-z0-9-]{1,63}/[a-z0-9.-]{1,253})?$",
+        description="namespace/name of a ConfigMap; while it exists nothing is applied and everything of ours is taken"
+        " back; empty: none is looked for",
+    )
+    events: bool = Field(True, description="write a Kubernetes Event on pods when their containment changes")
 
 
 class ResponseSettings(BaseModel):
@@ -48,3 +131,19 @@ class ResponseSettings(BaseModel):
         description="Labels that differ between replicas or revisions of one workload: left out of the selectors "
         "of workload policies, so that a rescheduled replica stays contained.",
     )
+    commands: CommandSettings = Field(CommandSettings(), description="keys of operators' commands")
+    budgets: BudgetSettings = Field(BudgetSettings(), description="how much may be contained at once")
+    upkeep: UpkeepSettings = Field(UpkeepSettings(), description="lifetimes, drift, kill switch")
+    exempt_labels: dict[str, str] = Field(
+        {"sluicegate.io/exempt": "true"},
+        description="Pods with one of these labels, and pods of namespaces with one, are never isolated. Whoever may"
+        " label a pod may exempt it: every such refusal is in the audit.",
+    )
+    protected_addresses: tuple[str, ...] = Field(
+        (), description="Addresses and blocks that are never blocked: an API server outside the cluster, monitoring, "
+        "partners behind one address."
+    )  # fmt: skip
+    ipv6_prefix: int = Field(
+        128, ge=48, le=128, description="Prefix length by which IPv6 addresses outside the cluster are blocked; 64 is"
+        " one customer, who can use any address of it",
+    )  # fmt: skip

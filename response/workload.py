@@ -39,7 +39,7 @@ def select_workload(endpoint: Endpoint, view: ClusterView, settings: ResponseSet
         if other.workload != pod.workload or (not pod.workload and other.key != pod.key):
             message = f"the labels of {pod.key} also select {other.key} of another workload"
             return Refusal("selects_others", message)
-        refusal = refuse_subject(other, settings)
+        refusal = refuse_subject(other, settings, view)
         if refusal is not None:
             return refusal
     return Selection(pod.namespace, labels, tuple(other.key for other in selected), pod.workload)

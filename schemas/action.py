@@ -6,10 +6,18 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from schemas.response import Mode
+from schemas.response import Mode, ResponseDecision
 from schemas.word import Word
 
-Outcome = Literal["proposed", "applied", "refused", "failed", "reverted", "expired", "observed"]
+Outcome = Literal[
+    "proposed", "applied", "refused", "failed", "reverted", "expired", "observed",
+    # What operators said.
+    "approved", "rejected", "extended", "allowed", "disallowed", "stopped", "resumed",
+    # What upkeep did or found.
+    "cancelled", "released", "repaired", "drifted", "missed",
+    # What packets said of an applied containment.
+    "effective", "quiet", "ineffective", "unknown",
+]  # fmt: skip
 
 
 class Action(Word):
@@ -34,3 +42,8 @@ class Action(Word):
     at: str = Field(description="wall-clock time of the step, ISO 8601, UTC")
     expires_at: str | None = Field(None, description="when it will be reverted, ISO 8601, UTC")
     operator: str | None = Field(None, description="who commanded it, where an operator did")
+    command_id: str | None = Field(None, description="the operator's command, where one caused the step")
+    level: int = Field(0, ge=0, description="how often the same subject was contained before and relapsed")
+    decision: ResponseDecision | None = Field(
+        None, description="the decision, on steps after which it is still needed: waiting for approval, or applied"
+    )

@@ -1,4 +1,4 @@
-"""An operator's command. Signature checking arrives with the commands themselves."""
+"""An operator's command on commands.v1; `response.signing` makes and checks its signature."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.word import Word
+from schemas.signed import SignedWord
+
+Verb = Literal["approve", "reject", "extend", "revert", "allow", "disallow", "stop", "resume"]
 
 
-class Command(Word):
+class Command(SignedWord):
     """One signed word of an operator on commands.v1."""
 
     type: Literal["command"] = "command"
     schema_version: Literal[1] = 1
-    id: Annotated[str, Field(min_length=8, max_length=64)] = Field(
-        description="unique; a repeat is refused as a replay"
+    cluster: Annotated[str, Field(max_length=253)] = Field("local", description="the cluster it is meant for")
+    verb: Verb = Field(description="what to do")
+    target: Annotated[str, Field(min_length=1, max_length=253)] = Field(
+        description="response id; allow: an address, block, namespace/pod or namespace/*; stop, resume: *"
     )
-    verb: Literal["approve", "reject", "extend", "revert", "allow", "disallow", "stop"] = Field(
-        description="what to do"
+    seconds: Annotated[int, Field(ge=0, le=31_536_000)] = Field(
+        0, description="extend: kept for so long after issued_at; allow: valid for so long, 0 for good"
     )
-    target: Annotated[str, Field(min_length=1, max_length=253)] = Field(description="response id, address or selector")
-    seconds: Annotated[int, Field(ge=0)] = Field(0, description="extend: by how much")
     reason: Annotated[str, Field(max_length=512)] = Field("", description="why, in the operator's words")
-    issued_at: str = Field(description="ISO 8601, UTC")
-    key_id: Annotated[str, Field(max_length=64)] = Field(description="which operator key signed")
-    signature: Annotated[str, Field(max_length=128)] = Field(description="Ed25519 over the other fields, hex")

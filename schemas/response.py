@@ -38,3 +38,5 @@ class ResponseDecision(Word):
     deadline_s: int = Field(ge=0, description="s after decided_tick by which it should be contained")
     ttl_s: int = Field(ge=60, description="s after which what was applied expires")
     reason: str = Field(description="which line of the policy file decided, in words")
+    approvals: int = Field(1, ge=1, le=5, description="mode approve: persons who must approve, each by an own key")
+    approvers: tuple[str, ...] = Field((), description="mode approve: persons who may; empty: every known one")

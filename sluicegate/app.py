@@ -17,6 +17,7 @@ from sluicegate.commands import (
     export,
     inspect_file,
     inventory,
+    keys,
     replay,
     respond,
     rules,
@@ -99,3 +100,7 @@ app.add_typer(_rules, name="rules")
 _config = _tree("Show settings.")
 _add(_config, "show", config.show, "config show stream.kafka")
 app.add_typer(_config, name="config")
+
+_keys = _tree("Make the keys that sign commands.")
+_add(_keys, "new", keys.new, "keys new ana-laptop ana.pem --person 'Ana Ruiz' >> operators.yaml")
+app.add_typer(_keys, name="keys")

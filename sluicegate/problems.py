@@ -30,6 +30,7 @@ _KNOWN: tuple[tuple[str, str, int], ...] = (
     ("exporter.delivery", "DeliveryError", UNREACHABLE),
     ("exporter.live_source", "SourceError", UNREACHABLE),
     ("sluicegate.local_broker", "BrokerError", UNREACHABLE),
+    ("response.signing", "KeyFileError", BAD_INPUT),
 )
 # A file that is not a kubeconfig is bad input; an API server that says no is a cluster out of reach.
 _KUBECONFIG_REASON = "bad_kubeconfig"

@@ -62,6 +62,13 @@ class InventoryGateway:
         """Nothing was ever applied."""
         return ()
 
+    def kill_switch(self, name: str) -> str:
+        """Nothing is applied here anyway."""
+        return ""
+
+    def note(self, event: Mapping[str, Any]) -> None:
+        """Nobody could read it."""
+
 
 def _nothing_to_change() -> ClusterError:
     message = "no cluster is configured, only its inventory: give --kubeconfig to apply policies"

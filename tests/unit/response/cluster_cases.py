@@ -90,6 +90,8 @@ class MemoryGateway:
     pod_metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
     fail_on: tuple[str, ...] = ()
     meanwhile: NetworkPolicy | None = None
+    switched: str = ""
+    events: list[Mapping[str, Any]] = field(default_factory=list)
 
     def view(self) -> ClusterView:
         made = self.base.with_policies(*(read_policy(item) for item in self.policies.values()))
@@ -118,6 +120,14 @@ class MemoryGateway:
         self._maybe_fail("managed")
         pods = [{"metadata": item} for item in self.pod_metadata.values() if QUARANTINE_LABEL in item["labels"]]
         return group_managed(self.policies.values(), pods)
+
+    def kill_switch(self, name: str) -> str:
+        self._maybe_fail("kill switch")
+        return self.switched
+
+    def note(self, event: Mapping[str, Any]) -> None:
+        self._maybe_fail("note")
+        self.events.append(event)
 
     def _maybe_fail(self, what: str) -> None:
         if what in self.fail_on:

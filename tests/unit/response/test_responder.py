@@ -94,7 +94,8 @@ def test_expiry_is_by_the_time_given_and_an_ongoing_attack_is_contained_again() 
     (expired,) = acting.expire(NOW + 600)
     assert (expired.outcome, gateway.policies) == ("expired", {})
     (again,) = acting.respond(asked, NOW + 601)
-    assert (again.outcome, again.expires_at) == ("applied", "2027-01-15T08:20:01.000Z")
+    # He came back, so it lasts an hour now.
+    assert (again.outcome, again.expires_at, again.level) == ("applied", "2027-01-15T09:10:01.000Z", 1)
 
 
 def test_a_repeat_does_not_prolong_what_is_applied() -> None:
@@ -131,10 +132,13 @@ def test_approve_waits_and_then_enforces_once() -> None:
     acting = responder(gateway)
     (proposed,) = acting.respond(decision("quarantine_pod", mode="approve"), NOW)
     assert (proposed.outcome, proposed.reason, gateway.policies) == ("proposed", "awaiting_approval", {})
-    assert acting.approve("unknown", "bob", NOW) == ()
-    (applied,) = acting.approve("0123456789abcdef", "bob", NOW + 30)
+    (unknown,) = acting.approve("unknown", "bob", NOW)
+    assert (unknown.outcome, unknown.reason) == ("refused", "not_waiting")
+    approved, applied = acting.approve("0123456789abcdef", "bob", NOW + 30)
+    assert (approved.outcome, approved.operator, approved.message) == ("approved", "bob", "approved by bob, 1 of 1")
     assert (applied.outcome, applied.mode, applied.operator) == ("applied", "enforce", "bob")
-    assert acting.approve("0123456789abcdef", "bob", NOW + 31) == ()
+    (again,) = acting.approve("0123456789abcdef", "bob", NOW + 31)
+    assert (again.outcome, again.reason) == ("refused", "not_waiting")
 
 
 def test_a_step_that_fails_takes_the_earlier_ones_back() -> None:

@@ -1,0 +1,90 @@
+"""Whether the cluster still holds what a containment wrote, and what it holds too much."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from response.gateway import Managed
+from response.objects import EXPIRES_ANNOTATION
+from schemas.policy.cluster import ClusterView
+from schemas.policy.networkpolicy import PolicyError, read_policy
+
+Manifest = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """What differs: manifests to write again, steps for what is too much, and the difference in words."""
+
+    missing: tuple[Manifest, ...]
+    leftover: tuple[Mapping[str, Any], ...]
+    text: str
+
+
+def find_drift(manifests: Iterable[Manifest], managed: Managed | None, view: ClusterView) -> Drift | None:
+    """The difference between what was written and what is there, or none.
+
+    A pod that is gone is no difference: there is nothing to write a label on.
+    """
+    present = {_key(item): item for item in (managed.objects if managed is not None else ())}
+    missing: list[Manifest] = []
+    words: list[str] = []
+    wanted: set[tuple[str, str, str]] = set()
+    for manifest in manifests:
+        key = _key(manifest)
+        wanted.add(key)
+        if key[0] == "Pod" and view.pod(f"{key[1]}/{key[2]}") is None:
+            continue
+        found = present.get(key)
+        if found is None or not holds(manifest, found):
+            missing.append(manifest)
+            words.append(f"{key[0]} {key[1]}/{key[2]} was {'deleted' if found is None else 'changed'}")
+    undo = managed.undo if managed is not None else ()
+    leftover = tuple(step for step in undo if _key(step["object"]) not in wanted)
+    words += [f"{step['object']['kind']} {step['object']['metadata']['name']} is left over" for step in leftover]
+    return Drift(tuple(missing), leftover, "; ".join(words)) if words else None
+
+
+def holds(manifest: Manifest, found: Manifest) -> bool:
+    """Whether an object of the cluster says what our manifest says, defaults aside."""
+    ours = manifest["metadata"].get("labels") or {}
+    theirs = found["metadata"].get("labels") or {}
+    if not ours.items() <= theirs.items():
+        return False
+    if manifest["kind"] == "NetworkPolicy":
+        try:
+            return read_policy(dict(manifest)).spec == read_policy(dict(found)).spec
+        except PolicyError:
+            return False
+    return _within(manifest.get("spec"), found.get("spec"))
+
+
+def with_expiry(manifests: Iterable[Manifest], text: str) -> tuple[dict[str, Any], ...]:
+    """The manifests with another time at which they end."""
+    changed = []
+    for item in manifests:
+        metadata = dict(item["metadata"])
+        if EXPIRES_ANNOTATION in (metadata.get("annotations") or {}):
+            metadata["annotations"] = {**metadata["annotations"], EXPIRES_ANNOTATION: text}
+        changed.append({**item, "metadata": metadata})
+    return tuple(changed)
+
+
+def _within(wanted: Any, found: Any) -> bool:
+    """Whether a value holds another: of mappings every entry, of lists every element in its place."""
+    if isinstance(wanted, Mapping):
+        return isinstance(found, Mapping) and all(_within(value, found.get(key)) for key, value in wanted.items())
+    if isinstance(wanted, list | tuple):
+        return (
+            isinstance(found, list | tuple)
+            and len(found) == len(wanted)
+            and all(_within(*pair) for pair in zip(wanted, found, strict=True))
+        )
+    return bool(wanted == found)
+
+
+def _key(item: Manifest) -> tuple[str, str, str]:
+    metadata = item["metadata"]
+    return (str(item.get("kind", "")), str(metadata.get("namespace", "")), str(metadata["name"]))

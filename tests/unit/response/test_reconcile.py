@@ -1,0 +1,307 @@
+"""Looking after containments: expiry, drift, new proofs, early release, deadlines."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from response.objects import QUARANTINE_LABEL
+from response.settings import BudgetSettings, ResponseSettings, UpkeepSettings
+from schemas.action import Action, Outcome
+from schemas.word import iso_time
+from tests.unit.response.cluster_cases import NOW, OUTSIDE, VIEW, WEB, WEB_B, MemoryGateway, decision, end, policy
+from tests.unit.response.test_orders import RESPONSE, TWO, Desk
+
+POLICY = f"shop/sluicegate-{RESPONSE}"
+BLOCK = decision("block_egress_destination", "quarantine_pod", mode="enforce")
+QUARANTINE = decision("quarantine_pod", mode="enforce")
+
+
+def upkeep(**values: object) -> ResponseSettings:
+    return ResponseSettings(upkeep=UpkeepSettings.model_validate(values))
+
+
+def contained(settings: ResponseSettings | None = None) -> Desk:
+    desk = Desk(settings)
+    (applied,) = desk.decided(BLOCK)
+    assert applied.outcome == "applied", applied.message
+    return desk
+
+
+def packets(desk: Desk, outcome: Outcome, now: float) -> None:
+    """What the verification of packets says of the containment."""
+    (applied,) = [item for item in desk.audit if item.outcome == "applied"]
+    said = applied.model_copy(update={"outcome": outcome, "id": f"{outcome}-{now}", "at": iso_time(now)})
+    desk.audit.append(said)
+    desk.responder.ledger.fold(said)
+
+
+def test_a_quiet_look_changes_and_says_nothing() -> None:
+    desk = contained()
+    held = dict(desk.gateway.policies)
+    assert [desk.looked(NOW + second) for second in (1, 60, 599)] == [[], [], []]
+    assert desk.gateway.policies == held
+
+
+def test_what_is_due_goes_also_what_nobody_here_remembers() -> None:
+    desk = contained()
+    desk.audit.clear()
+    desk.restart()
+    assert desk.looked(NOW + 599) == []
+    assert desk.looked(NOW + 600) == ["expired expired"]
+    assert desk.gateway.policies == {}
+    assert desk.looked(NOW + 601) == []
+
+
+@pytest.mark.parametrize("damage", ["deleted", "changed", "unlabelled"])
+def test_drift_is_repaired_exactly(damage: str) -> None:
+    desk = Desk()
+    desk.decided(QUARANTINE)
+    held, labels = dict(desk.gateway.policies), dict(desk.gateway.pod_metadata)
+    if damage == "deleted":
+        desk.gateway.policies.clear()
+    elif damage == "changed":
+        desk.gateway.policies[POLICY] = {**held[POLICY], "spec": {**held[POLICY]["spec"], "egress": [{}]}}
+    else:
+        desk.gateway.pod_metadata.clear()
+    assert desk.looked(NOW + 1) == ["repaired drift"]
+    assert (desk.gateway.policies, desk.gateway.pod_metadata) == (held, labels)
+    assert desk.looked(NOW + 2) == []
+
+
+def test_drift_is_repaired_after_a_restart() -> None:
+    desk = contained()
+    held = dict(desk.gateway.policies)
+    desk.gateway.policies.clear()
+    desk.restart()
+    assert desk.looked(NOW + 1) == ["repaired drift"]
+    assert desk.gateway.policies == held
+
+
+def test_drift_may_be_respected() -> None:
+    desk = Desk(upkeep(drift="respect"))
+    desk.decided(QUARANTINE)
+    desk.gateway.policies.clear()
+    assert desk.looked(NOW + 1) == ["cancelled respected"]
+    assert (desk.gateway.policies, desk.gateway.pod_metadata) == ({}, {})
+
+
+def test_who_undoes_us_again_and_again_wins() -> None:
+    desk = contained(upkeep(repairs=2))
+    said = []
+    for second in range(1, 5):
+        desk.gateway.policies.clear()
+        said += desk.looked(NOW + second)
+    assert said == ["repaired drift", "repaired drift", "cancelled contested"]
+
+
+def test_a_repair_that_fails_is_tried_again() -> None:
+    desk = contained()
+    desk.gateway.policies.clear()
+    desk.gateway.fail_on = ("apply NetworkPolicy",)
+    assert desk.looked(NOW + 1) == ["drifted forbidden"]
+    desk.gateway.fail_on = ()
+    assert desk.looked(NOW + 2) == ["repaired drift"]
+
+
+def test_the_same_policy_with_defaults_written_out_is_no_drift() -> None:
+    desk = Desk()
+    ports = decision("block_egress_destination", mode="enforce")
+    desk.decided(ports)
+    (key,) = desk.gateway.policies
+    held = desk.gateway.policies[key]
+    held["metadata"]["annotations"]["somebody.example/note"] = "seen"
+    held["metadata"]["labels"]["team"] = "blue"
+    held["spec"] = {"egress": held["spec"]["egress"], **held["spec"]}
+    assert desk.looked(NOW + 1) == []
+
+
+def test_a_default_deny_that_comes_later_turns_ours_into_a_hole_and_ours_goes_at_once() -> None:
+    desk = contained()
+    deny = policy("shop/deny", {"podSelector": {}, "policyTypes": ["Egress"]})
+    desk.gateway.base = desk.gateway.base.with_policies(deny)
+    said = desk.looked(NOW + 1)
+    assert said[0] in ("cancelled widens", "cancelled already_blocked")
+    assert POLICY not in desk.gateway.policies or "egress" not in desk.gateway.policies[POLICY]["spec"]
+
+
+def test_a_policy_that_opens_the_attack_again_leads_to_the_next_rung() -> None:
+    desk = contained()
+    opening = policy("shop/open", {"podSelector": {"matchLabels": {"app": "web"}}, "egress": [{}]})
+    desk.gateway.base = desk.gateway.base.with_policies(opening)
+    assert desk.looked(NOW + 1) == ["cancelled not_blocked", "refused not_blocked", "refused not_blocked"]
+    assert desk.gateway.policies == {}
+
+
+def test_what_needed_approval_needs_it_again_for_the_next_rung() -> None:
+    desk = Desk(TWO)
+    desk.decided(BLOCK.model_copy(update={"mode": "approve"}))
+    desk.said("approve")
+    assert desk.said("approve", key="ben-1") == ["approved approval", "applied proven"]
+    opening = policy("shop/open", {"podSelector": {"matchLabels": {"app": "web"}}, "egress": [{}]})
+    desk.gateway.base = desk.gateway.base.with_policies(opening)
+    desk.looked(NOW + 1)
+    desk.gateway.base = VIEW
+    assert all(a.outcome != "applied" for a in desk.decided(BLOCK.model_copy(update={"mode": "approve"}), NOW + 2))
+    assert desk.gateway.policies == {}
+    assert desk.said("approve", now=NOW + 3) == ["approved approval"], "one person is not enough the second time"
+
+
+def test_proofs_are_made_again_only_after_a_change() -> None:
+    desk = contained()
+    looks: list[int] = []
+    real = desk.gateway.view
+
+    def counted() -> object:
+        looks.append(1)
+        return real()
+
+    desk.gateway.view = counted  # type: ignore[method-assign, assignment]
+    desk.looked(NOW + 1)
+    first = len(looks)
+    desk.looked(NOW + 2)
+    assert len(looks) == 2 * first
+    desk.gateway.base = replace(VIEW, pods=(replace(WEB, labels={**WEB.labels, "x": "y"}), *VIEW.pods[1:]))
+    assert desk.looked(NOW + 3) == []
+
+
+def test_a_block_follows_its_workload_to_a_new_replica() -> None:
+    desk = contained()
+    moved = replace(WEB, name="web-c", ips=("10.0.0.99",))
+    desk.gateway.base = replace(VIEW, pods=(moved, *VIEW.pods[1:]))
+    assert desk.looked(NOW + 1) == []
+    assert POLICY in desk.gateway.policies
+
+
+def test_a_quarantine_ends_with_its_pod() -> None:
+    desk = Desk()
+    desk.decided(QUARANTINE)
+    desk.gateway.base = replace(VIEW, pods=(replace(WEB, name="web-c", ips=("10.0.0.99",)), *VIEW.pods[1:]))
+    desk.gateway.pod_metadata.clear()
+    assert desk.looked(NOW + 1) == ["released gone"]
+    assert desk.gateway.policies == {}
+
+
+def test_quiet_for_long_enough_releases_and_a_relapse_lasts_longer() -> None:
+    desk = contained(upkeep(release_after_quiet_s=300))
+    packets(desk, "effective", NOW + 10)
+    assert desk.looked(NOW + 320) == []
+    packets(desk, "quiet", NOW + 200)
+    assert desk.looked(NOW + 499) == []
+    assert desk.looked(NOW + 500) == ["released quiet"]
+    assert desk.gateway.policies == {}
+    relapse = BLOCK.model_copy(update={"id": "later-episode", "alert_id": "alert-2", "decided_tick": NOW + 600})
+    (again,) = desk.decided(relapse, NOW + 600)
+    assert (again.level, again.expires_at) == (1, iso_time(NOW + 600 + 3600))
+
+
+def test_attempts_in_between_begin_the_quiet_anew() -> None:
+    desk = contained(upkeep(release_after_quiet_s=300))
+    packets(desk, "quiet", NOW + 10)
+    packets(desk, "effective", NOW + 200)
+    packets(desk, "quiet", NOW + 250)
+    assert desk.looked(NOW + 500) == []
+    assert desk.looked(NOW + 550) == ["released quiet"]
+
+
+def test_a_deadline_that_passes_is_told_once_and_only_where_somebody_should_act() -> None:
+    desk = Desk()
+    desk.decided(decision("quarantine_pod", mode="approve", id="waits"))
+    desk.decided(decision("quarantine_pod", id="shown-only"))
+    assert desk.looked(NOW + 60) == []
+    assert desk.looked(NOW + 61) == ["missed deadline"]
+    desk.restart()
+    assert desk.looked(NOW + 120) == []
+    (missed,) = [item for item in desk.audit if item.outcome == "missed"]
+    assert missed.response_id == "waits"
+
+
+def test_a_proposal_that_nobody_approves_lapses() -> None:
+    desk = Desk(upkeep(proposal_s=3600))
+    desk.decided(decision("quarantine_pod", mode="approve"))
+    desk.looked(NOW + 61)
+    assert desk.looked(NOW + 3601) == ["expired lapsed"]
+    assert desk.said("approve", now=NOW + 3602) == ["refused not_waiting"]
+
+
+def test_an_object_left_over_by_a_narrower_revision_is_taken_away() -> None:
+    desk = contained()
+    extra = {**desk.gateway.policies[POLICY]}
+    extra["metadata"] = {**extra["metadata"], "name": f"sluicegate-{RESPONSE}-1"}
+    desk.gateway.policies[f"{POLICY}-1"] = extra
+    assert desk.looked(NOW + 1) == ["repaired drift"]
+    assert set(desk.gateway.policies) == {POLICY}
+
+
+def test_what_should_be_gone_and_is_back_is_taken_away() -> None:
+    desk = contained()
+    held = dict(desk.gateway.policies)
+    desk.said("revert")
+    desk.gateway.policies.update(held)
+    assert desk.looked(NOW + 1) == ["cancelled ended"]
+    assert desk.gateway.policies == {}
+
+
+def test_a_cluster_that_cannot_be_read_is_said_and_nothing_is_changed() -> None:
+    desk = contained()
+    held = dict(desk.gateway.policies)
+    desk.gateway.fail_on = ("managed",)
+    assert desk.looked(NOW + 700) == ["failed forbidden"]
+    assert desk.gateway.policies == held
+
+
+def test_pods_of_the_containment_get_events() -> None:
+    desk = Desk()
+    desk.decided(QUARANTINE)
+    desk.said("revert")
+    assert [(e["reason"], e["involvedObject"]["name"]) for e in desk.gateway.events] == [
+        ("Contained", "web-a"),
+        ("ContainmentEnded", "web-a"),
+    ]
+    names = [e["metadata"]["name"] for e in desk.gateway.events]
+    assert len(set(names)) == len(names)
+
+
+def test_an_event_that_cannot_be_written_stops_nothing() -> None:
+    desk = Desk(gateway=MemoryGateway(fail_on=("note",)))
+    (applied,) = desk.decided(QUARANTINE)
+    assert applied.outcome == "applied"
+
+
+def many(desk: Desk, count: int, now: float = NOW) -> list[str]:
+    """Decisions against as many destinations, one after the other."""
+    said: list[Action] = []
+    for number in range(count):
+        victim = OUTSIDE.model_copy(update={"ip": f"198.51.100.{number}"})
+        asked = decision("quarantine_pod", mode="enforce", id=f"r{number}", victims=(victim,),
+                         attackers=(end(WEB if number % 2 else WEB_B),))  # fmt: skip
+        said += desk.decided(asked, now)
+    return [f"{item.outcome} {item.reason}" for item in said]
+
+
+@pytest.mark.parametrize(
+    ("budget", "reason"),
+    [({"cluster": 1}, "budget_cluster"), ({"per_minute": 1}, "budget_minute"),
+     ({"per_namespace": 1}, "budget_namespace"), ({"replica_share": 0.5}, "budget_replicas"),
+     ({"stop_after": 1}, "budget_stop")],
+)  # fmt: skip
+def test_budgets(budget: dict[str, float], reason: str) -> None:
+    desk = Desk(ResponseSettings(budgets=BudgetSettings.model_validate({"replica_share": 1, **budget})))
+    assert many(desk, 2) == ["applied proven", f"refused {reason}"]
+    assert len(desk.gateway.policies) == 1
+
+
+def test_budgets_recover_with_time_and_room() -> None:
+    desk = Desk(ResponseSettings(budgets=BudgetSettings(cluster=1, replica_share=1)))
+    assert many(desk, 2) == ["applied proven", "refused budget_cluster"]
+    desk.looked(NOW + 600)
+    assert many(desk, 1, NOW + 601) == ["applied proven"]
+
+
+def test_a_repeat_is_not_counted_twice() -> None:
+    desk = Desk(ResponseSettings(budgets=BudgetSettings(per_minute=1, cluster=1, per_namespace=1, stop_after=5)))
+    desk.decided(QUARANTINE)
+    more = QUARANTINE.model_copy(update={"victims": (*QUARANTINE.victims, end(WEB_B)), "alert_revision": 2})
+    assert [item.outcome for item in desk.decided(more, NOW + 5)] in ([], ["applied"])
+    assert desk.gateway.pod_metadata["shop/web-a"]["labels"] == {QUARANTINE_LABEL: RESPONSE}
