@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 
 from schemas.finding import Endpoint
-from schemas.response import ActionName, Mode, ResponseDecision
+from schemas.response import ActionName, ResponseDecision
 from tests.e2e.enforcement.stack import CLUSTER
-from tests.lab import pods
 from tests.lab.pods import Pod
 
 TTL_S = 600
@@ -22,16 +21,16 @@ def endpoint(who: Pod | str, port: int | None = None) -> Endpoint:
 
 
 def decision(
-    attacker: Pod, victim: Pod | str, now: float, *actions: ActionName, port: int | None = None, mode: Mode = "enforce"
+    attacker: Pod, victim: Pod | str, now: float, *actions: ActionName, port: int | None = None, pod: str | None = None
 ) -> ResponseDecision:
-    """What is to be done about one attacker and one victim."""
+    """What is to be done about one attacker and one victim; `pod` is the attacker's name where a controller gave it."""
+    source = endpoint(attacker)
+    if pod is not None:
+        source = source.model_copy(update={"pod": pod})
     tail = hashlib.sha256(f"{attacker.name}{victim}{actions}{now}".encode()).hexdigest()[:8]
     return ResponseDecision(
         id=f"lab{tail}", alert_id=f"alert-{tail}", alert_revision=1, cluster=CLUSTER, detector="port_scan",
-        kind="port_scan_vertical", severity="high", confidence=0.9, category="intrusion", mode=mode, actions=actions,
-        attackers=(endpoint(attacker),), victims=(endpoint(victim, port),), spoofable=False, decided_tick=int(now),
+        kind="port_scan_vertical", severity="high", confidence=0.9, category="intrusion", mode="enforce",
+        actions=actions, attackers=(source,), victims=(endpoint(victim, port),), spoofable=False, decided_tick=int(now),
         deadline_s=60, ttl_s=TTL_S, reason="test",
     )  # fmt: skip
-
-
-OUTSIDE = pods.OUTSIDE4

@@ -103,6 +103,8 @@ class LabCluster:
         addresses = [pods.NODE_UPLINK4] + ([pods.NODE_UPLINK6] if self._ipv6 else [])
         internal = {"status": {"addresses": [{"type": "InternalIP", "address": text} for text in addresses]}}
         self.client.patch(NodeStatus, pods.NODE, internal, patch_type=PatchType.MERGE)
+        # The API server marks new nodes as not ready; here nobody else would take that back.
+        self.client.patch(RawNode, pods.NODE, {"spec": {"taints": []}}, patch_type=PatchType.MERGE)
         for name in sorted({pod.namespace for pod in self.lab.pods}):
             with suppress(ApiError):  # kube-system is there from the start
                 self.client.create(RawNamespace(metadata=ObjectMeta(name=name)))
