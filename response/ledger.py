@@ -234,7 +234,7 @@ def _advanced(before: Containment | None, action: Action, at: float) -> Containm
         changed = replace(changed, expires_at=action.expires_at or changed.expires_at)
         if action.outcome != "repaired" and action.manifests:
             changed = replace(changed, manifests=action.manifests)
-    if action.outcome == "applied":
+    if action.outcome in ("applied", "extended"):
         changed = replace(changed, level=action.level)
     if action.outcome == "approved":
         # Approvals of an earlier life do not count again.

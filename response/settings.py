@@ -85,6 +85,12 @@ class UpkeepSettings(BaseModel):
         description="namespace/name of a ConfigMap; while it exists nothing is applied and everything of ours is taken"
         " back; empty: none is looked for",
     )
+    lease: str = Field(
+        "",
+        pattern=r"^([a-z0-9-]{1,63}/[a-z0-9.-]{1,253})?$",
+        description="namespace/name of the Lease by which one of several responders leads; the others stand by; empty:"
+        " this is the only one",
+    )
     events: bool = Field(True, description="write a Kubernetes Event on pods when their containment changes")
 
 

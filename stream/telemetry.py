@@ -1,6 +1,6 @@
 """Every metric of the stream, defined once: name, kind, labels and help. `docs/metrics.md` is made from here."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Literal
@@ -155,6 +155,13 @@ SPECS: tuple[MetricSpec, ...] = (
         "until what that tick led to was durable, by topic (alerts.v1: alerts and watermarks); clocks of two machines.",
         ("topic",),
     ),
+    MetricSpec(
+        "response_steps",
+        "counter",
+        "Steps of responses on actions.v1 by outcome; `missed` are deadlines that passed without containment.",
+        ("outcome",),
+    ),
+    MetricSpec("containments", "gauge", "Responses that the ledger knows, by phase.", ("phase",)),
 )  # fmt: skip
 
 
@@ -199,6 +206,19 @@ class Telemetry:
     excepted: Counter
     append_to_fed_seconds: Histogram
     tick_delay_seconds: Histogram
+    response_steps: Counter
+    containments: Gauge
+
+    def note_steps(self, outcomes: Iterable[str]) -> None:
+        """Count `response_steps`."""
+        for outcome in outcomes:
+            self.response_steps.labels(outcome).inc()
+
+    def note_containments(self, phases: Mapping[str, int]) -> None:
+        """Set `containments`; phases that nothing is in any more are left out."""
+        self.containments.clear()
+        for phase, count in phases.items():
+            self.containments.labels(phase).set(count)
 
     def note_log(self, agent: str, partition: int, counts: Mapping[str, int]) -> None:
         """Set `log_events` and, from counts called `nodes_<state>`, `nodes`."""
