@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from response.node_settings import NodeAgentSettings, NodeStepSettings
+
 
 class CommandSettings(BaseModel):
     """Whose commands are believed, and with which key this process signs its own."""
@@ -153,3 +155,5 @@ class ResponseSettings(BaseModel):
         128, ge=48, le=128, description="Prefix length by which IPv6 addresses outside the cluster are blocked; 64 is"
         " one customer, who can use any address of it",
     )  # fmt: skip
+    node_steps: NodeStepSettings = Field(NodeStepSettings(), description="what nodes are commanded, and how")
+    node_agent: NodeAgentSettings = Field(NodeAgentSettings(), description="what the agent of a node obeys")
