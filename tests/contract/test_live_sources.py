@@ -41,7 +41,7 @@ def open_files() -> set[str]:
 
 @every_source
 def test_says_what_it_is(name: str) -> None:
-    made = LIVE_SOURCES[name]
+    made = LIVE_SOURCES[name](NOTHING, 5, NOW)
     assert made.name == name
     assert made.capabilities
     assert made.keeps <= made.needs
