@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from exporter.live_source import LiveSource
 from exporter.settings import ExporterSettings
 from exporter.sources.conntrack import ConntrackSource
+from exporter.sources.host import HostSource
 from exporter.sources.packets import PacketSource
 
 # Each is made from the exporter's settings, what tells the node's flow ids apart, and when it starts (ns since epoch).
-LIVE_SOURCES: Mapping[str, type[LiveSource]] = {source.name: source for source in (PacketSource, ConntrackSource)}
+LIVE_SOURCES: Mapping[str, type[LiveSource]] = {
+    source.name: source for source in (PacketSource, ConntrackSource, HostSource)
+}
 
 
 def make_sources(names: Sequence[str], settings: ExporterSettings, node_hash: int, began: int) -> list[LiveSource]:

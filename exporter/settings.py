@@ -223,6 +223,16 @@ class ConntrackSettings(BaseModel):
     )  # fmt: skip
 
 
+class HostSettings(BaseModel):
+    """The source of the node's interfaces and sockets."""
+
+    model_config = _FROZEN
+
+    repeat_seconds: Annotated[int, Field(ge=10, le=86_400)] = Field(
+        600, description="s after which a promiscuous interface or a packet socket that is still there is told again"
+    )
+
+
 class LiveSettings(BaseModel):
     """The clock of a live exporter, and what it keeps while the broker is away."""
 
@@ -262,4 +272,5 @@ class ExporterSettings(BaseModel):
     inventory: InventorySettings = InventorySettings()
     packets: PacketSettings = PacketSettings()
     conntrack: ConntrackSettings = ConntrackSettings()
+    host: HostSettings = HostSettings()
     live: LiveSettings = LiveSettings()

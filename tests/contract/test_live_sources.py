@@ -46,7 +46,9 @@ def test_says_what_it_is(name: str) -> None:
     assert made.capabilities
     assert made.keeps <= made.needs
     assert all(0 < len(text) <= MAX_NOTE for text in made.notes)
-    offered = Capability.ATTEMPTS | Capability.EXACT_TIME | Capability.REVERSE | Capability.ICMP_CLAIMS
+    # Those that say which rows there are, and fill no column of their own.
+    offered = Capability.HOST | Capability.ATTEMPTS | Capability.EXACT_TIME | Capability.REVERSE
+    offered |= Capability.ICMP_CLAIMS
     for columns in KINDS.values():
         for column in columns:
             offered |= column.needs
