@@ -21,6 +21,7 @@ from sluicegate.commands import (
     inventory,
     keys,
     node_agent,
+    policy,
     replay,
     respond,
     rules,
@@ -127,4 +128,7 @@ _add(_allow, "remove", allow.remove, "allow remove 203.0.113.7")
 _add(_allow, "list", allow.list_allowed, "allow list")
 app.add_typer(_allow, name="allow")
 
+_policy = _tree("Try a policy file before it decides.")
+_add(_policy, "test", policy.try_policy, "policy test policy.yaml --alerts alerts.jsonl --inventory inventory.jsonl")
+app.add_typer(_policy, name="policy")
 _add(app, "node-agent", node_agent.node_agent, "node-agent --node worker-3", "node-agent --uninstall")
