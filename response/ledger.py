@@ -239,8 +239,10 @@ def _advanced(before: Containment | None, action: Action, at: float) -> Containm
         changed = replace(changed, expires_at=action.expires_at or changed.expires_at)
         if action.outcome != "repaired" and action.manifests:
             changed = replace(changed, manifests=action.manifests)
+    if action.outcome in ("applied", "extended"):
+        changed = replace(changed, level=action.level)
     if action.outcome == "applied":
-        changed = replace(changed, level=action.level, applied_at=at, answered_s=None)
+        changed = replace(changed, applied_at=at, answered_s=None)
     if action.answered_s is not None:
         changed = replace(changed, answered_s=action.answered_s)
     if action.outcome == "approved":

@@ -11,17 +11,18 @@ from dataclasses import replace
 
 from response.allowlist import allowing
 from response.cluster_site import Site
-from response.drift import Drift, find_drift
+from response.drift import Drift, find_drift, with_expiry
 from response.enforce import carry_out, seconds
 from response.gateway import ClusterError, Managed
 from response.guard import Refusal
-from response.ledger import STANDING, WAITING, Containment
+from response.ledger import STANDING, WAITING, Containment, time_to_live
 from response.objects import MANAGED_LABEL, MANAGER, QUARANTINE_LABEL, RESPONSE_LABEL
 from response.plan import attack_pairs
 from response.prove import AttackPair, Claim, Proof, prove
 from schemas.action import Action, Outcome
 from schemas.policy.cluster import ClusterView
 from schemas.policy.networkpolicy import read_policy
+from schemas.word import iso_time
 
 _NEEDS_A_HAND = frozenset({"approve", "enforce"})
 
@@ -75,14 +76,32 @@ class Reconciler:
             known = site.ledger.get(item.response_id)
             if seconds(item.expires_at) <= now:
                 why = Refusal("expired", "its time to live has passed")
-                done = site.take_back(item, "expired", why, now)
+                done = self._prolonged(known, now) or site.take_back(item, "expired", why, now)
             elif known is not None and known.phase not in STANDING and known.decision is not None:
                 # It was to be gone: an earlier try to take it back failed, or somebody brought it back.
                 done = site.take_back(item, "cancelled", Refusal("ended", f"it ended as {known.phase}"), now)
             else:
                 continue
-            del managed[item.response_id]
+            if done.outcome != "extended":
+                del managed[item.response_id]
             yield done
+
+    def _prolonged(self, known: Containment | None, now: float) -> Action | None:
+        """The next longer step for a containment against which packets still run; none where it may end."""
+        if known is None or known.phase != "effective" or known.decision is None or not known.manifests:
+            return None
+        site = self._site
+        level = known.level + 1
+        text = iso_time(now + time_to_live(known.decision.ttl_s, level, site.settings.upkeep.escalation_s))
+        manifests = with_expiry(known.manifests, text)
+        try:
+            for manifest in manifests:
+                site.gateway.apply(manifest)
+        except ClusterError:
+            # It ends, as nothing of ours may stay beyond its time; a later revision of the alert applies it again.
+            return None
+        why = Refusal("goes_on", f"packets still run against it; kept until {text}")
+        return site.step(known.response_id, "extended", why, now, expires_at=text, manifests=manifests, level=level)
 
     def _ended(self, known: Containment, item: Managed | None, view: ClusterView, now: float) -> Action | None:
         """What ends a containment early, or none."""

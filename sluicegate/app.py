@@ -20,6 +20,7 @@ from sluicegate.commands import (
     inspect_file,
     inventory,
     keys,
+    policy,
     replay,
     respond,
     rules,
@@ -125,3 +126,7 @@ _add(_allow, "add", allow.add, "allow add 203.0.113.7 --reason 'our scanner' --f
 _add(_allow, "remove", allow.remove, "allow remove 203.0.113.7")
 _add(_allow, "list", allow.list_allowed, "allow list")
 app.add_typer(_allow, name="allow")
+
+_policy = _tree("Try a policy file before it decides.")
+_add(_policy, "test", policy.try_policy, "policy test policy.yaml --alerts alerts.jsonl --inventory inventory.jsonl")
+app.add_typer(_policy, name="policy")

@@ -353,7 +353,10 @@ class IncidentStage:
 
 
 class DecideStage:
-    """Decisions on alerts; an alert is decided again only when a later revision changes the decision."""
+    """Decisions on alerts; an alert is decided again when a later revision changes the decision.
+
+    It is decided again, too, when it still goes on after what was decided has expired.
+    """
 
     def __init__(self, policy: DecisionPolicy) -> None:
         self._policy = policy
@@ -365,10 +368,11 @@ class DecideStage:
         if decision is None:
             return []
         gist = f"{decision.mode}/{','.join(decision.actions)}/{decision.spoofable}"
-        if self._decided.get(alert.id) == gist:
+        tick, _, known = self._decided.pop(alert.id, "").partition(" ")
+        again = known != gist or alert.tick >= int(tick) + decision.ttl_s
+        self._decided[alert.id] = f"{alert.tick if again else tick} {gist}"
+        if not again:
             return []
-        self._decided.pop(alert.id, None)
-        self._decided[alert.id] = gist
         if len(self._decided) > _DECIDED:
             del self._decided[next(iter(self._decided))]
         return [decision]
