@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from response.node_settings import NodeAgentSettings, NodeStepSettings
 from response.verify_settings import VerifySettings
 
 
@@ -155,6 +156,8 @@ class ResponseSettings(BaseModel):
         128, ge=48, le=128, description="Prefix length by which IPv6 addresses outside the cluster are blocked; 64 is"
         " one customer, who can use any address of it",
     )  # fmt: skip
+    node_steps: NodeStepSettings = Field(NodeStepSettings(), description="what nodes are commanded, and how")
+    node_agent: NodeAgentSettings = Field(NodeAgentSettings(), description="what the agent of a node obeys")
     edges_hours: int = Field(
         24, ge=1, le=168, description="hours for which the peers of workloads are remembered: a proof lists those that"
         " it cuts; edges.v1 keeps a week",
