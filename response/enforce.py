@@ -64,6 +64,10 @@ def _attempted(
         refusal = refuse_budget(attempt.plan, decision.id, site.ledger, present, now, site.settings.budgets)
     if refusal is not None:
         return told(decision, attempt.action, "refused", refusal, now, attempt, by)
+    if decision.mode == "enforce" and attempt.plan is not None and not attempt.plan.enforced:
+        name = attempt.plan.dialect
+        message = f"{name} is not set to be enforced here: set response.dialects.{name} to enforce if it is"
+        return told(decision, attempt.action, "proposed", Refusal("not_enforced", message), now, attempt, by)
     if decision.mode == "enforce":
         return _apply(site, decision, attempt, expires_at, now, by, level)
     awaiting = Refusal("awaiting_approval" if decision.mode == "approve" else "dry_run", "")
@@ -109,14 +113,14 @@ def _reprove(site: Site, decision: ResponseDecision, plan: Plan) -> Refusal | No
     """Prove again on what the cluster holds now: others may have changed policies meanwhile."""
     after = site.gateway.view()
     before = after.without(RESPONSE_LABEL, QUARANTINE_LABEL, decision.id)
-    claim = Claim(before, after, plan.pods, attack_pairs(decision), plan.isolates)
+    claim = Claim(before, after, plan.pods, attack_pairs(decision), plan.isolates, plan.dialect)
     proof = prove(claim, site.settings)
     return None if proof.holds else Refusal(proof.reason, f"after applying: {proof.message}")
 
 
 def _expiry(site: Site, view: ClusterView, decision: ResponseDecision, now: float, level: int) -> str:
     """When the response ends: as already written on its objects, so that repeats do not prolong it."""
-    for policy in view.policies:
+    for policy in (*view.policies, *view.objects):
         if policy.metadata.labels.get(RESPONSE_LABEL) == decision.id:
             written = policy.metadata.annotations.get(EXPIRES_ANNOTATION, "")
             if seconds(written) > now:

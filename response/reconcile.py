@@ -21,7 +21,8 @@ from response.plan import attack_pairs
 from response.prove import AttackPair, Claim, Proof, prove
 from schemas.action import Action, Outcome
 from schemas.policy.cluster import ClusterView
-from schemas.policy.networkpolicy import read_policy
+from schemas.policy.dialects import kind_of, read_object
+from schemas.policy.words import DIALECTS, Dialect
 from schemas.word import iso_time
 
 _NEEDS_A_HAND = frozenset({"approve", "enforce"})
@@ -200,7 +201,8 @@ def prove_standing(known: Containment, view: ClusterView, site: Site) -> Proof |
     pods = _subjects(known, view)
     try:
         pairs = tuple(_moved(pair, known, view, pods) for pair in attack_pairs(decision))
-        claim = Claim(before, view, pods, pairs, bool(known.proof.get("isolates")))
+        spoken: Dialect = next((item for item in DIALECTS if item == known.proof.get("dialect")), "networkpolicy")
+        claim = Claim(before, view, pods, pairs, bool(known.proof.get("isolates")), spoken)
         return prove(claim, site.settings)
     except ValueError:
         return None
@@ -213,20 +215,18 @@ def fingerprint(view: ClusterView) -> str:
         labels = sorted((key, value) for key, value in pod.labels.items() if key != QUARANTINE_LABEL)
         digest.update(repr((pod.key, labels, pod.ips, pod.ports, pod.host_network)).encode())
     digest.update(repr(sorted((name, sorted(labels.items())) for name, labels in view.namespaces.items())).encode())
-    for policy in sorted(view.policies, key=lambda item: item.key):
+    for policy in sorted((*view.policies, *view.objects), key=lambda item: item.key):
         if policy.metadata.labels.get(MANAGED_LABEL) != MANAGER:
-            digest.update(f"{policy.key}{policy.spec!r}".encode())
+            said = policy.model_dump(mode="json", exclude={"metadata"})
+            digest.update(f"{policy.key}{sorted(policy.metadata.labels.items())}{said}".encode())
+    digest.update(repr(sorted(item.why for item in view.unread)).encode())
     return digest.hexdigest()
 
 
 def _subjects(known: Containment, view: ClusterView) -> tuple[str, ...]:
     """The pods that a containment is about now: a workload's policy follows its replicas."""
-    policies = [read_policy(dict(item)) for item in known.manifests if item.get("kind") == "NetworkPolicy"]
-    return tuple(
-        pod.key
-        for pod in view.pods
-        if any(pod.namespace == p.metadata.namespace and p.spec.pod_selector.matches(pod.labels) for p in policies)
-    )
+    policies = [read_object(dict(item)) for item in known.manifests if kind_of(item) is not None]
+    return tuple(pod.key for pod in view.pods if any(policy.selects(view, pod) for policy in policies))
 
 
 def _moved(pair: AttackPair, known: Containment, view: ClusterView, pods: Iterable[str]) -> AttackPair:
