@@ -143,9 +143,12 @@ class Actor:
 
     def settle(self, now: float, phases: set[str]) -> None:
         """Looks until everything that stands is in one of some responses, as every minute would."""
-        for _ in range(15):
+        for _ in range(15 + SIZE // 25):
             self.look(now)
-            if {item.response_id for item in self.responder.ledger.all(STANDING)} == phases:
+            if (
+                not self.responder.unfinished
+                and {item.response_id for item in self.responder.ledger.all(STANDING)} == phases
+            ):
                 return
         left = {item.response_id for item in self.responder.ledger.all(STANDING)} ^ phases
         pytest.fail(f"not settled: {sorted(left)[:5]}: {[a.message for a in self.audit[-3:]]}")
