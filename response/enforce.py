@@ -51,7 +51,7 @@ def carry_out(site: Site, decision: ResponseDecision, now: float, by: Cause = NO
     if decision.actions and not ladder:
         return
     wanted = decision.model_copy(update={"actions": tuple(ladder)})
-    for attempt in climb(PlanContext(wanted, view, site.settings, expires_at)):
+    for attempt in climb(PlanContext(wanted, view, site.settings, expires_at, site.edges)):
         yield _attempted(site, decision, attempt, present, now, by, expires_at, level)
 
 

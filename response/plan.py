@@ -15,12 +15,15 @@ from functools import cache
 from typing import Any, Protocol
 
 from response import actions
+from response.edges import EdgeMemory, recent_peers
 from response.guard import Refusal, refuse_decision
 from response.prove import AttackPair, Claim, Proof, prove
 from response.settings import ResponseSettings
+from response.watching import watch_pairs
 from schemas.policy.cluster import ClusterView
 from schemas.policy.networkpolicy import read_policy
 from schemas.response import ResponseDecision
+from schemas.watch import WatchPair
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +37,13 @@ class Permission:
 
 @dataclass(frozen=True, slots=True)
 class PlanContext:
-    """What an action plans from. `expires_at` is ISO 8601 UTC text."""
+    """What an action plans from. `expires_at` is ISO 8601 UTC text; `edges` whom workloads talked to lately."""
 
     decision: ResponseDecision
     view: ClusterView
     settings: ResponseSettings
     expires_at: str
+    edges: EdgeMemory = field(default_factory=EdgeMemory)
 
     @property
     def object_name(self) -> str:
@@ -75,12 +79,13 @@ class ActionModule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One rung of the ladder: the plan or the refusal to make one, and the proof of the plan."""
+    """One rung of the ladder: the plan or the refusal to make one, the proof of the plan, and what it means to cut."""
 
     action: str
     plan: Plan | None
     proof: Proof | None
     refusal: Refusal | None
+    watch: tuple[WatchPair, ...] = ()
 
 
 @cache
@@ -123,10 +128,11 @@ def _attempt(name: str, context: PlanContext) -> Attempt:
         if isinstance(planned, Refusal):
             return Attempt(name, None, None, planned)
         proof = prove_plan(planned, context)
+        watch = watch_pairs(planned.pods, attack_pairs(context.decision), context.view, planned.isolates)
     except ValueError as error:
         return Attempt(name, None, None, Refusal("unplannable", str(error)))
     refusal = None if proof.holds else Refusal(proof.reason, proof.message)
-    return Attempt(name, planned, proof, refusal)
+    return Attempt(name, planned, proof, refusal, watch)
 
 
 def view_after(plan: Plan, view: ClusterView) -> ClusterView:
@@ -141,5 +147,7 @@ def view_after(plan: Plan, view: ClusterView) -> ClusterView:
 def prove_plan(plan: Plan, context: PlanContext) -> Proof:
     """The proof of a plan against the context's view."""
     attack = attack_pairs(context.decision)
-    claim = Claim(context.view, view_after(plan, context.view), plan.pods, attack, plan.isolates)
-    return prove(claim, context.settings)
+    after = view_after(plan, context.view)
+    proof = prove(Claim(context.view, after, plan.pods, attack, plan.isolates), context.settings)
+    recent = recent_peers(context.edges, plan.pods, context.view, after)
+    return proof.model_copy(update={"recent": recent}) if recent else proof

@@ -61,6 +61,18 @@ class KeptRow(_Row):
     status: Literal["kept", "cut", "closed"]
 
 
+PeerStatus = Literal["kept", "cut", "closed", "gone", "unjudged"]
+
+
+class RecentPeer(_Row):
+    """Whom a workload talked to lately; `gone` now, or `unjudged` where no policy names it (a Service, a node)."""
+
+    what: str
+    bytes: int
+    flows: int
+    status: PeerStatus
+
+
 class Proof(_Row):
     """What was evaluated, and whether all that the plan claims holds."""
 
@@ -77,6 +89,7 @@ class Proof(_Row):
     peers_cut: tuple[str, ...]
     isolates: bool
     note: str = NODE_NOTE
+    recent: tuple[RecentPeer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

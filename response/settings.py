@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from response.node_settings import NodeAgentSettings, NodeStepSettings
+from response.verify_settings import VerifySettings
 
 
 class CommandSettings(BaseModel):
@@ -157,3 +158,8 @@ class ResponseSettings(BaseModel):
     )  # fmt: skip
     node_steps: NodeStepSettings = Field(NodeStepSettings(), description="what nodes are commanded, and how")
     node_agent: NodeAgentSettings = Field(NodeAgentSettings(), description="what the agent of a node obeys")
+    edges_hours: int = Field(
+        24, ge=1, le=168, description="hours for which the peers of workloads are remembered: a proof lists those that"
+        " it cuts; edges.v1 keeps a week",
+    )  # fmt: skip
+    verify: VerifySettings = Field(VerifySettings(), description="when packets are taken to say something")

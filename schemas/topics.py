@@ -54,7 +54,8 @@ ROLLUPS = TopicSpec(
 )  # fmt: skip
 EDGES = TopicSpec(
     "edges.v1", "workload", "JSON: hourly workload to peer:port with counts and bytes", 1,
-    config=_kept(8 * _DAY_MS),
+    # One partition: every responder reads all of it.
+    fixed=True, config=_kept(8 * _DAY_MS),
 )  # fmt: skip
 WATCH = TopicSpec(
     "watch.v1", "contained subject", "JSON: attempts, answered, last packet per active containment", 1,
