@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from detectors.answered_names import AnsweredNames
 from detectors.assembly import Assembler, ClosedTick
 from detectors.base import Detector, KeyView, TickView
 from detectors.cold_start import ColdStart
@@ -92,6 +93,7 @@ class DetectEngine:
         self._said_edges: list[Edge] = []
         self._forwarders: dict[int, int] = {}
         self._cold = ColdStart()
+        self._answered = AnsweredNames()
         self.rows = 0
 
     def feed(self, messages: Sequence[EventMessage]) -> DetectOutput:
@@ -155,6 +157,7 @@ class DetectEngine:
         if dns is not None:
             for name, given in dns_inputs(dns, self.plan.spaces()).items():
                 self._update(name, given, names, views)
+            self._answered.observe(frames)
         self._watched += self.watcher.observe(frames, closed, self.assembler.cluster)
         joins = {(item.node, item.tick): item.joins for item in closed}
         for detector in self._observers:
@@ -167,7 +170,7 @@ class DetectEngine:
             by_node.setdefault(finding.node, []).append(finding)
         out = []
         for item in closed:
-            own = by_node.get(names[item.node], [])
+            own = self._answered.named(item.node, by_node.get(names[item.node], []))
             self._partials.suspect(item.joins, own)
             out.append(NodeTick(names[item.node], item.node, item.tick, own, item.quality, item.first))
         return out
@@ -253,6 +256,7 @@ class DetectEngine:
             "edges": self._edges,
             "partials": self._partials,
             "cold_start": self._cold,
+            "answered_names": self._answered,
             **{f"table.{name}": table for name, table in self.tables.items()},
             **{f"detector.{d.meta.id}": d for d in dict.fromkeys([*self._detectors, *self._observers])},
         }

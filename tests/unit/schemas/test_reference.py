@@ -51,11 +51,12 @@ SAMPLES: dict[str, Word] = {
             {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}], "ports": [{"port": "http"}]}]}),
     ),
     "edge": Edge(
-        cluster="c1", node="n1", namespace="shop", workload="Deployment/web", hour=0, peer="192.0.2.1", port=443, protocol="TCP",
-        initiated=True, flows=1, bytes_sent=2, bytes_received=3,
+        cluster="c1", node="n1", namespace="shop", workload="Deployment/web", hour=0, peer="192.0.2.1", port=443,
+        protocol="TCP", initiated=True, flows=1, bytes_sent=2, bytes_received=3,
     ),
     "watch": WatchRow(
-        cluster="c1", response_id="r1", node="n1", tick=1, attempts=1, answered=0, unsure=0, last_packet=5, last_answered=0
+        cluster="c1", response_id="r1", node="n1", tick=1, attempts=1, answered=0, unsure=0, last_packet=5,
+        last_answered=0,
     ),
     "alert": Alert(
         id="a1", revision=1, status="open", cluster="c1", started_at=NOW, detected_at=NOW, ended_at=NOW, tick=1,
