@@ -47,7 +47,7 @@ def told_of_expiry(response_id: str, entries: int, now: float, cluster: str, nod
         alert_id="",
         cluster=cluster,
         action=_UNREAD,
-        outcome="expired",
+        outcome="node_expired",
         mode="enforce",
         target=target,
         reason="expired",

@@ -20,7 +20,8 @@ from schemas.node_command import NodeCommand
 from schemas.node_report import NodeRefusal, NodeReport
 from schemas.word import WordError, from_iso, iso_time
 
-_REFUSALS_REPORTED = 16
+# Of commands, in each report: as many as come between two of them, and a few more.
+_REPORTED = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,8 @@ class NodeEnforcer:
         self._claims = Claims()
         self._cluster = cluster
         self._node = node
-        self._refused: deque[NodeRefusal] = deque(maxlen=_REFUSALS_REPORTED)
+        self._obeyed: deque[str] = deque(maxlen=_REPORTED)
+        self._refused: deque[NodeRefusal] = deque(maxlen=_REPORTED)
 
     def read(self, value: bytes, now: float, *, known: bool = False) -> Judged:
         """Take in one record of nodecommands.v1; the tables change with the next `settle`.
@@ -71,7 +73,11 @@ class NodeEnforcer:
             return Judged(command, None, ours=False)
         said = self._verifier.verify(command, now)
         refusal = said if isinstance(said, Refusal) else self._obey(command, now)
-        return self._refuse(command, refusal, known) if refusal is not None else Judged(command, None)
+        if refusal is not None:
+            return self._refuse(command, refusal, known)
+        if not known:
+            self._obeyed.append(command.id)
+        return Judged(command, None)
 
     def settle(self, now: float) -> Settled:
         """Make the tables what commands want them to be; what was dropped so far is counted first.
@@ -108,6 +114,7 @@ class NodeEnforcer:
             reason=self.problem.reason if self.problem else "",
             message=self.problem.message if self.problem else "",
             entries=self.tally.entries(),
+            obeyed=tuple(reversed(self._obeyed)),
             refused=tuple(reversed(self._refused)),
         )
 

@@ -1,7 +1,8 @@
 """From a decision to the narrowest proven plan: the ladder of actions, tried in order.
 
 An action is a module in `response/actions/` with `NAME`, `TITLE`, `RBAC` and `plan(context)`; the directory listing
-is the registry. `plan` says what to write or why this action does not apply; it neither talks to a cluster nor proves
+is the registry. One that aims at nobody says `NAMES_ATTACKERS = False`: evidence under a false address is no reason
+against it. `plan` says what to write or why this action does not apply; it neither talks to a cluster nor proves
 anything itself.
 """
 
@@ -15,6 +16,7 @@ from functools import cache
 from typing import Any, Protocol
 
 from response import actions
+from response.drops import drops_of
 from response.edges import EdgeMemory, recent_peers
 from response.guard import Refusal, refuse_decision
 from response.prove import AttackPair, Claim, Proof, prove
@@ -68,6 +70,10 @@ class Plan:
     pod_labels: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
+# Refusals of a decision that are no reason against an action which names no attacker.
+_ABOUT_ATTACKERS = frozenset({"spoofable", "no_attacker"})
+
+
 class ActionModule(Protocol):
     """The shape of a module in `response/actions/`."""
 
@@ -112,14 +118,18 @@ def attack_pairs(decision: ResponseDecision) -> tuple[AttackPair, ...]:
 def climb(context: PlanContext) -> tuple[Attempt, ...]:
     """Try the decision's actions in order and stop at the first whose proof holds; that one is the last returned."""
     refusal = refuse_decision(context.decision)
-    if refusal is not None:
-        return (Attempt("", None, None, refusal),)
-    attempts: list[Attempt] = []
+    attempts: list[Attempt] = [Attempt("", None, None, refusal)] if refusal is not None else []
     for name in context.decision.actions:
+        if refusal is not None and (refusal.reason not in _ABOUT_ATTACKERS or _names_attackers(name)):
+            continue
         attempts.append(_attempt(name, context))
         if attempts[-1].refusal is None:
             break
     return tuple(attempts) or (Attempt("", None, None, Refusal("no_action", "the policy file names no action")),)
+
+
+def _names_attackers(name: str) -> bool:
+    return bool(getattr(load_actions().get(name), "NAMES_ATTACKERS", True))
 
 
 def _attempt(name: str, context: PlanContext) -> Attempt:
@@ -148,6 +158,7 @@ def prove_plan(plan: Plan, context: PlanContext) -> Proof:
     """The proof of a plan against the context's view."""
     attack = attack_pairs(context.decision)
     after = view_after(plan, context.view)
-    proof = prove(Claim(context.view, after, plan.pods, attack, plan.isolates), context.settings)
+    claim = Claim(context.view, after, plan.pods, attack, plan.isolates, drops_of(plan.manifests))
+    proof = prove(claim, context.settings)
     recent = recent_peers(context.edges, plan.pods, context.view, after)
     return proof.model_copy(update={"recent": recent}) if recent else proof

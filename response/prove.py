@@ -13,10 +13,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from response.drops import NO_DROPS, Drops
 from response.guard import Refusal
 from response.reach import Allowance, cells_of, cut_peers, find_widening, pair_ports
 from response.settings import ResponseSettings
-from schemas.policy.addresses import span_of_address
+from schemas.policy.addresses import span_of_address, span_of_cidr
 from schemas.policy.cluster import ClusterView, Pod
 from schemas.policy.evaluator import READINGS, Flow, IpBlockReading, evaluate
 from schemas.policy.networkpolicy import DIRECTIONS, PROTOCOLS
@@ -97,7 +98,8 @@ class Claim:
     """What is to be proven of the step from `before` to `after`.
 
     `pods` are keys of the pods that the plan means to change. With `isolates`, the pods named must end with nothing
-    allowed at all, and DNS and peers are cut on purpose; otherwise DNS and protected peers must be kept.
+    allowed at all, and DNS and peers are cut on purpose; otherwise DNS and protected peers must be kept. `drops` are
+    what nodes drop or slow down besides, whatever policies allow.
     """
 
     before: ClusterView
@@ -105,11 +107,12 @@ class Claim:
     pods: tuple[str, ...]
     attack: tuple[AttackPair, ...]
     isolates: bool
+    drops: Drops = NO_DROPS
 
 
 def prove(claim: Claim, settings: ResponseSettings) -> Proof:
     """Evaluate a claim. Raises ValueError for an attack pair whose addresses are none."""
-    attack = tuple(_attack_row(claim, pair) for pair in claim.attack)
+    attack = _limit_rows(claim.drops) or tuple(_attack_row(claim, pair) for pair in claim.attack)
     widening = next(filter(None, (find_widening(claim.before, claim.after, r) for r in READINGS)), None)
     dns = tuple(_dns_rows(claim, settings))
     peers = _peers_cut(claim)
@@ -162,12 +165,27 @@ def _kept_failure(dns: Iterable[KeptRow], protected: tuple[str, ...]) -> Refusal
 
 def _attack_row(claim: Claim, pair: AttackPair) -> AttackRow:
     before, after = claim.before, claim.after
+    dropped = claim.drops.cut(pair.source, pair.destination)
     return AttackRow(
         flow=pair.text(),
         before=_verdict_text(before, pair),
-        after=_verdict_text(after, pair),
+        after="dropped on the node" if dropped else _verdict_text(after, pair),
         was_open=any(_open(before, pair, reading) for reading in READINGS),
-        blocked=not any(_open(after, pair, reading) for reading in READINGS),
+        blocked=dropped or not any(_open(after, pair, reading) for reading in READINGS),
+    )
+
+
+def _limit_rows(drops: Drops) -> tuple[AttackRow, ...]:
+    """Ports that nodes limit, whoever attacks them: the flood's sources are no part of the claim."""
+    return tuple(
+        AttackRow(
+            flow=f"any → {limit.victim} {limit.protocol}/{limit.port}",
+            before="new connections without a limit on the node",
+            after=f"at most {limit.per_source}/s per source and {limit.in_all}/s in all",
+            was_open=True,
+            blocked=True,
+        )
+        for limit in drops.limits
     )
 
 
@@ -234,7 +252,7 @@ def _dns_pods(view: ClusterView, settings: ResponseSettings) -> Iterable[Pod]:
 
 def _kept(claim: Claim, flow: Flow) -> Literal["kept", "cut", "closed"]:
     before = any(evaluate(claim.before, flow, reading).allowed for reading in READINGS)
-    lost = any(
+    lost = claim.drops.cut(flow.source, flow.destination) or any(
         evaluate(claim.before, flow, reading).allowed and not evaluate(claim.after, flow, reading).allowed
         for reading in READINGS
     )
@@ -247,7 +265,8 @@ def _peers_cut(claim: Claim) -> tuple[str, ...]:
     # Replicas with equal labels are under equal policies: one speaks for all.
     pods = {pod.key: pod for pod in map(claim.after.pod, claim.pods) if pod is not None}
     alike = {(pod.namespace, tuple(sorted(pod.labels.items())), pod.ports): key for key, pod in pods.items()}
-    lost: set[str] = set()
+    peers = [span_of_cidr(text) for text in claim.drops.peers()]
+    lost = {pod.key for pod in claim.after.pods for ip in pod.ips if any(s.covers(span_of_address(ip)) for s in peers)}
     for reading in READINGS:
         for key in alike.values():
             for direction in DIRECTIONS:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from response.allowlist import allowing
 from response.cluster_site import Site
 from response.drift import Drift, find_drift, with_expiry
+from response.drops import NODE_COMMAND, drops_of
 from response.enforce import carry_out, seconds
 from response.gateway import ClusterError, Managed
 from response.guard import Refusal
@@ -116,8 +117,12 @@ class Reconciler:
             why = Refusal("quiet", f"no attempt for {now - known.since:.0f} s; watched for a relapse")
             return self._finish(known, item, "released", why, now)
         pods = [str(key) for key in (known.proof or {}).get("pods", ())]
-        if known.proof is not None and known.proof.get("isolates") and pods and not any(map(view.pod, pods)):
-            why = Refusal("gone", f"{', '.join(pods[:5])} ended; a quarantine does not pass to the replacement")
+        # A node's drops are by address, and another pod may get it next.
+        personal = known.proof is not None and (known.proof.get("isolates") or _on_nodes(known))
+        if personal and pods and not any(map(view.pod, pods)):
+            why = Refusal(
+                "gone", f"{', '.join(pods[:5])} ended; what is done to a pod does not pass to the replacement"
+            )
             return self._finish(known, item, "released", why, now)
         if item is None and known.expires_at and seconds(known.expires_at) <= now:
             return site.step(known.response_id, "expired", Refusal("expired", "its time to live has passed"), now)
@@ -200,7 +205,7 @@ def prove_standing(known: Containment, view: ClusterView, site: Site) -> Proof |
     pods = _subjects(known, view)
     try:
         pairs = tuple(_moved(pair, known, view, pods) for pair in attack_pairs(decision))
-        claim = Claim(before, view, pods, pairs, bool(known.proof.get("isolates")))
+        claim = Claim(before, view, pods, pairs, bool(known.proof.get("isolates")), drops_of(known.manifests))
         return prove(claim, site.settings)
     except ValueError:
         return None
@@ -221,12 +226,18 @@ def fingerprint(view: ClusterView) -> str:
 
 def _subjects(known: Containment, view: ClusterView) -> tuple[str, ...]:
     """The pods that a containment is about now: a workload's policy follows its replicas."""
+    if _on_nodes(known) and known.proof is not None:
+        return tuple(str(key) for key in known.proof.get("pods", ()))
     policies = [read_policy(dict(item)) for item in known.manifests if item.get("kind") == "NetworkPolicy"]
     return tuple(
         pod.key
         for pod in view.pods
         if any(pod.namespace == p.metadata.namespace and p.spec.pod_selector.matches(pod.labels) for p in policies)
     )
+
+
+def _on_nodes(known: Containment) -> bool:
+    return any(item.get("kind") == NODE_COMMAND for item in known.manifests)
 
 
 def _moved(pair: AttackPair, known: Containment, view: ClusterView, pods: Iterable[str]) -> AttackPair:

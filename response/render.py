@@ -15,7 +15,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def manifests_yaml(manifests: Iterable[Mapping[str, Any]]) -> str:
-    """The manifests as one YAML stream that `kubectl apply --server-side -f -` accepts."""
+    """The manifests as one YAML stream that `kubectl apply --server-side -f -` accepts, commands to nodes aside."""
     return yaml.safe_dump_all([dict(item) for item in manifests], sort_keys=False, explicit_start=True)
 
 

@@ -18,6 +18,8 @@ Outcome = Literal[
     "cancelled", "released", "repaired", "drifted", "missed",
     # What packets said of an applied containment.
     "effective", "quiet", "ineffective", "unknown",
+    # What the agent of a node did with a signed command.
+    "node_set", "node_lifted", "node_refused", "node_failed", "node_expired",
 ]  # fmt: skip
 
 

@@ -55,6 +55,7 @@ class NodeCommand(SignedWord):
     response_id: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")] = Field(
         description="the response it serves"
     )
+    namespace: Text = Field("", description="of the pods it is about")
     alert_id: Text = Field("", description="the alert that caused that")
     action: Text = Field("", description="the action that planned it")
     decided_tick: int = Field(0, ge=0, description="tick of the alert, s since epoch")

@@ -42,4 +42,5 @@ class NodeReport(Word):
     reason: str = Field("", description="one word: why it does not enforce")
     message: str = Field("", description="the same in one sentence")
     entries: tuple[NodeEntry, ...] = Field((), description="what is in the tables")
+    obeyed: tuple[str, ...] = Field((), description="ids of the last commands that were obeyed, the latest first")
     refused: tuple[NodeRefusal, ...] = Field((), description="the last commands that were refused, the latest first")

@@ -140,14 +140,14 @@ class NodeAgent:
         command, refusal = judged.command, judged.refusal
         outcome: Outcome
         if refusal is not None:
-            outcome, why = "refused", refusal
+            outcome, why = "node_refused", refusal
         elif problem is not None:
-            outcome, why = "failed", problem
+            outcome, why = "node_failed", problem
         else:
-            outcome, why = ("reverted", _LIFTED) if _lifts(command) else ("applied", _SET)
+            outcome, why = ("node_lifted", _LIFTED) if _lifts(command) else ("node_set", _SET)
         self.counts.commands[outcome, why.reason] = self.counts.commands.get((outcome, why.reason), 0) + 1
         log.info("command", outcome=outcome, reason=why.reason, command=printable(command.id if command else ""))
-        if outcome == "refused" and not self._admit(now):
+        if outcome == "node_refused" and not self._admit(now):
             self.counts.untold += 1
             return
         why = Refusal(why.reason, printable(why.message))

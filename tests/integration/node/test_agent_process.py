@@ -44,7 +44,10 @@ PAIR = {"source": ATTACKER.ip4, "destination": pods.OUTSIDE4}
 FOREIGN = """
 table ip others {
     set known { type ipv4_addr; elements = { 192.0.2.7, 192.0.2.9 } }
-    chain forward { type filter hook forward priority filter; policy accept; ip saddr @known counter drop }
+    chain forward {
+        type filter hook forward priority filter; policy accept;
+        ip saddr @known counter drop
+    }
 }
 """
 
@@ -152,7 +155,7 @@ async def test_a_signed_command_cuts_and_everything_is_told(lab: Lab, agent: Age
     attack.wait_for("lost", wall())
     (action,) = await agent.actions(1)
     assert (action.outcome, action.reason, action.action, action.target) == (
-        "applied",
+        "node_set",
         "set",
         "cut_on_node",
         "node/node1",
@@ -174,7 +177,7 @@ async def test_a_signed_command_cuts_and_everything_is_told(lab: Lab, agent: Age
     lifted = wall()
     await agent.tell(verb="lift")
     attack.wait_for("ok", lifted)
-    assert (await agent.actions(2))[1].outcome == "reverted"
+    assert (await agent.actions(2))[1].outcome == "node_lifted"
     assert {q.word for q in neighbour.since(0.0)} == {"ok"}
 
 
@@ -203,16 +206,16 @@ async def test_what_is_not_to_be_obeyed_is_refused_and_told(lab: Lab, agent: Age
     moved = elsewhere.model_copy(update={"node": "node1", "id": "command-moved"})
     await agent.send(elsewhere, *refused.values(), dns, moved)
     told = [(action.outcome, action.reason) for action in await agent.actions(len(refused) + 2)]
-    assert told == [("refused", reason) for reason in (*refused, "protected", "bad_signature")]
+    assert told == [("node_refused", reason) for reason in (*refused, "protected", "bad_signature")]
     assert ruleset(lab) == before
     await agent.send(good, good)
     told = [(action.outcome, action.reason) for action in await agent.actions(len(refused) + 4)]
-    assert told[-2:] == [("applied", "set"), ("refused", "replayed")]
+    assert told[-2:] == [("node_set", "set"), ("node_refused", "replayed")]
     await agent.tell(verb="lift")
     # The same command again, by whoever kept a copy: its signature is good, and it was said before.
     await agent.send(good)
     told = [(action.outcome, action.reason) for action in await agent.actions(len(refused) + 6)]
-    assert told[-2:] == [("reverted", "command"), ("refused", "replayed")]
+    assert told[-2:] == [("node_lifted", "command"), ("node_refused", "replayed")]
     report = await agent.report(lambda one: one.refused[:1] != () and one.refused[0].reason == "replayed")
     assert report.state == "enforcing"
 
@@ -243,7 +246,7 @@ async def test_a_restart_takes_up_the_kernel_and_the_topic(lab: Lab, agent: Agen
     assert ATTACKER.ip6 not in ruleset(lab)
     agent.end(signal.SIGTERM)
     # What was told before the restarts is not told again.
-    assert [action.outcome for action in await agent.actions(3)] == ["applied", "applied", "reverted"]
+    assert [action.outcome for action in await agent.actions(3)] == ["node_set", "node_set", "node_lifted"]
     with_entries = ruleset(lab)
     assert ATTACKER.ip4 in with_entries
     agent.start()
@@ -297,12 +300,12 @@ async def test_uninstalling_leaves_the_rules_of_others_to_the_byte(
 
 
 async def test_where_packets_would_bypass_the_tables_nothing_is_claimed(lab: Lab, agent: AgentProcess) -> None:
-    lab.run("node", ["ip", "link", "add", "cilium_host", "type", "dummy"])
+    lab.run("node", ["ip", "link", "add", "cilium_host", "type", "bridge"])
     try:
         agent.start()
         await agent.tell(cuts=[PAIR])
         (action,) = await agent.actions(1)
-        assert (action.outcome, action.reason) == ("refused", "cilium")
+        assert (action.outcome, action.reason) == ("node_refused", "cilium")
         assert "sluicegate" not in ruleset(lab)
         report = await agent.report(lambda one: one.state == "refusing")
         assert report.reason == "cilium"
@@ -310,7 +313,7 @@ async def test_where_packets_would_bypass_the_tables_nothing_is_claimed(lab: Lab
         agent.end(signal.SIGTERM)
         agent.start(bypass="ignore")
         await agent.tell(cuts=[PAIR])
-        assert (await agent.actions(2))[1].outcome == "applied"
+        assert (await agent.actions(2))[1].outcome == "node_set"
     finally:
         lab.run("node", ["ip", "link", "del", "cilium_host"])
 
@@ -320,10 +323,10 @@ async def test_a_flood_of_refusals_is_told_up_to_a_limit(lab: Lab, agent: AgentP
     await agent.send(*(agent.command(wall(), cuts=[PAIR]) for _ in range(50)))
     await agent.tell(cuts=[PAIR])
     told = await agent.actions(6)
-    assert [action.outcome for action in told] == ["refused"] * 5 + ["applied"]
+    assert [action.outcome for action in told] == ["node_refused"] * 5 + ["node_set"]
     metrics = lab.run("node", ["curl", "-s", "http://127.0.0.1:9464/metrics"])
     assert "sluicegate_node_refusals_untold_total 45.0" in metrics
-    assert 'sluicegate_node_commands_total{outcome="refused",reason="unsigned"} 50.0' in metrics
+    assert 'sluicegate_node_commands_total{outcome="node_refused",reason="unsigned"} 50.0' in metrics
 
 
 def test_without_the_right_the_agent_says_so(lab: Lab, tmp_path: Path) -> None:
