@@ -106,6 +106,7 @@ def run_respond(settings: Settings, plan: RespondPlan) -> int:
                 settings.stream.kafka,
                 lambda: counted((*responder.reconcile(_now()), *responder.watched((), _now()))),
                 settings.response.upkeep.reconcile_s,
+                lambda: responder.unfinished,
             )
             look.start()
             if isinstance(gateway, Watched):
