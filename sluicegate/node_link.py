@@ -96,6 +96,8 @@ class KafkaNodeLink:
             self._call(self._close(), 10.0)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5.0)
+        if not self._thread.is_alive():
+            self._loop.close()
 
     def send(self, command: NodeCommand) -> None:
         """Make a command durable on nodecommands.v1. Raises ClusterError."""

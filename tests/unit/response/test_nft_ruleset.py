@@ -25,7 +25,7 @@ from schemas.node_command import Cut
 
 FAMILIES: tuple[Family, ...] = ("inet", "bridge")
 V4 = st.ip_addresses(v=4).map(str)
-V6 = st.ip_addresses(v=6).filter(lambda a: a.ipv4_mapped is None).map(str)  # type: ignore[union-attr]
+V6 = st.ip_addresses(v=6, network="2000::/3").map(str)
 PORT = st.one_of(
     st.just((None, None)), st.tuples(st.sampled_from(["TCP", "UDP", "SCTP"]), st.integers(min_value=1, max_value=65535))
 )
