@@ -17,6 +17,7 @@ from tests.lab.two_nodes import NODES, TwoNodes
 from tests.live.cluster import LiveCluster, live_cluster
 from tests.live.disturbances import KILLED, kill_during, outage_during
 from tests.live.once import EXPORTER, run_once
+from tests.live.spoofing import ATTACKER, pod_name, run_spoofed
 
 pytestmark = [
     pytest.mark.lab, pytest.mark.kafka, pytest.mark.timeout(300),
@@ -60,4 +61,13 @@ async def test_an_outage_of_the_broker_loses_nothing(live: LiveCluster, local_ka
     result = await outage_during(live, local_kafka, 1_500, 100.0, 5.0)
     assert (result.lost, result.unseen) == (0, 0)
     assert result.right, result
-    assert "the broker takes messages again" in live.exporters[KILLED].log
+    waited = [appended / 1000 - message.header.cut for message, appended in live.heard.events[KILLED]]
+    assert max(waited) > 3.0, "the broker was never away"
+
+
+async def test_a_flood_under_a_pods_address_of_another_node_is_found_and_traced_to_the_veth(live: LiveCluster) -> None:
+    found = await run_spoofed(live)
+    assert found.alert is not None
+    assert set(found.pods) == {pod_name(ATTACKER)}
+    # The victim's node has seen them, too; only the victim counts those.
+    assert found.copies > found.pods[pod_name(ATTACKER)] // 2
