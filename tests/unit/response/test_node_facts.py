@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import orjson
 import pytest
@@ -11,18 +12,18 @@ from response.guard import Refusal
 from response.kernel_tools import ToolError, run_tool
 from response.node_facts import addresses_of, read_facts
 
-ADDRESSES = [
+ADDRESSES: list[dict[str, Any]] = [
     {"ifname": "lo", "addr_info": [{"local": "127.0.0.1"}, {"local": "::1"}]},
     {"ifname": "eth0", "addr_info": [{"local": "192.0.2.1", "prefixlen": 24}, {}]},
     {"ifname": "cni0"},
 ]
-PLAIN = [{"ifname": "lo"}, {"ifname": "eth0"}, {"ifname": "cilium"}]
+PLAIN: list[dict[str, Any]] = [{"ifname": "lo"}, {"ifname": "eth0"}, {"ifname": "cilium"}]
 
 
 class Tools:
     """iproute2 of a node."""
 
-    def __init__(self, links: list[dict[str, object]], queues: list[dict[str, object]], kind: str = "bpf") -> None:
+    def __init__(self, links: list[dict[str, Any]], queues: list[dict[str, Any]], kind: str = "bpf") -> None:
         self._links, self._queues, self._kind = links, queues, kind
         self.asked: list[tuple[str, ...]] = []
 
@@ -57,7 +58,7 @@ def test_addresses_are_all_of_the_node() -> None:
     ],
 )
 def test_what_carries_packets_past_the_tables(
-    links: list[dict[str, object]], queues: list[dict[str, object]], flowtables: tuple[str, ...], word: str
+    links: list[dict[str, Any]], queues: list[dict[str, Any]], flowtables: tuple[str, ...], word: str
 ) -> None:
     assert bypass(Tools(links, queues), flowtables) == word
 
