@@ -2,7 +2,8 @@
 
 The address space is cut at every address and block edge that any policy or pod mentions. Within one cell no policy can
 tell two addresses apart, so a finite table of cells (times pod identity, times protocol) with port intervals is the
-whole truth about all 2^32 + 2^128 addresses, not a sample of it.
+whole truth about all 2^32 + 2^128 addresses, not a sample of it. It holds for every dialect, because each comes down to
+stages of clauses (`schemas/policy/layers.py`).
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from dataclasses import dataclass, replace
 
 from schemas.policy.addresses import Span, cut_space
 from schemas.policy.cluster import ClusterView, Pod
-from schemas.policy.evaluator import IpBlockReading, PeerPoint, always_allowed, peer_matches, ports_of
-from schemas.policy.networkpolicy import DIRECTIONS, PROTOCOLS, Direction, NetworkPolicy, Protocol, Rule
+from schemas.policy.evaluator import always_allowed
+from schemas.policy.layers import Block, PeerPoint, Pods
+from schemas.policy.networkpolicy import DIRECTIONS, PROTOCOLS, Direction, PolicyObject, Protocol
+from schemas.policy.pipelines import pipelines
 from schemas.policy.ports import ALL_PORTS, NO_PORTS, PortSet
+from schemas.policy.words import IpBlockReading
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +63,12 @@ def cells_of(*views: ClusterView) -> tuple[Cell, ...]:
 def _mentioned(view: ClusterView) -> Iterator[Span]:
     yield from view.pod_addresses()
     yield from view.node_addresses
-    for policy in view.policies:
-        for rule in (*policy.spec.ingress, *policy.spec.egress):
-            for peer in rule.peers:
-                if peer.ip_block is not None:
-                    covered, holes = peer.ip_block.spans()
-                    yield covered
-                    yield from holes
+    for policy in _objects(view):
+        yield from policy.spans()
+
+
+def _objects(view: ClusterView) -> tuple[PolicyObject, ...]:
+    return (*view.policies, *view.objects)
 
 
 class Allowance:
@@ -76,30 +79,21 @@ class Allowance:
         self._subject = subject
         self._ingress = direction == "Ingress"
         self._reading = reading
-        self.isolating = view.policies_on(subject, direction)
-        self._rules = [(policy, rule) for policy in self.isolating for rule in policy.rules(direction)]
+        self.pipelines = pipelines(view, subject, direction)
 
     def ports(self, cell: Cell) -> dict[Protocol, PortSet]:
         """The allowed ports per protocol with one cell; every protocol is a key."""
         pod = self._view.pod(cell.pod) if cell.pod is not None else None
         point = PeerPoint(cell.span, pod)
-        if not self.isolating or always_allowed(self._subject, point):
-            return dict.fromkeys(PROTOCOLS, ALL_PORTS)
+        total = dict.fromkeys(PROTOCOLS, ALL_PORTS)
+        if not self.pipelines or always_allowed(self._subject, point):
+            return total
         destination = self._subject if self._ingress else pod
-        matching = [rule for policy, rule in self._rules if self._matches(policy, rule, point)]
-        return {protocol: _union(ports_of(rule, protocol, destination) for rule in matching) for protocol in PROTOCOLS}
-
-    def _matches(self, policy: NetworkPolicy, rule: Rule, point: PeerPoint) -> bool:
-        return not rule.peers or any(
-            peer_matches(self._view, policy, peer, point, self._reading) for peer in rule.peers
-        )
-
-
-def _union(sets: Iterable[PortSet]) -> PortSet:
-    total = NO_PORTS
-    for item in sets:
-        total |= item
-    return total
+        for line in self.pipelines:
+            here = line.at(self._view, point, self._reading)
+            for protocol in PROTOCOLS:
+                total[protocol] &= here.ports(protocol, destination)
+        return total
 
 
 def pair_ports(view: ClusterView, source: Span, destination: Span, reading: IpBlockReading) -> dict[Protocol, PortSet]:
@@ -126,22 +120,21 @@ def changed_subjects(before: ClusterView, after: ClusterView) -> tuple[str, ...]
     """Keys of the pods whose allowed sets can differ between two views, in order.
 
     These are the pods that changed themselves, and those selected by a policy that changed or whose peers match a
-    changed pod or namespace differently.
+    changed pod or namespace differently. What policies only refer to (tiers, sets of addresses) may concern every pod.
     """
-    old, new = ({policy.key: policy for policy in view.policies} for view in (before, after))
+    old, new = ({policy.key: policy for policy in _objects(view)} for view in (before, after))
     changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
-    touched = {pod.key for pod in after.pods if before.pod(pod.key) != pod}
+    everyone = before.in_force != after.in_force or any(not (old.get(key) or new[key]).directions() for key in changed)
+    touched = {pod.key for pod in after.pods if everyone or before.pod(pod.key) != pod}
     touched |= {pod.key for pod in before.pods if after.pod(pod.key) is None}
     moved = before.namespaces != after.namespaces or any(_moved(before, after, key) for key in touched)
-    for policy in after.policies:
+    for policy in new.values():
         if moved or any(_matched_otherwise(before, after, policy, key) for key in touched):
             changed.add(policy.key)
-    namespaces = {key.partition("/")[0] for key in changed}
-    for view in (before, after):
+    for view, objects in ((before, old), (after, new)):
+        policies = [objects[key] for key in sorted(changed & objects.keys())]
         for pod in view.pods:
-            if pod.namespace in namespaces and any(
-                policy.key in changed for direction in DIRECTIONS for policy in view.policies_on(pod, direction)
-            ):
+            if pod.key not in touched and any(policy.selects(view, pod) for policy in policies):
                 touched.add(pod.key)
     return tuple(sorted(touched))
 
@@ -152,17 +145,21 @@ def _moved(before: ClusterView, after: ClusterView, key: str) -> bool:
     return old is None or new is None or replace(old, labels={}) != replace(new, labels={})
 
 
-def _matched_otherwise(before: ClusterView, after: ClusterView, policy: NetworkPolicy, key: str) -> bool:
+def _matched_otherwise(before: ClusterView, after: ClusterView, policy: PolicyObject, key: str) -> bool:
     """Whether any peer of a policy matches one of a relabelled pod's two sets of labels and not the other."""
     old, new = before.pod(key), after.pod(key)
     if old is None or new is None:
         return True
-    for rule in (*policy.spec.ingress, *policy.spec.egress):
-        for peer in rule.peers:
-            if peer.pod_selector is not None and (
-                peer.pod_selector.matches(old.labels) != peer.pod_selector.matches(new.labels)
-            ):
-                return True
+    if old.labels == new.labels:
+        return False
+    for direction in DIRECTIONS:
+        for clause in policy.clauses(direction):
+            for peers in clause.peers or ():
+                if isinstance(peers, Block):
+                    continue
+                # Whatever is neither addresses nor a plain choice of pods may look at their labels as well.
+                if not isinstance(peers, Pods) or peers.chosen(before, old) != peers.chosen(after, new):
+                    return True
     return False
 
 
@@ -194,7 +191,7 @@ def _widening_of(
     if old is None or new is None:
         return None
     was, becomes = Allowance(before, old, direction, reading), Allowance(after, new, direction, reading)
-    if not was.isolating:
+    if not was.pipelines:
         # It was allowed everything.
         return None
     for cell in cells:

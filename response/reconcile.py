@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from response.allowlist import allowing
 from response.cluster_site import Site
 from response.drift import Drift, find_drift, with_expiry
+from response.drops import on_nodes
 from response.enforce import carry_out, seconds
 from response.gateway import ClusterError, Managed
 from response.guard import Refusal
@@ -117,8 +118,12 @@ class Reconciler:
             why = Refusal("quiet", f"no attempt for {now - known.since:.0f} s; watched for a relapse")
             return self._finish(known, item, "released", why, now)
         pods = [str(key) for key in (known.proof or {}).get("pods", ())]
-        if known.proof is not None and known.proof.get("isolates") and pods and not any(map(view.pod, pods)):
-            why = Refusal("gone", f"{', '.join(pods[:5])} ended; a quarantine does not pass to the replacement")
+        # A node's drops are by address, and another pod may get it next.
+        personal = known.proof is not None and (known.proof.get("isolates") or on_nodes(known.manifests))
+        if personal and pods and not any(map(view.pod, pods)):
+            why = Refusal(
+                "gone", f"{', '.join(pods[:5])} ended; what is done to a pod does not pass to the replacement"
+            )
             return self._finish(known, item, "released", why, now)
         if item is None and known.expires_at and seconds(known.expires_at) <= now:
             return site.step(known.response_id, "expired", Refusal("expired", "its time to live has passed"), now)

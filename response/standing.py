@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from response.cluster_site import Site
+from response.drops import drops_of, on_nodes
 from response.ledger import Containment
 from response.objects import QUARANTINE_LABEL, RESPONSE_LABEL
 from response.plan import attack_pairs
 from response.prove import AttackPair, Claim, Proof, prove
 from schemas.policy.cluster import ClusterView, Pod
-from schemas.policy.networkpolicy import read_policy
+from schemas.policy.dialects import kind_of, read_object
+from schemas.policy.words import DIALECTS, Dialect
 
 
 def prove_standing(known: Containment, view: ClusterView, site: Site) -> Proof | None:
@@ -24,7 +26,9 @@ def prove_standing(known: Containment, view: ClusterView, site: Site) -> Proof |
     pods = _subjects(known, view)
     try:
         pairs = tuple(_moved(pair, known, view, pods) for pair in attack_pairs(decision))
-        claim = Claim(before, view, pods, pairs, bool(known.proof.get("isolates")))
+        spoken: Dialect = next((item for item in DIALECTS if item == known.proof.get("dialect")), "networkpolicy")
+        isolates, drops = bool(known.proof.get("isolates")), drops_of(known.manifests)
+        claim = Claim(before, view, pods, pairs, isolates, spoken, drops)
         return prove(claim, site.settings)
     except ValueError:
         return None
@@ -37,16 +41,13 @@ def relevant(known: Containment, view: ClusterView, site: Site) -> str:
     else is in the cluster; only then the rest of the cluster does not matter.
     """
     subjects = [pod for pod in map(view.pod, _subjects(known, view)) if pod is not None]
-    spaces = {pod.namespace for pod in subjects}
     others = [
         policy
-        for policy in view.policies
-        if policy.metadata.namespace in spaces
-        and policy.metadata.labels.get(RESPONSE_LABEL) != known.response_id
-        and any(pod.namespace == policy.metadata.namespace and policy.spec.pod_selector.matches(pod.labels)
-                for pod in subjects)
-    ]  # fmt: skip
-    if others:
+        for policy in (*view.policies, *view.objects)
+        if policy.metadata.labels.get(RESPONSE_LABEL) != known.response_id
+        and any(policy.selects(view, pod) for pod in subjects)
+    ]
+    if others or view.unread:
         pods: Iterable[Pod] = view.pods
     else:
         settings = site.settings
@@ -59,7 +60,9 @@ def relevant(known: Containment, view: ClusterView, site: Site) -> str:
         digest.update(repr((pod.key, labels, pod.ips, pod.ports, pod.host_network)).encode())
     digest.update(repr(sorted((name, sorted(labels.items())) for name, labels in view.namespaces.items())).encode())
     for policy in sorted(others, key=lambda item: item.key):
-        digest.update(f"{policy.key}{policy.spec!r}".encode())
+        said = policy.model_dump(mode="json", exclude={"metadata"})
+        digest.update(f"{policy.key}{sorted(policy.metadata.labels.items())}{said}".encode())
+    digest.update(repr(sorted(item.why for item in view.unread)).encode())
     return digest.hexdigest()
 
 
@@ -69,14 +72,10 @@ def _pairs(known: Containment) -> tuple[AttackPair, ...]:
 
 def _subjects(known: Containment, view: ClusterView) -> tuple[str, ...]:
     """The pods that a containment is about now: a workload's policy follows its replicas."""
-    policies = [read_policy(dict(item)) for item in known.manifests if item.get("kind") == "NetworkPolicy"]
-    spaces = {policy.metadata.namespace for policy in policies}
-    return tuple(
-        pod.key
-        for pod in view.pods
-        if pod.namespace in spaces
-        and any(pod.namespace == p.metadata.namespace and p.spec.pod_selector.matches(pod.labels) for p in policies)
-    )
+    if known.proof is not None and on_nodes(known.manifests):
+        return tuple(str(key) for key in known.proof.get("pods", ()))
+    policies = [read_object(dict(item)) for item in known.manifests if kind_of(item) is not None]
+    return tuple(pod.key for pod in view.pods if any(policy.selects(view, pod) for policy in policies))
 
 
 def _moved(pair: AttackPair, known: Containment, view: ClusterView, pods: Iterable[str]) -> AttackPair:

@@ -20,6 +20,7 @@ from sluicegate.commands import (
     inspect_file,
     inventory,
     keys,
+    node_agent,
     policy,
     replay,
     respond,
@@ -130,3 +131,4 @@ app.add_typer(_allow, name="allow")
 _policy = _tree("Try a policy file before it decides.")
 _add(_policy, "test", policy.try_policy, "policy test policy.yaml --alerts alerts.jsonl --inventory inventory.jsonl")
 app.add_typer(_policy, name="policy")
+_add(app, "node-agent", node_agent.node_agent, "node-agent --node worker-3", "node-agent --uninstall")

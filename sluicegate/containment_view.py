@@ -25,12 +25,14 @@ _GOOD = frozenset(
 
 def print_containments(found: Sequence[Containment], now: float) -> None:
     """Print one row per containment; `now` is s since epoch, for ages."""
-    rows = table("RESPONSE", "PHASE", "SINCE", "ACTION", "TARGET", "LEFT", "LEVEL", right=("SINCE", "LEFT", "LEVEL"))
+    right = ("SINCE", "ANSWERED", "LEFT", "LEVEL")
+    rows = table("RESPONSE", "PHASE", "SINCE", "ANSWERED", "ACTION", "TARGET", "LEFT", "LEVEL", right=right)
     for item in found:
         rows.add_row(
             cell(item.response_id),
             cell(item.phase, _STYLES.get(item.phase, "")),
             cell(age_text(now - item.since)),
+            cell(f"{item.answered_s:.1f} s" if item.answered_s is not None else "-"),
             cell(item.action or "-"),
             cell(shortened(item.target, 60)),
             cell(left_text(item, now)),
@@ -67,6 +69,7 @@ def words_of(item: Containment) -> dict[str, Any]:
         "deadline_missed": item.missed,
         "approvals": list(item.approvals),
         "repairs": item.repairs,
+        "answered_s": item.answered_s,
         "manifests": list(item.manifests),
         "proof": item.proof,
         "decision": item.decision.model_dump(mode="json") if item.decision is not None else None,
@@ -127,6 +130,8 @@ def _facts(item: Containment, now: float) -> Iterable[tuple[str, str]]:
     yield "action", f"{item.action or 'none'} on {item.target}"
     yield "since", f"{time_text(iso_time(item.since))} ({age_text(now - item.since)} ago)"
     yield "reason", f"{item.reason}: {item.message}"
+    if item.answered_s is not None:
+        yield "answered", f"until {item.answered_s:.1f} s after it was applied, as packets showed it"
     if item.expires_at:
         yield "until", f"{time_text(item.expires_at)} (relapses so far: {item.level})"
     if item.deadline:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 
+from response.edges import EdgeMemory
 from response.gateway import WATCHED_KINDS, Gateway, LeaseStore, Watched
 from response.lease import Candidate
 from response.ledger import STANDING
@@ -25,6 +26,7 @@ from schemas.command import Command
 from schemas.inventory import InventoryObject
 from schemas.policy.networkpolicy import NetworkPolicy
 from schemas.response import ResponseDecision
+from schemas.watch import WatchRow
 from sluicegate.action_reader import read_ledger
 from sluicegate.leadership import Leadership, make_candidate
 from sluicegate.problems import CommandProblem
@@ -72,11 +74,14 @@ def run_respond(settings: Settings, plan: RespondPlan) -> int:
         leader.wait(settings.stream.health)
     ledger, _ = asyncio.run(read_ledger(settings.stream.kafka, plan.cluster, _now()))
     log.info("ledger", containments=len(ledger.all()), standing=len(ledger.all(STANDING)))
-    responder = Responder(gateway, settings.response, plan.cluster, ledger, verifier)
+    edges = EdgeMemory(plan.cluster, settings.response.edges_hours)
+    responder = Responder(gateway, settings.response, plan.cluster, ledger, verifier, edges)
     telemetry = make_telemetry()
 
     def counted(actions: Sequence[Action]) -> Sequence[Action]:
         telemetry.note_steps([action.outcome for action in actions])
+        proven = (action.answered_s for action in actions if action.outcome == "effective")
+        telemetry.note_answered([seconds for seconds in proven if seconds is not None])
         telemetry.note_containments(Counter(item.phase for item in responder.ledger.all()))
         return actions
 
@@ -87,11 +92,14 @@ def run_respond(settings: Settings, plan: RespondPlan) -> int:
     async def obey(command: Command) -> Sequence[Action]:
         return counted(await asyncio.to_thread(responder.obey, command, _now()))
 
+    async def watched(rows: Sequence[WatchRow]) -> Sequence[Action]:
+        return counted(await asyncio.to_thread(responder.watched, rows, _now()))
+
     def make() -> Service:
         if identity is None:
             look = UpkeepLoop(
                 settings.stream.kafka,
-                lambda: counted(responder.reconcile(_now())),
+                lambda: counted((*responder.reconcile(_now()), *responder.watched((), _now()))),
                 settings.response.upkeep.reconcile_s,
                 lambda: responder.unfinished,
             )
@@ -99,7 +107,7 @@ def run_respond(settings: Settings, plan: RespondPlan) -> int:
             if isinstance(gateway, Watched):
                 for kind in WATCHED_KINDS:
                     follow(kind, partial(gateway.changes, kind), look.wake)
-        return make_service(settings.stream, respond, obey, identity, telemetry)
+        return make_service(settings.stream, respond, obey, identity, telemetry, watched, edges.take)
 
     try:
         return run_service("sluicegate respond", settings.stream, make)

@@ -2,13 +2,18 @@
 
 from collections.abc import Callable
 
+from schemas.edge import Edge
 from schemas.inventory import InventoryObject
+from schemas.topics import EDGES
 from stream.agents.command import CommandRole, Obedient
 from stream.agents.respond import Responder, RespondRole
+from stream.agents.watch import Watcher, WatchRole
 from stream.identity_feed import IdentityFeed
+from stream.roles import AnyRole
 from stream.service import Service
 from stream.settings import StreamSettings
 from stream.telemetry import Telemetry, make_telemetry
+from stream.topic_feed import TopicFeed
 
 
 def make_service(
@@ -17,10 +22,29 @@ def make_service(
     obey: Obedient,
     identity: Callable[[InventoryObject], None] | None = None,
     telemetry: Telemetry | None = None,
+    watcher: Watcher | None = None,
+    edges: Callable[[Edge], None] | None = None,
 ) -> Service:
-    """The responder as a service, to be run by `run` or inside another loop."""
+    """The responder as a service, to be run by `run_service` or inside another loop.
+
+    Args:
+        settings: all of the stream's settings.
+        responder: carries out one decision; see `stream.agents.respond.Responder`.
+        obey: carries out one command.
+        identity: takes each object of inventory.v1, before the first decision and whenever one comes.
+        telemetry: where it counts.
+        watcher: takes what packets show of containments; None: nobody verifies them.
+        edges: takes each edge of edges.v1, before the first decision and whenever one comes.
+    """
     feed = None
     if identity is not None:
         tell = identity
         feed = IdentityFeed(settings.kafka, lambda _offset, _time, item: None if item is None else tell(item))
-    return Service(settings, [RespondRole(responder), CommandRole(obey)], telemetry or make_telemetry(), feed)
+    roles: list[AnyRole] = [RespondRole(responder), CommandRole(obey)]
+    if watcher is not None:
+        roles.append(WatchRole(watcher))
+    feeds = []
+    if edges is not None:
+        learn = edges
+        feeds.append(TopicFeed(settings.kafka, EDGES, Edge, lambda _o, _t, edge: None if edge is None else learn(edge)))
+    return Service(settings, roles, telemetry or make_telemetry(), feed, feeds)

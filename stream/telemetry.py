@@ -138,6 +138,13 @@ SPECS: tuple[MetricSpec, ...] = (
         "statements forgotten to make room and statements refused; the watermark, s since epoch (-1: none).",
         ("what",),
     ),
+    MetricSpec(
+        "watches",
+        "gauge",
+        "Containments whose traffic is looked for (active), and those that could not be because too many are active, "
+        "since the start (refused).",
+        ("what",),
+    ),
     MetricSpec("alerts", "counter", "Alert revisions sent.", ("detector", "severity")),
     MetricSpec(
         "excepted", "counter", "Findings that an exception of the rules kept from becoming alerts.", ("exception",)
@@ -162,6 +169,11 @@ SPECS: tuple[MetricSpec, ...] = (
         ("outcome",),
     ),
     MetricSpec("containments", "gauge", "Responses that the ledger knows, by phase.", ("phase",)),
+    MetricSpec(
+        "answered_seconds",
+        "histogram",
+        "From the step that applied a containment to the last packet that was still answered, once it is effective.",
+    ),
 )  # fmt: skip
 
 
@@ -202,12 +214,19 @@ class Telemetry:
     state_table: Gauge
     nodes: Gauge
     identities: Gauge
+    watches: Gauge
     alerts: Counter
     excepted: Counter
     append_to_fed_seconds: Histogram
     tick_delay_seconds: Histogram
     response_steps: Counter
     containments: Gauge
+    answered_seconds: Histogram
+
+    def note_answered(self, seconds: Iterable[float]) -> None:
+        """Take in `answered_seconds`."""
+        for value in seconds:
+            self.answered_seconds.observe(value)
 
     def note_steps(self, outcomes: Iterable[str]) -> None:
         """Count `response_steps`."""
@@ -228,14 +247,15 @@ class Telemetry:
             else:
                 self.log_events.labels(agent, str(partition), name).set(count)
 
-    def follow_identities(self, counts: Callable[[], Mapping[str, int]]) -> None:
-        """Let `identities` ask for its values whenever it is read."""
+    @staticmethod
+    def follow(gauge: Gauge, counts: Callable[[], Mapping[str, int]]) -> None:
+        """Let a gauge that is labelled `what` ask for its values whenever it is read."""
 
         def value(what: str) -> float:
             return counts()[what]
 
         for what in counts():
-            self.identities.labels(what).set_function(partial(value, what))
+            gauge.labels(what).set_function(partial(value, what))
 
     def note_tables(self, agent: str, partition: int, tables: Mapping[str, Mapping[str, int]]) -> None:
         """Set `state_table`."""

@@ -1,13 +1,14 @@
-"""What the evaluator knows of a cluster: pods, namespaces, services, policies and shared addresses."""
+"""What the evaluator knows of a cluster: pods, namespaces, services, policies of every dialect, shared addresses."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from schemas.policy.addresses import Span, span_of_address
-from schemas.policy.networkpolicy import Direction, NetworkPolicy, Protocol
+from schemas.policy.networkpolicy import Direction, NetworkPolicy, PolicyObject, Protocol
+from schemas.policy.words import Dialect
 
 NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
 
@@ -23,7 +24,11 @@ class NamedPort:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A running pod. `node_ips` are its node's addresses; `workload` is `Kind/name` of the top owner, or empty."""
+    """A running pod. `node_ips` are its node's addresses; `workload` is `Kind/name` of the top owner, or empty.
+
+    `service_account` is the name of the account that it runs as, empty where that is not known.
+    `node` is the name of its node, empty where nobody says so.
+    """
 
     namespace: str
     name: str
@@ -33,6 +38,8 @@ class Pod:
     host_network: bool = False
     node_ips: tuple[str, ...] = ()
     workload: str = ""
+    service_account: str = ""
+    node: str = ""
 
     @property
     def key(self) -> str:
@@ -49,12 +56,26 @@ class Service:
     ips: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A policy that could not be read, or not be evaluated: it may allow or deny anything where it applies.
+
+    `namespace` is where that is, empty for the whole cluster. `why` is one line that names the object and the field.
+    """
+
+    dialect: Dialect
+    namespace: str
+    why: str
+
+
 @dataclass(frozen=True)
 class ClusterView:
     """A consistent picture of one cluster at one time.
 
-    `namespaces` maps a name to its labels. `shared` are spans whose packets may stem from many hosts (NAT, gateways,
-    proxies); node addresses are always counted among them.
+    `namespaces` maps a name to its labels. `policies` are NetworkPolicies, `objects` whatever other dialects have a
+    say, `unread` what nobody may ignore. `served` are the dialects that its API takes, with the apiVersion to write;
+    `in_force` those that the cluster is taken to enforce. `shared` are spans whose packets may stem from many hosts
+    (NAT, gateways, proxies); node addresses always count among them.
     """
 
     pods: tuple[Pod, ...] = ()
@@ -62,6 +83,10 @@ class ClusterView:
     policies: tuple[NetworkPolicy, ...] = ()
     services: tuple[Service, ...] = ()
     shared: tuple[Span, ...] = ()
+    objects: tuple[PolicyObject, ...] = ()
+    unread: tuple[Unread, ...] = ()
+    served: Mapping[Dialect, str] = field(default_factory=lambda: {"networkpolicy": "networking.k8s.io/v1"})
+    in_force: frozenset[Dialect] = frozenset(("networkpolicy",))
 
     @cached_property
     def _pods_by_address(self) -> dict[Span, tuple[Pod, ...]]:
@@ -85,6 +110,13 @@ class ClusterView:
             namespace = policy.metadata.namespace
             found[namespace] = (*found.get(namespace, ()), policy)
         return found
+
+    @cached_property
+    def _objects_by_dialect(self) -> dict[Dialect, tuple[PolicyObject, ...]]:
+        found: dict[Dialect, list[PolicyObject]] = {}
+        for item in sorted(self.objects, key=lambda item: item.key):
+            found.setdefault(item.dialect, []).append(item)
+        return {dialect: tuple(items) for dialect, items in found.items()}
 
     @cached_property
     def node_addresses(self) -> frozenset[Span]:
@@ -115,24 +147,51 @@ class ClusterView:
         return {NAMESPACE_NAME_LABEL: name, **self.namespaces.get(name, {})}
 
     def policies_on(self, pod: Pod, direction: Direction) -> tuple[NetworkPolicy, ...]:
-        """The policies that isolate a pod in a direction, by name; never any for a host-network pod."""
-        if pod.host_network:
+        """The NetworkPolicies that isolate a pod in a direction, by name; never any for a host-network pod."""
+        if pod.host_network or "networkpolicy" not in self.in_force:
             return ()
         return tuple(
             policy
             for policy in self._policies_by_namespace.get(pod.namespace, ())
-            if direction in policy.directions() and policy.spec.pod_selector.matches(pod.labels)
+            if direction in policy.directions() and policy.selects(self, pod)
+        )
+
+    def objects_of(self, *dialects: Dialect) -> tuple[PolicyObject, ...]:
+        """The objects of those of some dialects that are in force, by dialect and name."""
+        named = [dialect for dialect in dialects if dialect in self.in_force]
+        return tuple(item for dialect in named for item in self._objects_by_dialect.get(dialect, ()))
+
+    def dialects(self) -> frozenset[Dialect]:
+        """The dialects in which anything is written here, read or not."""
+        said = frozenset(item.dialect for item in (*self.policies, *self.objects))
+        return said | frozenset(item.dialect for item in self.unread)
+
+    def enforcing(self, dialects: frozenset[Dialect]) -> ClusterView:
+        """This view with just some dialects in force."""
+        return self if dialects == self.in_force else replace(self, in_force=dialects)
+
+    def unread_on(self, namespaces: Collection[str]) -> tuple[Unread, ...]:
+        """What could not be read, is in force, and may concern pods of some namespaces."""
+        return tuple(
+            item
+            for item in self.unread
+            if item.dialect in self.in_force and (not item.namespace or item.namespace in namespaces)
         )
 
     def is_shared(self, address: Span) -> bool:
         """Whether packets from an address may stem from many hosts."""
         return address in self.node_addresses or any(span.covers(address) for span in self.shared)
 
-    def with_policies(self, *added: NetworkPolicy) -> ClusterView:
-        """This view after policies were applied, replacing those of the same name."""
+    def with_policies(self, *added: PolicyObject) -> ClusterView:
+        """This view after policies of any dialect were applied, replacing those of the same kind and name."""
         keys = {policy.key for policy in added}
         kept = tuple(policy for policy in self.policies if policy.key not in keys)
-        return replace(self, policies=kept + added)
+        others = tuple(item for item in self.objects if item.key not in keys)
+        return replace(
+            self,
+            policies=(*kept, *(item for item in added if isinstance(item, NetworkPolicy))),
+            objects=(*others, *(item for item in added if not isinstance(item, NetworkPolicy))),
+        )
 
     def without(self, label: str, pod_label: str, value: str) -> ClusterView:
         """This view without the policies that carry a label value, and without that value of a label on pods."""
@@ -143,7 +202,8 @@ class ClusterView:
             for pod in self.pods
         )
         kept = tuple(policy for policy in self.policies if policy.metadata.labels.get(label) != value)
-        return replace(self, pods=pods, policies=kept)
+        others = tuple(item for item in self.objects if item.metadata.labels.get(label) != value)
+        return replace(self, pods=pods, policies=kept, objects=others)
 
     def with_pod_labels(self, key: str, labels: Mapping[str, str]) -> ClusterView:
         """This view after labels were added to one pod."""

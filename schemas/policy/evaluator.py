@@ -1,24 +1,23 @@
 """Whether the policies of a cluster allow one connection, and which policy says so.
 
-The rules, in the words of the NetworkPolicy API: a pod is isolated in a direction by every policy that selects it and
-names that direction; an isolated pod has what any of these policies allows, and nothing else; a connection needs the
-source's egress and the destination's ingress. docs/policy-evaluation.md lists the cases and the assumptions.
+A connection needs the source's egress and the destination's ingress, from every enforcer that the cluster has. What
+each of them asks in which order is in `pipelines.py`, how an order of stages decides in `layers.py`.
+docs/policy-evaluation.md lists the cases and the assumptions.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from schemas.policy.addresses import Span, span_of_address
+from schemas.policy.addresses import span_of_address
 from schemas.policy.cluster import ClusterView, Pod
-from schemas.policy.networkpolicy import PROTOCOLS, Direction, NetworkPolicy, Peer, Port, Protocol, Rule
-from schemas.policy.ports import ALL_PORTS, NO_PORTS, PortSet
-
-# Whether an ipBlock also covers pods' own addresses: the API leaves it open. kube-router and Calico say yes ("every"),
-# Cilium says no ("outside").
-IpBlockReading = Literal["every", "outside"]
-READINGS: tuple[IpBlockReading, ...] = ("every", "outside")
+from schemas.policy.layers import PeerPoint
+from schemas.policy.networkpolicy import Rule
+from schemas.policy.pipelines import pipelines
+from schemas.policy.ports import PortSet
+from schemas.policy.words import PROTOCOLS, Direction, Transport
+from schemas.policy.words import READINGS as READINGS
+from schemas.policy.words import IpBlockReading as IpBlockReading
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +34,8 @@ class Flow:
 class Side:
     """One direction's word on a flow.
 
-    `because` is `policy` (named in `policies`: the one that allows, or all that isolate), `not-isolated`, `not-a-pod`,
-    `own-node`, `own-pod`, or `protocol-not-covered`.
+    `because` is `policy` (named in `policies`: those that allow, or all that isolate), `denied` (by the one named),
+    `not-isolated`, `not-a-pod`, `own-node`, `own-pod`, or `protocol-not-covered`.
     """
 
     direction: Direction
@@ -46,10 +45,10 @@ class Side:
 
     def text(self) -> str:
         """The same in a few words."""
-        if self.because != "policy":
+        if self.because not in ("policy", "denied"):
             return f"{self.direction.lower()} allowed: {self.because.replace('-', ' ')}"
         named = ", ".join(self.policies)
-        verb = "allowed by" if self.allowed else "isolated by"
+        verb = "denied by" if self.because == "denied" else "allowed by" if self.allowed else "isolated by"
         return f"{self.direction.lower()} {verb} {named}"
 
 
@@ -71,53 +70,9 @@ class Verdict:
         return "; ".join(side.text() for side in sides if side.allowed == self.allowed)
 
 
-@dataclass(frozen=True, slots=True)
-class PeerPoint:
-    """The other end as a policy sees it: an address range, and the pod that has it, where one does."""
-
-    span: Span
-    pod: Pod | None
-
-
-def peer_matches(
-    view: ClusterView, policy: NetworkPolicy, peer: Peer, point: PeerPoint, reading: IpBlockReading
-) -> bool:
-    """Whether a rule's peer covers a point. The point's span must not straddle an edge of the peer's block."""
-    if peer.ip_block is not None:
-        if point.pod is not None and reading == "outside":
-            return False
-        covered, holes = peer.ip_block.spans()
-        return covered.covers(point.span) and not any(hole.covers(point.span) for hole in holes)
-    pod = point.pod
-    if pod is None:
-        return False
-    if peer.namespace_selector is None:
-        in_namespace = pod.namespace == policy.metadata.namespace
-    else:
-        in_namespace = peer.namespace_selector.matches(view.namespace_labels(pod.namespace))
-    return in_namespace and (peer.pod_selector is None or peer.pod_selector.matches(pod.labels))
-
-
-def ports_of(rule: Rule, protocol: Protocol, destination: Pod | None) -> PortSet:
-    """The ports a rule allows; names are looked up on the destination pod and match nothing without one."""
-    if not rule.ports:
-        return ALL_PORTS
-    allowed = NO_PORTS
-    for port in rule.ports:
-        if port.protocol == protocol:
-            allowed |= _port_numbers(port, destination)
-    return allowed
-
-
-def _port_numbers(port: Port, destination: Pod | None) -> PortSet:
-    if port.port is None:
-        return ALL_PORTS
-    if isinstance(port.port, int):
-        return PortSet(((port.port, port.end_port or port.port),))
-    named = destination.ports if destination is not None else ()
-    return PortSet.of(
-        (item.number, item.number) for item in named if item.name == port.port and item.protocol == port.protocol
-    )
+def ports_of(rule: Rule, protocol: Transport, destination: Pod | None) -> PortSet:
+    """The ports that a rule of a NetworkPolicy allows; names mean nothing without a destination pod."""
+    return rule.clause("", "").port_set(protocol, destination)
 
 
 def always_allowed(subject: Pod, point: PeerPoint) -> str:
@@ -132,8 +87,8 @@ def always_allowed(subject: Pod, point: PeerPoint) -> str:
 def _side(
     view: ClusterView, subject: Pod, direction: Direction, point: PeerPoint, flow: Flow, reading: IpBlockReading
 ) -> Side:
-    isolating = view.policies_on(subject, direction)
-    if not isolating:
+    asked = pipelines(view, subject, direction)
+    if not asked:
         return Side(direction, allowed=True, because="not-isolated")
     exempt = always_allowed(subject, point)
     if exempt:
@@ -142,13 +97,13 @@ def _side(
     if protocol is None:
         return Side(direction, allowed=True, because="protocol-not-covered")
     destination = subject if direction == "Ingress" else point.pod
-    for policy in isolating:
-        for rule in policy.rules(direction):
-            if flow.port in ports_of(rule, protocol, destination) and (
-                not rule.peers or any(peer_matches(view, policy, peer, point, reading) for peer in rule.peers)
-            ):
-                return Side(direction, allowed=True, because="policy", policies=(policy.key,))
-    return Side(direction, allowed=False, because="policy", policies=tuple(item.key for item in isolating))
+    rulings = [line.at(view, point, reading).rule(protocol, flow.port, destination) for line in asked]
+    ruling = next((item for item in rulings if item.word == "deny"), None)
+    if ruling is not None:
+        because = "denied" if ruling.explicit else "policy"
+        return Side(direction, allowed=False, because=because, policies=ruling.policies)
+    named = tuple(name for item in rulings for name in item.policies)
+    return Side(direction, allowed=True, because="policy" if named else "not-isolated", policies=named)
 
 
 def evaluate(view: ClusterView, flow: Flow, reading: IpBlockReading = "every") -> Verdict:

@@ -7,8 +7,8 @@ ignored, but a peer of which nothing is known is refused: it may allow anything,
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import (
     BeforeValidator,
@@ -23,11 +23,17 @@ from pydantic import (
 
 from schemas.policy.addresses import Span, span_of_cidr
 from schemas.policy.labels import MAX_ITEMS, ApiModel, LabelSelector, none_to_dict, none_to_list
+from schemas.policy.layers import Block, Clause, Peers, Pods, PortRange
+from schemas.policy.ports import ALL_PORTS, PortSet
+from schemas.policy.words import DIRECTIONS as DIRECTIONS
+from schemas.policy.words import PROTOCOLS as PROTOCOLS
+from schemas.policy.words import Dialect, Transport
+from schemas.policy.words import Direction as Direction
 
-Direction = Literal["Ingress", "Egress"]
-Protocol = Literal["TCP", "UDP", "SCTP"]
-DIRECTIONS: tuple[Direction, ...] = ("Ingress", "Egress")
-PROTOCOLS: tuple[Protocol, ...] = ("TCP", "UDP", "SCTP")
+if TYPE_CHECKING:
+    from schemas.policy.cluster import ClusterView, Pod
+
+Protocol = Transport
 PortNumber = Annotated[StrictInt, Field(ge=1, le=65535)]
 # An IANA service name: the API's rule for named ports.
 PortName = Annotated[StrictStr, StringConstraints(min_length=1, max_length=15, pattern=r"^[-a-z0-9]*[a-z][-a-z0-9]*$")]
@@ -36,7 +42,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class PolicyError(ValueError):
-    """A NetworkPolicy that cannot be read with certainty; the message is one line naming object and field."""
+    """A policy that cannot be read with certainty; the message is one line naming object and field."""
 
 
 class IPBlock(ApiModel):
@@ -74,6 +80,20 @@ class Peer(ApiModel):
             raise ValueError(message)
         return self
 
+    def peers(self, home: str) -> Peers:
+        """Whom it means in a policy of the namespace `home`."""
+        if self.ip_block is not None:
+            return Block(*self.ip_block.spans())
+
+        def chosen(view: ClusterView, pod: Pod) -> bool:
+            if self.namespace_selector is None:
+                in_namespace = pod.namespace == home
+            else:
+                in_namespace = self.namespace_selector.matches(view.namespace_labels(pod.namespace))
+            return in_namespace and (self.pod_selector is None or self.pod_selector.matches(pod.labels))
+
+        return Pods(chosen)
+
 
 class Port(ApiModel):
     """One port, a range `port`..`end_port`, or (without `port`) every port of the protocol."""
@@ -91,6 +111,14 @@ class Port(ApiModel):
             raise ValueError(message)
         return self
 
+    def ports(self) -> PortRange:
+        """The same as numbers, or as a name to be looked up."""
+        if self.port is None:
+            return PortRange((self.protocol,), ALL_PORTS)
+        if isinstance(self.port, str):
+            return PortRange((self.protocol,), name=self.port)
+        return PortRange((self.protocol,), PortSet(((self.port, self.end_port or self.port),)))
+
 
 class Rule(ApiModel):
     """What one rule allows: traffic matching any peer (none given: all peers) and any port (none given: all)."""
@@ -99,6 +127,11 @@ class Rule(ApiModel):
     ports: Annotated[tuple[Port, ...], BeforeValidator(none_to_list)] = Field(
         default=(), max_length=MAX_ITEMS, description="ports that it allows; none: all"
     )
+
+    def clause(self, policy: str, home: str) -> Clause:
+        """The rule in a policy of some name, in the namespace `home`."""
+        peers = tuple(peer.peers(home) for peer in self.peers) or None
+        return Clause(policy, "allow", peers, tuple(port.ports() for port in self.ports) or None)
 
 
 class IngressRule(Rule):
@@ -138,21 +171,62 @@ class ObjectMeta(ApiModel):
     """The part of an object's metadata that decisions use."""
 
     name: ObjectName
-    namespace: ObjectName = "default"
+    namespace: Annotated[str, StringConstraints(max_length=253)] = "default"
     labels: Annotated[dict[str, str], BeforeValidator(none_to_dict)] = Field(default_factory=dict)
     annotations: Annotated[dict[str, str], BeforeValidator(none_to_dict)] = Field(default_factory=dict)
 
 
-class NetworkPolicy(ApiModel):
-    """One NetworkPolicy object."""
+class PolicyObject(ApiModel):
+    """An object of some dialect that has a say in what is allowed: a policy, or what policies refer to.
+
+    Whoever only refers to it selects nothing and has no clauses.
+    """
+
+    dialect: ClassVar[Dialect]
+    kind: ClassVar[str]
 
     metadata: ObjectMeta
+
+    @property
+    def key(self) -> str:
+        """`Kind namespace/name`, or `Kind name` for an object of the whole cluster."""
+        space = f"{self.metadata.namespace}/" if self.metadata.namespace else ""
+        return f"{self.kind} {space}{self.metadata.name}"
+
+    def selects(self, view: ClusterView, pod: Pod) -> bool:
+        """Whether it applies to a pod at all."""
+        return False
+
+    def directions(self) -> tuple[Direction, ...]:
+        """The directions in which it has a say on the pods that it selects."""
+        return ()
+
+    def clauses(self, direction: Direction) -> tuple[Clause, ...]:
+        """Its rules for a direction, in their order."""
+        return ()
+
+    def spans(self) -> Iterable[Span]:
+        """The address ranges that it mentions."""
+        clauses = (clause for direction in DIRECTIONS for clause in self.clauses(direction))
+        return [span for clause in clauses for peers in clause.peers or () for span in peers.spans()]
+
+
+class NetworkPolicy(PolicyObject):
+    """One NetworkPolicy object."""
+
+    dialect: ClassVar[Dialect] = "networkpolicy"
+    kind: ClassVar[str] = "NetworkPolicy"
+
     spec: Annotated[PolicySpec, BeforeValidator(none_to_dict)] = Field(default_factory=PolicySpec)
 
     @property
     def key(self) -> str:
         """`namespace/name`."""
         return f"{self.metadata.namespace}/{self.metadata.name}"
+
+    def selects(self, view: ClusterView, pod: Pod) -> bool:
+        """Whether the pod is of its namespace and has its labels."""
+        return pod.namespace == self.metadata.namespace and self.spec.pod_selector.matches(pod.labels)
 
     def directions(self) -> tuple[Direction, ...]:
         """Directions this policy isolates: as listed; unlisted, Ingress, and Egress if it has an egress rule."""
@@ -164,16 +238,25 @@ class NetworkPolicy(ApiModel):
         """The rules written for a direction; they only have effect if `directions()` names it."""
         return self.spec.ingress if direction == "Ingress" else self.spec.egress
 
+    def clauses(self, direction: Direction) -> tuple[Clause, ...]:
+        """Its rules as clauses, each of which allows."""
+        return tuple(rule.clause(self.key, self.metadata.namespace) for rule in self.rules(direction))
+
 
 def read_policy(document: Mapping[str, Any]) -> NetworkPolicy:
     """A NetworkPolicy from an API object; raises PolicyError."""
     try:
         return NetworkPolicy.model_validate(document)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        metadata = document.get("metadata") if isinstance(document, Mapping) else None
-        meta = metadata if isinstance(metadata, Mapping) else {}
-        name = f"{meta.get('namespace', 'default')}/{meta.get('name', '?')}"
-        message = _CONTROL.sub("?", f"NetworkPolicy {name[:300]}: {place}: {first['msg']}")
-        raise PolicyError(message) from None
+        raise policy_error(NetworkPolicy.kind, document, error) from None
+
+
+def policy_error(kind: str, document: Mapping[str, Any], error: ValidationError) -> PolicyError:
+    """What is wrong with an object, as one line: kind, name, field and complaint."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    metadata = document.get("metadata") if isinstance(document, Mapping) else None
+    meta = metadata if isinstance(metadata, Mapping) else {}
+    name = f"{meta.get('namespace', 'default')}/{meta.get('name', '?')}"
+    complaint = "this field is not evaluated" if first["type"] == "extra_forbidden" else first["msg"]
+    return PolicyError(_CONTROL.sub("?", f"{kind} {name[:300]}: {place}: {complaint}"[:500]))

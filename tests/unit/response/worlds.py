@@ -20,7 +20,7 @@ NODE = "10.0.2.1"
 OUTSIDE = ("10.0.0.9", "10.0.1.9", "192.0.2.1", "192.0.2.130", "198.51.100.1")
 V6 = ("fd00::1", "fd00::9", "2001:db8::1")
 ADDRESSES = (*POD_IPS, NODE, *OUTSIDE, *V6)
-_BLOCKS: dict[str, tuple[str, ...]] = {
+BLOCKS: dict[str, tuple[str, ...]] = {
     "0.0.0.0/0": ("10.0.0.0/16", "10.0.0.0/30", "10.0.1.1/32", "192.0.2.0/25"),
     "10.0.0.0/16": ("10.0.0.0/30", "10.0.1.0/24", "10.0.0.5/32"),
     "10.0.0.0/30": ("10.0.0.1/32",),
@@ -29,7 +29,7 @@ _BLOCKS: dict[str, tuple[str, ...]] = {
     "fd00::/64": ("fd00::1/128",),
 }
 
-_labels = st.dictionaries(st.sampled_from(["a", "b"]), st.sampled_from(["x", "y"]), max_size=2)
+labels = st.dictionaries(st.sampled_from(["a", "b"]), st.sampled_from(["x", "y"]), max_size=2)
 _values = st.lists(st.sampled_from(["x", "y", "z"]), min_size=1, max_size=2, unique=True)
 _term = st.one_of(
     st.builds(
@@ -44,25 +44,25 @@ _term = st.one_of(
         st.sampled_from(["Exists", "DoesNotExist"]),
     ),
 )
-_selector = st.one_of(
+selector = st.one_of(
     st.just({}),
-    st.builds(lambda labels: {"matchLabels": labels}, _labels),
+    st.builds(lambda labels: {"matchLabels": labels}, labels),
     st.builds(lambda terms: {"matchExpressions": terms}, st.lists(_term, min_size=1, max_size=2)),
 )
 
 
 @st.composite
-def _block(draw: st.DrawFn) -> dict[str, Any]:
-    cidr = draw(st.sampled_from(sorted(_BLOCKS)))
-    holes = draw(st.lists(st.sampled_from(_BLOCKS[cidr]), max_size=2, unique=True))
+def block(draw: st.DrawFn) -> dict[str, Any]:
+    cidr = draw(st.sampled_from(sorted(BLOCKS)))
+    holes = draw(st.lists(st.sampled_from(BLOCKS[cidr]), max_size=2, unique=True))
     return {"cidr": cidr, "except": holes} if holes else {"cidr": cidr}
 
 
 _peer = st.one_of(
-    st.builds(lambda block: {"ipBlock": block}, _block()),
-    st.builds(lambda pods: {"podSelector": pods}, _selector),
-    st.builds(lambda spaces: {"namespaceSelector": spaces}, _selector),
-    st.builds(lambda spaces, pods: {"namespaceSelector": spaces, "podSelector": pods}, _selector, _selector),
+    st.builds(lambda block: {"ipBlock": block}, block()),
+    st.builds(lambda pods: {"podSelector": pods}, selector),
+    st.builds(lambda spaces: {"namespaceSelector": spaces}, selector),
+    st.builds(lambda spaces, pods: {"namespaceSelector": spaces, "podSelector": pods}, selector, selector),
 )
 
 
@@ -86,7 +86,7 @@ def _rule(peers_key: str) -> st.SearchStrategy[dict[str, Any]]:
 
 
 _spec = st.fixed_dictionaries(
-    {"podSelector": _selector},
+    {"podSelector": selector},
     optional={
         "policyTypes": st.sampled_from([["Ingress"], ["Egress"], ["Ingress", "Egress"]]),
         "ingress": st.lists(_rule("from"), max_size=2),
@@ -119,7 +119,7 @@ def worlds(draw: st.DrawFn) -> dict[str, Any]:
             {
                 "ns": draw(st.sampled_from(["n1", "n2"])),
                 "name": f"p{number}",
-                "labels": draw(_labels),
+                "labels": draw(labels),
                 "ips": [ip, "fd00::1"] if number == 0 else [ip],
                 "ports": draw(_named_ports),
                 "host": False,
@@ -127,18 +127,18 @@ def worlds(draw: st.DrawFn) -> dict[str, Any]:
             }
         )
     pods.append(
-        {"ns": "n1", "name": "host", "labels": draw(_labels), "ips": [NODE], "ports": [], "host": True, "nodes": [NODE]}
+        {"ns": "n1", "name": "host", "labels": draw(labels), "ips": [NODE], "ports": [], "host": True, "nodes": [NODE]}
     )
     return {
         "pods": pods,
-        "namespaces": {"n1": draw(_labels), "n2": draw(_labels)},
+        "namespaces": {"n1": draw(labels), "n2": draw(labels)},
         "policies": draw(_policies("old", 3)),
     }
 
 
 def changes() -> st.SearchStrategy[tuple[list[dict[str, Any]], bool, dict[str, str] | None]]:
     """Policies to add, whether the first old one goes, and new labels for pod p0 (None: as they are)."""
-    return st.tuples(_policies("new", 2), st.booleans(), st.none() | _labels)
+    return st.tuples(_policies("new", 2), st.booleans(), st.none() | labels)
 
 
 def changed(world: dict[str, Any], change: tuple[list[dict[str, Any]], bool, dict[str, str] | None]) -> dict[str, Any]:
