@@ -62,6 +62,8 @@ def title(endpoint: Endpoint) -> str:
     kind = "pod " if endpoint.pod is not None else "Service " if endpoint.service else ""
     text = name(endpoint)
     address = printable(endpoint.ip or endpoint.mac or "", 60)
+    if endpoint.dns_name and text == address:
+        return f"{address} (asked for as {printable(endpoint.dns_name, 100)})"
     return f"{kind}{text}" if address in ("", text) else f"{kind}{text} ({address})"
 
 

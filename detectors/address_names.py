@@ -1,4 +1,4 @@
-"""Which registered domain each client asked for when it was told an address; bounded per node."""
+"""Which name was asked for when an address was told; bounded per node."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from detectors.dns_frame import DnsFrame
-from detectors.hashing import U64, combine
+from detectors.hashing import U64
 from detectors.index import I64, KeyIndex, positions
 from detectors.names import ZONE_BYTES, hash_strings
 
 _ADDRESSES = (1, 28)
-_ENTRY = np.dtype([("key", np.uint64), ("tick", np.int64), ("zone", f"S{ZONE_BYTES}")])
+_ENTRY = np.dtype([("key", np.uint64), ("tick", np.int64), ("name", f"S{ZONE_BYTES}")])
 
 
 class AddressNames:
-    """The domains of one node's answers, for ``lifetime`` seconds after the last one.
+    """The names of one node's answers by key, for ``lifetime`` seconds after the last one.
 
     Attributes:
         shed: entries that were pushed out before their time.
@@ -30,11 +30,11 @@ class AddressNames:
         self._rows = np.zeros(0, _ENTRY)
         self.shed = 0
 
-    def add(self, tick: int, keys: U64, zones: npt.NDArray[Any]) -> None:
-        """Take in a tick's answers: keys of client and address, and the domain asked for; of equal keys the last."""
+    def add(self, tick: int, keys: U64, names: npt.NDArray[Any]) -> None:
+        """Take in a tick's answers: their keys, and the name asked for as bytes; of equal keys the last."""
         last = len(keys) - 1 - np.unique(keys[::-1], return_index=True)[1]
         last = np.sort(last)[-self._capacity :]
-        keys, zones = keys[last], zones[last]
+        keys, names = keys[last], names[last]
         new = self._index.lookup(keys) < 0
         self._make_room(int(new.sum()), tick)
         slots = self._index.lookup(keys)  # some may have been pushed out
@@ -44,16 +44,16 @@ class AddressNames:
         kept = slots >= 0
         self.shed += int((~kept).sum())
         self._rows["key"][slots[kept]], self._rows["tick"][slots[kept]] = keys[kept], tick
-        self._rows["zone"][slots[kept]] = zones[kept]
+        self._rows["name"][slots[kept]] = names[kept]
 
     def find(self, tick: int, keys: U64) -> list[str]:
-        """Return the domain of each client and address; empty where none was told lately."""
+        """Return the name of each key; empty where none was told lately."""
         slots = self._index.lookup(keys)
-        zones = np.zeros(len(keys), f"S{ZONE_BYTES}")
+        names = np.zeros(len(keys), f"S{ZONE_BYTES}")
         known = positions(slots >= 0)
         known = known[self._rows["tick"][slots[known]] > tick - self._lifetime]
-        zones[known] = self._rows["zone"][slots[known]]
-        return [zone.decode("ascii", "replace") for zone in zones.tolist()]
+        names[known] = self._rows["name"][slots[known]]
+        return [name.decode("ascii", "replace") for name in names.tolist()]
 
     def _make_room(self, more: int, tick: int) -> None:
         over = len(self._index) + more - self._capacity
@@ -83,19 +83,14 @@ class AddressNames:
         self._rows[self._index.insert(rows["key"])] = rows
 
 
-def told_addresses(dns: DnsFrame) -> tuple[I64, U64, npt.NDArray[Any]]:
-    """Return (rows, key of client and address, domain asked for) of the answers that tell an address."""
-    columns = dns.columns
+def told_addresses(dns: DnsFrame) -> tuple[I64, U64]:
+    """Return (rows, hash of the address in text) of the answers that tell an address."""
     rows = dns.subjects
-    rows = rows[np.isin(columns.values("record_type")[rows], _ADDRESSES)]
-    rows = rows[dns.book.in_a_zone(dns.zone[rows])]
-    zones = dns.book.zone_bytes(dns.zone[rows])
-    if not len(rows):
-        return rows, np.zeros(0, np.uint64), zones
-    told = columns.word_hashes("record_data", rows)
-    return rows, combine(dns.hashes[dns.client[rows]], told), zones
+    rows = rows[np.isin(dns.columns.values("record_type")[rows], _ADDRESSES)]
+    told = dns.columns.word_hashes("record_data", rows) if len(rows) else np.zeros(0, np.uint64)
+    return rows, told
 
 
-def asked_keys(clients: U64, addresses: list[str]) -> U64:
-    """Return the keys of clients, as hashes, and addresses in text."""
-    return combine(clients, hash_strings(pa.array(addresses, pa.string())))
+def address_keys(addresses: list[str]) -> U64:
+    """Return the hashes of addresses in text."""
+    return hash_strings(pa.array(addresses, pa.string()))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from detectors.answered_names import AnsweredNames
 from detectors.assembly import Assembler, ClosedTick
 from detectors.base import Detector, KeyView, TickView
 from detectors.cold_start import ColdStart
 from detectors.dns_frame import DnsFrame
+from detectors.edges import EdgeBook
 from detectors.features import Distinct, Feature
 from detectors.frame import FlowFrame
 from detectors.index import I64
@@ -28,10 +30,13 @@ from detectors.settings import EngineSettings
 from detectors.snapshot import Part, Section, SectionError, restore_parts, sections_of, usable
 from detectors.spaces import SPACES
 from detectors.table import SpaceTable
+from detectors.watching import Watcher
+from schemas.edge import Edge
 from schemas.event_codec import EventMessage
 from schemas.finding import DataQuality, Finding
 from schemas.identity import IdentityTable
 from schemas.rollups import RollupMessage
+from schemas.watch import WatchRow
 
 # A server that answers queries is remembered as a forwarder for this many seconds after its last answer.
 _FORWARDER_SECONDS = 3600
@@ -60,6 +65,8 @@ class DetectOutput:
     ticks: list[NodeTick]
     rollups: list[RollupMessage]
     watermark: int | None
+    watched: list[WatchRow] = field(default_factory=list)
+    edges: list[Edge] = field(default_factory=list)
 
 
 class DetectEngine:
@@ -79,9 +86,14 @@ class DetectEngine:
         self.tables = {n: SpaceTable(SPACES[n], self.plan.features(n)) for n in sorted(self.plan.spaces())}
         self._partials = Partials(partition, settings, identities, _source_bucket(detectors))
         self._minutes = MinuteBook(settings.workloads_per_minute, identities, settings.seed)
+        self._edges = EdgeBook(identities)
         self._book = NameBook()
+        self.watcher = Watcher(identities)
+        self._watched: list[WatchRow] = []
+        self._said_edges: list[Edge] = []
         self._forwarders: dict[int, int] = {}
         self._cold = ColdStart()
+        self._answered = AnsweredNames()
         self.rows = 0
 
     def feed(self, messages: Sequence[EventMessage]) -> DetectOutput:
@@ -96,7 +108,9 @@ class DetectEngine:
         for first, last in _rounds(closed):
             ticks += self._round(closed[first:last])
         rollups = self._partials.take(self.assembler.cluster)
-        return DetectOutput(ticks, rollups, self.assembler.watermark())
+        watched, self._watched = self._watched, []
+        edges, self._said_edges = self._said_edges, []
+        return DetectOutput(ticks, rollups, self.assembler.watermark(), watched, edges)
 
     def announce_empty(self) -> list[RollupMessage]:
         """Return what tells stage 2 not to wait for this partition; nothing where it has nodes."""
@@ -131,6 +145,7 @@ class DetectEngine:
             rows = self._minutes.close(item.node, item.tick)
             if rows is not None and not item.first:
                 self._partials.add_minute(item.joins, names[item.node], rows)
+            self._said_edges += self._edges.close(item.node, names[item.node], item.tick, self.assembler.cluster)
         views: dict[str, KeyView] = {}
         frames = RoundFrames(closed, names, self._identities, self._book, self._settings.seed)
         flows, dns = frames.groups, frames.questions
@@ -142,6 +157,8 @@ class DetectEngine:
         if dns is not None:
             for name, given in dns_inputs(dns, self.plan.spaces()).items():
                 self._update(name, given, names, views)
+            self._answered.observe(frames)
+        self._watched += self.watcher.observe(frames, closed, self.assembler.cluster)
         joins = {(item.node, item.tick): item.joins for item in closed}
         for detector in self._observers:
             detector.observe(frames)
@@ -153,7 +170,7 @@ class DetectEngine:
             by_node.setdefault(finding.node, []).append(finding)
         out = []
         for item in closed:
-            own = by_node.get(names[item.node], [])
+            own = self._answered.named(item.node, by_node.get(names[item.node], []))
             self._partials.suspect(item.joins, own)
             out.append(NodeTick(names[item.node], item.node, item.tick, own, item.quality, item.first))
         return out
@@ -161,7 +178,9 @@ class DetectEngine:
     def _note_frames(self, flows: FlowFrame | None, dns: DnsFrame | None) -> None:
         if flows is not None:
             self.rows += flows.rows
-            self._minutes.add_flows(flows)
+            ours = self._minutes.are_ours(flows)
+            self._minutes.add_flows(flows, ours)
+            self._edges.add_flows(flows, ours)
         if dns is not None:
             self.rows += len(dns)
             dns.leave_out(self._forwarding(dns))
@@ -228,14 +247,16 @@ class DetectEngine:
 
     def table_counts(self) -> dict[str, dict[str, int]]:
         """Return what the table of each key space holds and did not take so far."""
-        return {name: table.counts() for name, table in self.tables.items()}
+        return {**{name: table.counts() for name, table in self.tables.items()}, "edges": self._edges.counts()}
 
     def _parts(self) -> dict[str, Part]:
         return {
             "assembler": self.assembler,
             "minutes": self._minutes,
+            "edges": self._edges,
             "partials": self._partials,
             "cold_start": self._cold,
+            "answered_names": self._answered,
             **{f"table.{name}": table for name, table in self.tables.items()},
             **{f"detector.{d.meta.id}": d for d in dict.fromkeys([*self._detectors, *self._observers])},
         }

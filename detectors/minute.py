@@ -118,9 +118,8 @@ class MinuteBook:
     def _share(self, node: int) -> None:
         self._nodes[node, kernel.LIMIT] = min(_MARGIN * self._most, _ADDRESSES // len(self._minute))
 
-    def add_flows(self, frame: FlowFrame) -> None:
-        """Add a frame's groups; copies are another node's to report."""
-        ours = self._are_ours(frame)
+    def add_flows(self, frame: FlowFrame, ours: npt.NDArray[np.bool_]) -> None:
+        """Add a frame's groups; copies are another node's to report. ``ours``: what `are_ours` says of it."""
         members = positions(~frame.copy)
         for ends, names in ((frame.src, _AS_SOURCE), (frame.dst, _AS_RESPONDER)):
             own = members[ours[ends[members]]]
@@ -147,7 +146,7 @@ class MinuteBook:
 
     def add_dns(self, frame: DnsFrame) -> None:
         """Add a frame's queries to their clients."""
-        ours = self._are_ours(frame)
+        ours = self.are_ours(frame)
         own = frame.subjects[ours[frame.client[frame.subjects]]]
         self._gather(frame, Grouping(own, [frame.place, frame.client]), frame.client, _AS_CLIENT)
 
@@ -185,7 +184,7 @@ class MinuteBook:
         return MinuteRows(node, minute, address[order], sums[order], rows[order, _PEERS], rows[order, _PORTS],
                           left_out + refused)  # fmt: skip
 
-    def _are_ours(self, frame: FlowFrame | DnsFrame) -> npt.NDArray[np.bool_]:
+    def are_ours(self, frame: FlowFrame | DnsFrame) -> npt.NDArray[np.bool_]:
         """Tell which addresses may be workloads: private ones, and those that the inventory names."""
         named = self._identities.public_addresses
         if self._identities.public_changes != self._named_at:

@@ -7,18 +7,22 @@ from functools import cached_property
 
 import numpy as np
 
+from detectors.address_names import told_addresses
 from detectors.answer_frame import AnswerFrame
 from detectors.assembly import ClosedTick
 from detectors.columns import Columns, TickBatch
 from detectors.dns_frame import DnsFrame
 from detectors.flow_rows import FlowRows
 from detectors.frame import TCP, UDP, FlowFrame
+from detectors.hashing import U64
 from detectors.http_frame import HttpFrame
 from detectors.index import I64, positions
 from detectors.link_frame import LinkFrame
 from detectors.name_book import NameBook
 from detectors.tls_frame import TlsFrame
 from schemas.identity import IdentityTable
+
+_NO_ROWS, _NO_HASHES = np.zeros(0, np.int64), np.zeros(0, np.uint64)
 
 
 class RoundFrames:
@@ -57,9 +61,14 @@ class RoundFrames:
         """Groups of TCP and UDP from ours to an address outside, which no other node reports as well; ascending."""
         frame = self.groups
         if frame is None:
-            return np.zeros(0, np.int64)
+            return _NO_ROWS
         ported = (frame.proto == TCP) | (frame.proto == UDP)
         return positions(frame.outside[frame.dst] & frame.private[frame.src] & ported & ~frame.copy)
+
+    @cached_property
+    def told(self) -> tuple[I64, U64]:
+        """Rows of DNS answers that tell an address, and the hash of its text."""
+        return told_addresses(self.questions) if self.questions is not None else (_NO_ROWS, _NO_HASHES)
 
     @cached_property
     def dns(self) -> AnswerFrame | None:

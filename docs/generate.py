@@ -13,6 +13,7 @@ from pathlib import Path
 from exporter.inventory.telemetry import metrics_table
 from schemas.reference import documents
 from sluicegate.reference import documents as command_documents
+from stream.node_telemetry import metrics_table as node_metrics_table
 from stream.telemetry import metrics_markdown
 from stream.topics_admin import topics_markdown
 
@@ -21,8 +22,8 @@ HERE = Path(__file__).resolve().parent
 
 def pages() -> dict[str, str]:
     """Return the text of every generated file, by its path in this folder."""
-    return {**documents(), **command_documents(), "metrics.md": metrics_markdown() + metrics_table(),
-            "topics.md": topics_markdown()}  # fmt: skip
+    metrics = metrics_markdown() + metrics_table() + node_metrics_table()
+    return {**documents(), **command_documents(), "metrics.md": metrics, "topics.md": topics_markdown()}
 
 
 def stale(folder: Path) -> list[str]:

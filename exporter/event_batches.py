@@ -34,6 +34,8 @@ def flow_batch(rows: RowBlock, interfaces: Sequence[str]) -> pa.RecordBatch:
         "src": addresses(rows["src_high"], rows["src_low"]), "dst": addresses(rows["dst_high"], rows["dst_low"]),
         "interface": _words(rows["interface"], interfaces), "app": _words(rows["app"], APPS),
     }  # fmt: skip
+    given |= {name: addresses(rows[f"{name}_high"], rows[f"{name}_low"])
+              for name in ("orig_dst", "nat_src") if f"{name}_high" in rows}  # fmt: skip
     arrays = []
     for column in FLOW:
         if column.name in given:

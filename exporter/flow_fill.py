@@ -30,6 +30,7 @@ from exporter.flow_state import (
 )  # fmt: skip
 from exporter.packets import Packets
 from exporter.sides import REPORT, Locality
+from exporter.tuples import flow_tuples
 from schemas.events import PayloadSide
 
 _SECOND = 1_000_000_000
@@ -38,6 +39,7 @@ _FROM_SRC = ((SRC_PACKETS, PACKETS), (SRC_BYTES, BYTES), (SRC_PAYLOAD, PAYLOAD),
              (SRC_RST, RSTS))  # fmt: skip
 _FROM_DST = ((DST_PACKETS, PACKETS), (DST_BYTES, BYTES), (DST_PAYLOAD, PAYLOAD), (DST_SYNACK, SYN_ACKS),
              (DST_FIN, FINS), (DST_RST, RSTS))  # fmt: skip
+_ENDS = ("src_high", "src_low", "dst_high", "dst_low", "src_port", "dst_port", "icmp_id")
 _RESET = ("done", "life_src", "life_dst", "row_cut", "first_payload", "app", "close_cut", "timer", "heads")
 
 
@@ -63,7 +65,9 @@ def begin_flows(
     for name in _RESET:
         getattr(state, name)[slots] = 0
     if place is not None:
-        duty = place.judge(packets.side[first], turned, state.src_high[slots], state.src_low[slots])
+        proto = state.proto[slots].astype(np.int64)
+        columns = {name: getattr(state, name)[slots] for name in _ENDS}
+        duty = place.judge(packets.side[first], turned, flow_tuples(columns, proto), proto)
         state.duty[slots] = duty
         # Whoever reports the flow reads its handshakes and heads.
         state.heads[slots] = np.where(duty == REPORT, 0, UNDERSTOOD)

@@ -43,8 +43,6 @@ class LiveSource(Protocol):
 
     Attributes:
         name: what headers call it.
-        capabilities: what it can fill.
-        notes: what it cannot know, in words; headers carry them.
         needs: privileges without which it cannot begin.
         keeps: those of them that it needs afterwards too; all others are given away.
 
@@ -55,12 +53,18 @@ class LiveSource(Protocol):
     """
 
     name: ClassVar[str]
-    capabilities: ClassVar[Capability]
-    notes: ClassVar[tuple[str, ...]]
     needs: ClassVar[frozenset[Privilege]]
     keeps: ClassVar[frozenset[Privilege]]
 
     def __init__(self, settings: ExporterSettings, node_hash: int, began: int) -> None: ...
+
+    @property
+    def capabilities(self) -> Capability:
+        """What it can fill, known before it is opened."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What it cannot know, in words; headers carry them."""
 
     @property
     def interfaces(self) -> Sequence[str]:

@@ -17,11 +17,13 @@ class Privilege(IntEnum):
 
     CAP_NET_ADMIN = 12
     CAP_NET_RAW = 13
+    CAP_SYS_PTRACE = 19
 
 
 PURPOSE = {
     Privilege.CAP_NET_RAW: "packet sockets: the source of packets",
-    Privilege.CAP_NET_ADMIN: "events of connection tracking and of the host's sockets; packets do without",
+    Privilege.CAP_NET_ADMIN: "the sources conntrack and host; packets do without",
+    Privilege.CAP_SYS_PTRACE: "names of programs with packet sockets: the source host",
 }
 
 

@@ -205,6 +205,34 @@ class PacketSettings(BaseModel):
         return self
 
 
+class ConntrackSettings(BaseModel):
+    """The source of tracked connections."""
+
+    model_config = _FROZEN
+
+    translations: Annotated[int, Field(ge=1024, le=1 << 22)] = Field(
+        65_536, description="translated connections known at once; the kernel tracks 262,144 of all kinds by default; "
+        "of more, the new ones are reported without translation, and counted"
+    )  # fmt: skip
+    connections: Annotated[int, Field(ge=1024, le=1 << 22)] = Field(
+        262_144, description="connections followed at once where packets are not captured; as many as the kernel tracks"
+    )
+    pod_networks: tuple[IPvAnyNetwork, ...] = Field(
+        (), max_length=64, description="networks of this node's own pods, where packets are not captured: only what "
+        "begins there, on the node itself or outside packets.cluster_networks is this node's to report"
+    )  # fmt: skip
+
+
+class HostSettings(BaseModel):
+    """The source of the node's interfaces and sockets."""
+
+    model_config = _FROZEN
+
+    repeat_seconds: Annotated[int, Field(ge=10, le=86_400)] = Field(
+        600, description="s after which a promiscuous interface or a packet socket that is still there is told again"
+    )
+
+
 class LiveSettings(BaseModel):
     """The clock of a live exporter, and what it keeps while the broker is away."""
 
@@ -243,4 +271,6 @@ class ExporterSettings(BaseModel):
     cut: CutSettings = CutSettings()
     inventory: InventorySettings = InventorySettings()
     packets: PacketSettings = PacketSettings()
+    conntrack: ConntrackSettings = ConntrackSettings()
+    host: HostSettings = HostSettings()
     live: LiveSettings = LiveSettings()

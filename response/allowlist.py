@@ -14,8 +14,9 @@ from schemas.response import ResponseDecision
 
 _NAME = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
 _NAMED = re.compile(rf"{_NAME}/(\*|{_NAME}|[A-Za-z]{{1,63}}/{_NAME})")
-# These take a destination from an attacker; all others take the attacker's own doors or those of its victim.
-_CUTS_VICTIMS = frozenset({"block_egress_destination"})
+# These take a destination from an attacker, or cut both off from each other; all others take the attacker's own doors
+# or those of its victim.
+_CUTS_VICTIMS = frozenset({"block_egress_destination", "cut_on_node"})
 
 
 def read_target(text: str) -> str | Refusal:

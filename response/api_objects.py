@@ -44,6 +44,7 @@ class _PodSpec(ApiModel):
     containers: Annotated[tuple[_Container, ...], BeforeValidator(none_to_list)] = ()
     init_containers: Annotated[tuple[_Container, ...], BeforeValidator(none_to_list)] = ()
     host_network: bool | None = None
+    node_name: str | None = None
 
 
 class _Address(ApiModel):
@@ -93,6 +94,7 @@ def read_pod(document: Mapping[str, Any]) -> Pod | None:
         host_network=bool(found.spec.host_network),
         node_ips=_addresses(found.status.host_ip, found.status.host_ips),
         workload=_workload(found.metadata),
+        node=found.spec.node_name or "",
     )
 
 

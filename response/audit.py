@@ -63,6 +63,7 @@ def told(
         command_id=by.command_id,
         level=level,
         decision=decision if outcome in _STILL_NEEDED else None,
+        watch=attempt.watch if attempt is not None and outcome == "applied" else (),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from response.audit import NOBODY, Cause, action_id
+from response.edges import EdgeMemory
 from response.gateway import ClusterError, Gateway, Managed
 from response.guard import Refusal
 from response.ledger import Containment, Ledger
@@ -21,11 +22,15 @@ MAX_REMEMBERED = 10_000
 class Site:
     """One cluster as its responder sees it. Not for use by several threads at once."""
 
-    def __init__(self, gateway: Gateway, settings: ResponseSettings, cluster: str, ledger: Ledger) -> None:
+    def __init__(
+        self, gateway: Gateway, settings: ResponseSettings, cluster: str, ledger: Ledger,
+        edges: EdgeMemory | None = None,
+    ) -> None:  # fmt: skip
         self.gateway = gateway
         self.settings = settings
         self.cluster = cluster
         self.ledger = ledger
+        self.edges = edges if edges is not None else EdgeMemory(cluster)
         self._told: OrderedDict[str, str] = OrderedDict()
 
     def tell(self, actions: Iterable[Action]) -> tuple[Action, ...]:

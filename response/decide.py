@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from response.policyfile import Category, CategoryRule, DecisionPolicy
+from response.policyfile import Category, CategoryRule, DecisionPolicy, MatrixRow
 from schemas.alert import Alert
 from schemas.finding import SEVERITIES, Severity
 from schemas.response import Mode, ResponseDecision
@@ -23,10 +23,12 @@ def decide(alert: Alert, policy: DecisionPolicy) -> ResponseDecision | None:
     if alert.status == "closed" and alert.revision > 1:
         return None
     category: Category = policy.kinds.get(alert.kind) or policy.kinds.get(alert.detector) or "other"
-    rule = policy.rule(category)
-    mode, why = _mode(alert, category, rule, policy)
+    rule, row = policy.rule(category), policy.row(alert, category)
+    mode, why = _mode(alert, category, rule, row, policy)
+    actions = rule.actions if row is None or row.actions is None else row.actions
+    deadline = rule.deadline_s if row is None or row.deadline_s is None else row.deadline_s
     return ResponseDecision(
-        id=_response_id(alert.id, rule.actions),
+        id=_response_id(alert.id, actions),
         alert_id=alert.id,
         alert_revision=alert.revision,
         cluster=alert.cluster,
@@ -36,22 +38,30 @@ def decide(alert: Alert, policy: DecisionPolicy) -> ResponseDecision | None:
         confidence=alert.confidence,
         category=category,
         mode=mode,
-        actions=rule.actions,
+        actions=actions,
         attackers=alert.attackers,
         victims=alert.victims,
         spoofable=alert.spoofable,
         decided_tick=alert.tick,
-        deadline_s=rule.deadline_s,
-        ttl_s=rule.ttl_s,
-        reason=f"{alert.kind} is {category}; mode {mode}: {why}",
+        deadline_s=deadline,
+        ttl_s=rule.ttl_s if row is None or row.ttl_s is None else row.ttl_s,
+        reason=f"{alert.kind} is {category}{f', row {row.name}' if row is not None else ''}; mode {mode}: {why}",
+        approvals=row.approvals if row is not None else 1,
+        approvers=row.approvers if row is not None else (),
     )
 
 
-def _mode(alert: Alert, category: Category, rule: CategoryRule, policy: DecisionPolicy) -> tuple[Mode, str]:
+def _mode(
+    alert: Alert, category: Category, rule: CategoryRule, row: MatrixRow | None, policy: DecisionPolicy
+) -> tuple[Mode, str]:
     """The strictest mode that any line asks for, and which line that is."""
-    asked = [_namespace_mode(name, policy) for name in _namespaces(alert)] or [(policy.mode, "default")]
-    if rule.mode is not None:
-        asked.append((rule.mode, f"category {category}"))
+    if row is not None and row.mode is not None:
+        own = [name for name in _namespaces(alert) if name in policy.namespaces]
+        asked = [(row.mode, f"row {row.name}"), *(_namespace_mode(name, policy) for name in own)]
+    else:
+        asked = [_namespace_mode(name, policy) for name in _namespaces(alert)] or [(policy.mode, "default")]
+        if rule.mode is not None:
+            asked.append((rule.mode, f"category {category}"))
     if alert.confidence < policy.minimum_confidence:
         asked.append(("observe", f"confidence below {policy.minimum_confidence:g}"))
     if alert.rule is not None:

@@ -8,9 +8,10 @@ from response.allowlist import refuse_allowed
 from response.audit import NOBODY, Cause, told
 from response.budgets import overrun, refuse_budget
 from response.cluster_site import Site
+from response.drops import drops_of
 from response.gateway import ClusterError
 from response.guard import Refusal
-from response.ledger import time_to_live
+from response.ledger import STANDING, time_to_live
 from response.objects import EXPIRES_ANNOTATION, QUARANTINE_LABEL, RESPONSE_LABEL
 from response.plan import Attempt, Plan, PlanContext, attack_pairs, climb
 from response.prove import Claim, prove
@@ -51,7 +52,7 @@ def carry_out(site: Site, decision: ResponseDecision, now: float, by: Cause = NO
     if decision.actions and not ladder:
         return
     wanted = decision.model_copy(update={"actions": tuple(ladder)})
-    for attempt in climb(PlanContext(wanted, view, site.settings, expires_at)):
+    for attempt in climb(PlanContext(wanted, view, site.settings, expires_at, site.edges)):
         yield _attempted(site, decision, attempt, present, now, by, expires_at, level)
 
 
@@ -113,13 +114,18 @@ def _reprove(site: Site, decision: ResponseDecision, plan: Plan) -> Refusal | No
     """Prove again on what the cluster holds now: others may have changed policies meanwhile."""
     after = site.gateway.view()
     before = after.without(RESPONSE_LABEL, QUARANTINE_LABEL, decision.id)
-    claim = Claim(before, after, plan.pods, attack_pairs(decision), plan.isolates, plan.dialect)
+    drops = drops_of(plan.manifests)
+    claim = Claim(before, after, plan.pods, attack_pairs(decision), plan.isolates, plan.dialect, drops)
     proof = prove(claim, site.settings)
     return None if proof.holds else Refusal(proof.reason, f"after applying: {proof.message}")
 
 
 def _expiry(site: Site, view: ClusterView, decision: ResponseDecision, now: float, level: int) -> str:
     """When the response ends: as already written on its objects, so that repeats do not prolong it."""
+    known = site.ledger.get(decision.id)
+    if known is not None and known.phase in STANDING and seconds(known.expires_at) > now:
+        # What nodes were told is in no object of the cluster.
+        return known.expires_at
     for policy in (*view.policies, *view.objects):
         if policy.metadata.labels.get(RESPONSE_LABEL) == decision.id:
             written = policy.metadata.annotations.get(EXPIRES_ANNOTATION, "")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from schemas.policy.cluster import ClusterView
 
@@ -59,4 +59,30 @@ class Gateway(Protocol):
 
     def note(self, event: Mapping[str, Any]) -> None:
         """Write one Kubernetes Event; one of the same name that exists already is no error."""
+        ...
+
+
+WatchedKind = Literal["NetworkPolicy", "Pod", "Namespace"]
+WATCHED_KINDS: tuple[WatchedKind, ...] = ("NetworkPolicy", "Pod", "Namespace")
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """A cluster that says when something in it changes."""
+
+    def changes(self, kind: WatchedKind) -> Iterator[None]:
+        """One item for every object of a kind, then one for every change of any. May raise ClusterError."""
+        ...
+
+
+@runtime_checkable
+class LeaseStore(Protocol):
+    """A cluster that keeps Leases. Both may raise ClusterError."""
+
+    def read_lease(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """The Lease of a name, or none."""
+        ...
+
+    def write_lease(self, lease: Mapping[str, Any]) -> dict[str, Any]:
+        """Create a Lease, or replace the one whose resourceVersion it carries; as it is now."""
         ...

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import httpx2 as httpx
 import yaml
@@ -25,7 +25,7 @@ from lightkube.operators import exists
 from lightkube.types import PatchType
 
 from response.api_objects import ObjectError, read_pod, read_service
-from response.gateway import ClusterError, Managed
+from response.gateway import ClusterError, Managed, WatchedKind
 from response.kube_dialects import list_readable, served_plurals, with_dialects
 from response.managed import group_managed
 from response.objects import MANAGED_LABEL, MANAGER, QUARANTINE_LABEL
@@ -256,7 +256,7 @@ class KubeGateway:
             found: dict[str, Any] = written.to_dict()
         return found
 
-    def changes(self, kind: Literal["NetworkPolicy", "Pod", "Namespace"]) -> Iterator[None]:
+    def changes(self, kind: WatchedKind) -> Iterator[None]:
         """One item for every object of a kind, then one for every change of any; it never ends by itself.
 
         Raises:

@@ -54,7 +54,10 @@ _MAX_RECENT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Containment:
-    """One response's life so far. Times are s since epoch; `since` is the last change of the phase."""
+    """One response's life so far. Times are s since epoch; `since` is the last change of the phase.
+
+    `answered_s` is how long after `applied_at` packets of it were still answered, as far as packets showed any.
+    """
 
     response_id: str
     phase: Phase
@@ -74,6 +77,8 @@ class Containment:
     approvals: tuple[str, ...] = ()
     repairs: int = 0
     missed: bool = False
+    applied_at: float = 0.0
+    answered_s: float | None = None
 
     @property
     def deadline(self) -> float:
@@ -234,8 +239,12 @@ def _advanced(before: Containment | None, action: Action, at: float) -> Containm
         changed = replace(changed, expires_at=action.expires_at or changed.expires_at)
         if action.outcome != "repaired" and action.manifests:
             changed = replace(changed, manifests=action.manifests)
-    if action.outcome == "applied":
+    if action.outcome in ("applied", "extended"):
         changed = replace(changed, level=action.level)
+    if action.outcome == "applied":
+        changed = replace(changed, applied_at=at, answered_s=None)
+    if action.answered_s is not None:
+        changed = replace(changed, answered_s=action.answered_s)
     if action.outcome == "approved":
         # Approvals of an earlier life do not count again.
         earlier = base.approvals if base.phase == "approved" else ()

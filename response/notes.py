@@ -15,6 +15,7 @@ _WORTH = {
     "proposed": ("Warning", "ContainmentProposed"),
     "failed": ("Warning", "ContainmentFailed"),
     "ineffective": ("Warning", "ContainmentIneffective"),
+    "effective": ("Normal", "ContainmentEffective"),
     "missed": ("Warning", "ContainmentOverdue"),
     "repaired": ("Warning", "ContainmentRepaired"),
     "expired": ("Normal", "ContainmentEnded"),

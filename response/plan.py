@@ -1,7 +1,8 @@
 """From a decision to the narrowest proven plan: the ladder of actions, tried in order.
 
 An action is a module in `response/actions/` with `NAME`, `TITLE`, `RBAC` and `plan(context)`; the directory listing
-is the registry. `plan` says what to write or why this action does not apply; it neither talks to a cluster nor proves
+is the registry. One that aims at nobody says `NAMES_ATTACKERS = False`: evidence under a false address is no reason
+against it. `plan` says what to write or why this action does not apply; it neither talks to a cluster nor proves
 anything itself. An action with `IN_DIALECTS` leaves the writing to the dialect of the context, a module in
 `response/dialects/`, and is tried in each that the cluster serves: first in those that are set to be enforced, the one
 that denies exactly before the one that can only allow all the rest. Only where nothing of the ladder can be had in them
@@ -18,13 +19,17 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from response import actions, dialects
+from response.drops import drops_of
+from response.edges import EdgeMemory, recent_peers
 from response.guard import Refusal, refuse_decision
 from response.prove import AttackPair, Claim, Proof, prove
 from response.settings import ResponseSettings
+from response.watching import watch_pairs
 from schemas.policy.cluster import ClusterView, Pod
 from schemas.policy.dialects import kind_of, read_object
 from schemas.policy.words import DIALECTS, Dialect
 from schemas.response import ResponseDecision
+from schemas.watch import WatchPair
 
 if TYPE_CHECKING:
     from response.blocked import Blocked
@@ -44,12 +49,16 @@ class Permission:
 
 @dataclass(frozen=True, slots=True)
 class PlanContext:
-    """What an action plans from, and in which dialect. `expires_at` is ISO 8601 UTC text."""
+    """What an action plans from, and in which dialect.
+
+    `expires_at` is ISO 8601 UTC text; `edges` whom workloads talked to lately.
+    """
 
     decision: ResponseDecision
     view: ClusterView
     settings: ResponseSettings
     expires_at: str
+    edges: EdgeMemory = field(default_factory=EdgeMemory)
     dialect: Dialect = "networkpolicy"
 
     @property
@@ -78,6 +87,10 @@ class Plan:
     enforced: bool = True
 
 
+# Refusals of a decision that are no reason against an action which names no attacker.
+_ABOUT_ATTACKERS = frozenset({"spoofable", "no_attacker"})
+
+
 class ActionModule(Protocol):
     """The shape of a module in `response/actions/`."""
 
@@ -104,12 +117,13 @@ class DialectModule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One rung of the ladder: the plan or the refusal to make one, and the proof of the plan."""
+    """One rung of the ladder: the plan or the refusal to make one, the proof of the plan, and what it means to cut."""
 
     action: str
     plan: Plan | None
     proof: Proof | None
     refusal: Refusal | None
+    watch: tuple[WatchPair, ...] = ()
 
 
 @cache
@@ -146,10 +160,10 @@ def attack_pairs(decision: ResponseDecision) -> tuple[AttackPair, ...]:
 def climb(context: PlanContext) -> tuple[Attempt, ...]:
     """Try the decision's actions in order and stop at the first whose proof holds; that one is the last returned."""
     refusal = refuse_decision(context.decision)
-    if refusal is not None:
-        return (Attempt("", None, None, refusal),)
-    attempts: list[Attempt] = []
+    attempts: list[Attempt] = [Attempt("", None, None, refusal)] if refusal is not None else []
     for name, dialect in _rungs(context):
+        if refusal is not None and (refusal.reason not in _ABOUT_ATTACKERS or _names_attackers(name)):
+            continue
         attempts.append(_attempt(name, replace(context, dialect=dialect)))
         if attempts[-1].refusal is None:
             break
@@ -174,6 +188,10 @@ def _rungs(context: PlanContext) -> Iterator[tuple[str, Dialect]]:
                 yield name, "networkpolicy"
 
 
+def _names_attackers(name: str) -> bool:
+    return bool(getattr(load_actions().get(name), "NAMES_ATTACKERS", True))
+
+
 def _attempt(name: str, context: PlanContext) -> Attempt:
     try:
         planned = load_actions()[name].plan(context)
@@ -184,10 +202,11 @@ def _attempt(name: str, context: PlanContext) -> Attempt:
         enforced = not spoken or context.settings.dialects[context.dialect] == "enforce"
         planned = replace(planned, dialect=context.dialect, enforced=enforced)
         proof = prove_plan(planned, context)
+        watch = watch_pairs(planned.pods, attack_pairs(context.decision), context.view, planned.isolates)
     except ValueError as error:
         return Attempt(name, None, None, Refusal("unplannable", str(error)))
     refusal = None if proof.holds else Refusal(proof.reason, proof.message)
-    return Attempt(name, planned, proof, refusal)
+    return Attempt(name, planned, proof, refusal, watch)
 
 
 def view_after(plan: Plan, view: ClusterView) -> ClusterView:
@@ -203,5 +222,8 @@ def prove_plan(plan: Plan, context: PlanContext) -> Proof:
     """The proof of a plan against the context's view."""
     attack = attack_pairs(context.decision)
     after = view_after(plan, context.view)
-    claim = Claim(context.view, after, plan.pods, attack, plan.isolates, plan.dialect)
-    return prove(claim, context.settings)
+    drops = drops_of(plan.manifests)
+    claim = Claim(context.view, after, plan.pods, attack, plan.isolates, plan.dialect, drops)
+    proof = prove(claim, context.settings)
+    recent = recent_peers(context.edges, plan.pods, context.view, after)
+    return proof.model_copy(update={"recent": recent}) if recent else proof

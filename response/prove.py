@@ -16,10 +16,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from response.drops import NO_DROPS, Drops
 from response.guard import Refusal
 from response.reach import Allowance, cells_of, changed_subjects, cut_peers, find_widening, pair_ports
 from response.settings import ResponseSettings
-from schemas.policy.addresses import span_of_address
+from schemas.policy.addresses import span_of_address, span_of_cidr
 from schemas.policy.cluster import ClusterView, Pod
 from schemas.policy.dialects import doubts
 from schemas.policy.evaluator import READINGS, Flow, IpBlockReading, evaluate
@@ -66,6 +67,18 @@ class KeptRow(_Row):
     status: Literal["kept", "cut", "closed"]
 
 
+PeerStatus = Literal["kept", "cut", "closed", "gone", "unjudged"]
+
+
+class RecentPeer(_Row):
+    """Whom a workload talked to lately; `gone` now, or `unjudged` where no policy names it (a Service, a node)."""
+
+    what: str
+    bytes: int
+    flows: int
+    status: PeerStatus
+
+
 class Proof(_Row):
     """What was evaluated, and whether all that the plan claims holds."""
 
@@ -84,6 +97,7 @@ class Proof(_Row):
     dialect: str = "networkpolicy"
     in_force: tuple[tuple[str, ...], ...] = (("networkpolicy",),)
     note: str = NODE_NOTE
+    recent: tuple[RecentPeer, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,7 +106,8 @@ class Claim:
 
     `pods` are keys of the pods that the plan means to change. With `isolates`, the pods named must end with nothing
     allowed at all, and DNS and peers are cut on purpose; otherwise DNS and protected peers must be kept. `dialect` is
-    the one that the plan is written in, which is taken to be enforced.
+    the one that the plan is written in, which is taken to be enforced. `drops` are what nodes drop or slow down
+    besides, whatever policies allow.
     """
 
     before: ClusterView
@@ -101,6 +116,7 @@ class Claim:
     attack: tuple[AttackPair, ...]
     isolates: bool
     dialect: Dialect = "networkpolicy"
+    drops: Drops = NO_DROPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +158,7 @@ def prove(claim: Claim, settings: ResponseSettings) -> Proof:
     """Evaluate a claim. Raises ValueError for an attack pair whose addresses are none."""
     asked = _Cases(claim, settings)
     cases = asked.cases
-    attack = tuple(_attack_row(cases, pair) for pair in claim.attack)
+    attack = _limit_rows(claim.drops) or tuple(_attack_row(claim.drops, cases, pair) for pair in claim.attack)
     widening = next(filter(None, (find_widening(c.before, c.after, c.reading) for c in cases)), None)
     dns = tuple(_dns_rows(claim, cases, settings))
     peers = _peers_cut(claim, cases)
@@ -211,15 +227,30 @@ def _kept_failure(dns: Iterable[KeptRow], protected: tuple[str, ...]) -> Refusal
     return None
 
 
-def _attack_row(cases: tuple[Case, ...], pair: AttackPair) -> AttackRow:
-    opened = next((case for case in cases if _open(case.after, pair, case.reading)), None)
+def _attack_row(drops: Drops, cases: tuple[Case, ...], pair: AttackPair) -> AttackRow:
+    dropped = drops.cut(pair.source, pair.destination)
+    opened = None if dropped else next((case for case in cases if _open(case.after, pair, case.reading)), None)
     was = next((case for case in cases if _open(case.before, pair, case.reading)), None)
     return AttackRow(
         flow=pair.text(),
         before=_verdict_text((was or cases[0]).before, pair),
-        after=_verdict_text((opened or cases[0]).after, pair),
+        after="dropped on the node" if dropped else _verdict_text((opened or cases[0]).after, pair),
         was_open=was is not None,
         blocked=opened is None,
+    )
+
+
+def _limit_rows(drops: Drops) -> tuple[AttackRow, ...]:
+    """Ports that nodes limit, whoever attacks them: the flood's sources are no part of the claim."""
+    return tuple(
+        AttackRow(
+            flow=f"any → {limit.victim} {limit.protocol}/{limit.port}",
+            before="new connections without a limit on the node",
+            after=f"at most {limit.per_source}/s per source and {limit.in_all}/s in all",
+            was_open=True,
+            blocked=True,
+        )
+        for limit in drops.limits
     )
 
 
@@ -275,7 +306,7 @@ def _dns_rows(claim: Claim, cases: tuple[Case, ...], settings: ResponseSettings)
                 for port in settings.dns_ports:
                     for protocol in ("UDP", "TCP"):
                         flow = Flow(ip, server, protocol, port)
-                        yield KeptRow(what=f"{key} → {name} {protocol}/{port}", status=_kept(cases, flow))
+                        yield KeptRow(what=f"{key} → {name} {protocol}/{port}", status=_kept(claim.drops, cases, flow))
 
 
 def _dns_pods(view: ClusterView, settings: ResponseSettings) -> Iterable[Pod]:
@@ -284,10 +315,12 @@ def _dns_pods(view: ClusterView, settings: ResponseSettings) -> Iterable[Pod]:
             yield pod
 
 
-def _kept(cases: tuple[Case, ...], flow: Flow) -> Literal["kept", "cut", "closed"]:
+def _kept(drops: Drops, cases: tuple[Case, ...], flow: Flow) -> Literal["kept", "cut", "closed"]:
     opened = [case for case in cases if evaluate(case.before, flow, case.reading).allowed]
     if not opened:
         return "closed"
+    if drops.cut(flow.source, flow.destination):
+        return "cut"
     return "kept" if all(evaluate(case.after, flow, case.reading).allowed for case in opened) else "cut"
 
 
@@ -295,7 +328,8 @@ def _peers_cut(claim: Claim, cases: tuple[Case, ...]) -> tuple[str, ...]:
     # Replicas with equal labels are under equal policies: one speaks for all.
     pods = {pod.key: pod for pod in map(claim.after.pod, claim.pods) if pod is not None}
     alike = {(pod.namespace, tuple(sorted(pod.labels.items())), pod.ports): key for key, pod in pods.items()}
-    lost: set[str] = set()
+    peers = [span_of_cidr(text) for text in claim.drops.peers()]
+    lost = {pod.key for pod in claim.after.pods for ip in pod.ips if any(s.covers(span_of_address(ip)) for s in peers)}
     for case in cases:
         for key in alike.values():
             for direction in DIRECTIONS:

@@ -11,11 +11,12 @@ from dataclasses import replace
 
 from response.allowlist import allowing
 from response.cluster_site import Site
-from response.drift import Drift, find_drift
+from response.drift import Drift, find_drift, with_expiry
+from response.drops import NODE_COMMAND, drops_of
 from response.enforce import carry_out, seconds
 from response.gateway import ClusterError, Managed
 from response.guard import Refusal
-from response.ledger import STANDING, WAITING, Containment
+from response.ledger import STANDING, WAITING, Containment, time_to_live
 from response.objects import MANAGED_LABEL, MANAGER, QUARANTINE_LABEL, RESPONSE_LABEL
 from response.plan import attack_pairs
 from response.prove import AttackPair, Claim, Proof, prove
@@ -23,6 +24,7 @@ from schemas.action import Action, Outcome
 from schemas.policy.cluster import ClusterView
 from schemas.policy.dialects import kind_of, read_object
 from schemas.policy.words import DIALECTS, Dialect
+from schemas.word import iso_time
 
 _NEEDS_A_HAND = frozenset({"approve", "enforce"})
 
@@ -76,14 +78,32 @@ class Reconciler:
             known = site.ledger.get(item.response_id)
             if seconds(item.expires_at) <= now:
                 why = Refusal("expired", "its time to live has passed")
-                done = site.take_back(item, "expired", why, now)
+                done = self._prolonged(known, now) or site.take_back(item, "expired", why, now)
             elif known is not None and known.phase not in STANDING and known.decision is not None:
                 # It was to be gone: an earlier try to take it back failed, or somebody brought it back.
                 done = site.take_back(item, "cancelled", Refusal("ended", f"it ended as {known.phase}"), now)
             else:
                 continue
-            del managed[item.response_id]
+            if done.outcome != "extended":
+                del managed[item.response_id]
             yield done
+
+    def _prolonged(self, known: Containment | None, now: float) -> Action | None:
+        """The next longer step for a containment against which packets still run; none where it may end."""
+        if known is None or known.phase != "effective" or known.decision is None or not known.manifests:
+            return None
+        site = self._site
+        level = known.level + 1
+        text = iso_time(now + time_to_live(known.decision.ttl_s, level, site.settings.upkeep.escalation_s))
+        manifests = with_expiry(known.manifests, text)
+        try:
+            for manifest in manifests:
+                site.gateway.apply(manifest)
+        except ClusterError:
+            # It ends, as nothing of ours may stay beyond its time; a later revision of the alert applies it again.
+            return None
+        why = Refusal("goes_on", f"packets still run against it; kept until {text}")
+        return site.step(known.response_id, "extended", why, now, expires_at=text, manifests=manifests, level=level)
 
     def _ended(self, known: Containment, item: Managed | None, view: ClusterView, now: float) -> Action | None:
         """What ends a containment early, or none."""
@@ -98,8 +118,12 @@ class Reconciler:
             why = Refusal("quiet", f"no attempt for {now - known.since:.0f} s; watched for a relapse")
             return self._finish(known, item, "released", why, now)
         pods = [str(key) for key in (known.proof or {}).get("pods", ())]
-        if known.proof is not None and known.proof.get("isolates") and pods and not any(map(view.pod, pods)):
-            why = Refusal("gone", f"{', '.join(pods[:5])} ended; a quarantine does not pass to the replacement")
+        # A node's drops are by address, and another pod may get it next.
+        personal = known.proof is not None and (known.proof.get("isolates") or _on_nodes(known))
+        if personal and pods and not any(map(view.pod, pods)):
+            why = Refusal(
+                "gone", f"{', '.join(pods[:5])} ended; what is done to a pod does not pass to the replacement"
+            )
             return self._finish(known, item, "released", why, now)
         if item is None and known.expires_at and seconds(known.expires_at) <= now:
             return site.step(known.response_id, "expired", Refusal("expired", "its time to live has passed"), now)
@@ -183,7 +207,8 @@ def prove_standing(known: Containment, view: ClusterView, site: Site) -> Proof |
     try:
         pairs = tuple(_moved(pair, known, view, pods) for pair in attack_pairs(decision))
         spoken: Dialect = next((item for item in DIALECTS if item == known.proof.get("dialect")), "networkpolicy")
-        claim = Claim(before, view, pods, pairs, bool(known.proof.get("isolates")), spoken)
+        isolates, drops = bool(known.proof.get("isolates")), drops_of(known.manifests)
+        claim = Claim(before, view, pods, pairs, isolates, spoken, drops)
         return prove(claim, site.settings)
     except ValueError:
         return None
@@ -206,8 +231,14 @@ def fingerprint(view: ClusterView) -> str:
 
 def _subjects(known: Containment, view: ClusterView) -> tuple[str, ...]:
     """The pods that a containment is about now: a workload's policy follows its replicas."""
+    if _on_nodes(known) and known.proof is not None:
+        return tuple(str(key) for key in known.proof.get("pods", ()))
     policies = [read_object(dict(item)) for item in known.manifests if kind_of(item) is not None]
     return tuple(pod.key for pod in view.pods if any(policy.selects(view, pod) for policy in policies))
+
+
+def _on_nodes(known: Containment) -> bool:
+    return any(item.get("kind") == NODE_COMMAND for item in known.manifests)
 
 
 def _moved(pair: AttackPair, known: Containment, view: ClusterView, pods: Iterable[str]) -> AttackPair:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import orjson
 import yaml
 
-from response.prove import Proof
+from response.prove import Proof, RecentPeer
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def manifests_yaml(manifests: Iterable[Mapping[str, Any]]) -> str:
-    """The manifests as one YAML stream that `kubectl apply --server-side -f -` accepts."""
+    """The manifests as one YAML stream that `kubectl apply --server-side -f -` accepts, commands to nodes aside."""
     return yaml.safe_dump_all([dict(item) for item in manifests], sort_keys=False, explicit_start=True)
 
 
@@ -29,20 +29,23 @@ def proof_table(proof: Proof) -> str:
     rows.append(("allows new", proof.counterexample or "nothing (all addresses and ports, both ipBlock readings)"))
     rows.append(("dns", _dns_text(proof)))
     rows.append(("peers cut", _some(proof.peers_cut)))
+    rows += [("recent cut", f"{row.what}: {row.bytes} bytes in {row.flows} flows") for row in _cut(proof)[:10]]
+    if proof.recent:
+        counts = Counter(row.status for row in proof.recent)
+        rows.append(("recent", ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))))
     rows.append(("node", proof.note))
     width = max(len(name) for name, _ in rows)
     return "\n".join(_CONTROL.sub("?", f"{name:<{width}}  {text}") for name, text in rows)
-
-
-def proof_json(proof: Proof) -> bytes:
-    """A proof as one JSON object, indented; equal proofs give equal bytes."""
-    return orjson.dumps(proof.model_dump(mode="json"), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
 
 
 def _dialect_text(proof: Proof) -> str:
     """The dialect, and everything in which the proof was made: with and without what nobody knows to be enforced."""
     told = " and with ".join("+".join(names) for names in proof.in_force)
     return f"{proof.dialect} (evaluated with {told} in force)"
+
+
+def _cut(proof: Proof) -> list[RecentPeer]:
+    return [row for row in proof.recent if row.status == "cut"]
 
 
 def _dns_text(proof: Proof) -> str:

@@ -6,23 +6,27 @@ matters, and what is in the cluster expires even if it was another process's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from threading import Lock
 
 from response.audit import Cause, action_id, told
 from response.cluster_site import MAX_REMEMBERED, Site
+from response.edges import EdgeMemory
 from response.enforce import STALE_AFTER_S, carry_out
+from response.escalate import escalate
 from response.gateway import ClusterError, Gateway
 from response.guard import Refusal
-from response.ledger import Ledger
+from response.ledger import STANDING, Ledger
 from response.notes import event_of
 from response.orders import Orders, approve, revert
 from response.reconcile import Reconciler
 from response.settings import ResponseSettings
 from response.signing import Verifier
+from response.verify import Verification
 from schemas.action import Action
 from schemas.command import Command
 from schemas.response import ResponseDecision
+from schemas.watch import WatchRow
 from schemas.word import iso_time
 
 __all__ = ["MAX_REMEMBERED", "STALE_AFTER_S", "Responder"]
@@ -38,11 +42,13 @@ class Responder:
         cluster: str,
         ledger: Ledger | None = None,
         verifier: Verifier | None = None,
+        edges: EdgeMemory | None = None,
     ) -> None:
         """Begin with what a ledger knows; without a verifier every command is refused."""
-        self._site = Site(gateway, settings, cluster, ledger if ledger is not None else Ledger())
+        self._site = Site(gateway, settings, cluster, ledger if ledger is not None else Ledger(), edges)
         self._reconciler = Reconciler(self._site)
         self._orders = Orders(self._site, verifier or Verifier({}))
+        self._verification = Verification(settings.verify)
         self._lock = Lock()
 
     @property
@@ -88,6 +94,26 @@ class Responder:
         """Bring ledger and cluster together: see `response.reconcile`."""
         with self._lock:
             return self._looked(lambda: self._reconciler.run(now), now)
+
+    def watched(self, rows: Iterable[WatchRow], now: float) -> tuple[Action, ...]:
+        """Take in what packets show of containments; say what it proves, and escalate what does not contain.
+
+        To be called every now and then without rows, too: that nobody sees anything is news.
+        """
+        with self._lock:
+            return self._tell(self._verified(rows, now))
+
+    def _verified(self, rows: Iterable[WatchRow], now: float) -> Iterator[Action]:
+        site, standing = self._site, self._site.ledger.all(STANDING)
+        self._verification.follow(standing)
+        for row in rows:
+            if not site.cluster or row.cluster == site.cluster:
+                self._verification.observe(row)
+        for verdict in self._verification.judge(standing, now):
+            yield site.step(verdict.response_id, verdict.status, verdict.why, now, answered_s=verdict.answered_for)
+            known = site.ledger.get(verdict.response_id)
+            if verdict.status == "ineffective" and known is not None:
+                yield from escalate(site, known, now)
 
     def _looked(self, look: Callable[[], Iterable[Action]], now: float) -> tuple[Action, ...]:
         """The steps of a look at the cluster; what was done before it broke off is told, too."""

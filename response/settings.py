@@ -8,6 +8,8 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from response.node_settings import NodeAgentSettings, NodeStepSettings
+from response.verify_settings import VerifySettings
 from schemas.policy.words import DIALECTS, Dialect
 
 DialectMode = Literal["enforce", "dry-run", "off"]
@@ -90,6 +92,12 @@ class UpkeepSettings(BaseModel):
         description="namespace/name of a ConfigMap; while it exists nothing is applied and everything of ours is taken"
         " back; empty: none is looked for",
     )
+    lease: str = Field(
+        "",
+        pattern=r"^([a-z0-9-]{1,63}/[a-z0-9.-]{1,253})?$",
+        description="namespace/name of the Lease by which one of several responders leads; the others stand by; empty:"
+        " this is the only one",
+    )
     events: bool = Field(True, description="write a Kubernetes Event on pods when their containment changes")
 
 
@@ -168,6 +176,13 @@ class ResponseSettings(BaseModel):
         128, ge=48, le=128, description="Prefix length by which IPv6 addresses outside the cluster are blocked; 64 is"
         " one customer, who can use any address of it",
     )  # fmt: skip
+    node_steps: NodeStepSettings = Field(NodeStepSettings(), description="what nodes are commanded, and how")
+    node_agent: NodeAgentSettings = Field(NodeAgentSettings(), description="what the agent of a node obeys")
+    edges_hours: int = Field(
+        24, ge=1, le=168, description="hours for which the peers of workloads are remembered: a proof lists those that"
+        " it cuts; edges.v1 keeps a week",
+    )  # fmt: skip
+    verify: VerifySettings = Field(VerifySettings(), description="when packets are taken to say something")
     dialects: dict[Dialect, DialectMode] = Field(
         _modes({}),
         validate_default=True,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from schemas.response import Mode, ResponseDecision
+from schemas.watch import MAX_PAIRS, WatchPair
 from schemas.word import Word
 
 Outcome = Literal[
@@ -17,6 +18,8 @@ Outcome = Literal[
     "cancelled", "released", "repaired", "drifted", "missed",
     # What packets said of an applied containment.
     "effective", "quiet", "ineffective", "unknown",
+    # What the agent of a node did with a signed command.
+    "node_set", "node_lifted", "node_refused", "node_failed", "node_expired",
 ]  # fmt: skip
 
 
@@ -46,4 +49,10 @@ class Action(Word):
     level: int = Field(0, ge=0, description="how often the same subject was contained before and relapsed")
     decision: ResponseDecision | None = Field(
         None, description="the decision, on steps after which it is still needed: waiting for approval, or applied"
+    )
+    answered_s: float | None = Field(
+        None, ge=0, description="s from the step that applied it to the last answered packet, where one was seen"
+    )
+    watch: Annotated[tuple[WatchPair, ...], Field(max_length=MAX_PAIRS)] = Field(
+        (), description="flows that it means to cut, applied only: stage 1 says on watch.v1 what is still seen of them"
     )

@@ -209,6 +209,9 @@ class LinkClaim:
     PROMISCUOUS = 30
     PACKET_SOCKET = 31
     LISTENER = 32
+    INTERFACE_ADDED = 33
+    INTERFACE_REMOVED = 34
+    INTERFACE_MOVED = 35  # to another bridge, or to none
 
 
 LINK: tuple[Column, ...] = (
@@ -221,8 +224,8 @@ LINK: tuple[Column, ...] = (
              "redirected destination", _C.ARP, "all zero"),
     _address("target", "address asked for or told: ARP or neighbour target, DHCP client's own address, redirect's gateway", _C.ARP, "all zero"),
     _address("speaker", "IP source of the frame, where it has one", _C.DHCP, "all zero"),
-    Column("number", pa.uint32(), "", "DHCP transaction, RA lifetime (s), listener port", "0", _C.DHCP),
-    Column("text", WORD, "", "DHCP host name or vendor class, socket owner", "empty", _C.DHCP),
+    Column("number", pa.uint32(), "", "DHCP transaction, RA lifetime (s), listener port, interface number", "0", _C.DHCP),
+    Column("text", WORD, "", "DHCP host name or vendor class, socket owner, interface kind and bridge", "empty", _C.DHCP),
     Column("interface", WORD, "", "interface that it was seen on", "empty", _C.INTERFACES),
     Column("vlan", pa.uint16(), "", "outer VLAN id", "0", _ALL),
 )  # fmt: skip

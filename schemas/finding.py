@@ -27,6 +27,10 @@ class Endpoint(Word):
     workload: str | None = Field(None, description="kind/name of the pod's top owner")
     service: str | None = Field(None, description="namespace/name of a Service with this address")
     node: str | None = Field(None, description="node that the pod runs on")
+    dns_name: str | None = Field(
+        None,
+        description="name last asked for when its node's clients were told this address, if nothing names it; a hint",
+    )
     labels: dict[str, str] = Field(default_factory=dict, description="of the pod")
     roles: tuple[str, ...] = Field((), description="what the operator or the inventory declares it to be, sorted")
     identity: Literal["known", "unknown"] = Field("unknown", description="unknown: no inventory names the address")

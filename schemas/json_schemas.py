@@ -18,6 +18,8 @@ from schemas.finding import Finding
 from schemas.framing import MAX_ROWS
 from schemas.incident import Incident
 from schemas.inventory import InventoryObject
+from schemas.node_command import NodeCommand
+from schemas.node_report import NodeReport
 from schemas.response import ResponseDecision
 from schemas.state import SnapshotManifest
 from schemas.watch import WatchRow
@@ -44,6 +46,8 @@ WORDS: Mapping[str, Described] = {
     "response": Described(ResponseDecision, "responses.v1", "serialization"),
     "command": Described(Command, "commands.v1", "validation"),
     "action": Described(Action, "actions.v1", "serialization"),
+    "node_command": Described(NodeCommand, "nodecommands.v1", "validation"),
+    "node_report": Described(NodeReport, "nodereports.v1", "serialization"),
     "snapshot": Described(SnapshotManifest, "state.v1", "serialization"),
     "finding": Described(Finding, "between detectors and alerts; on no topic", "serialization"),
 }

@@ -10,7 +10,7 @@ from schemas.finding import Endpoint, Severity
 from schemas.word import Word
 
 Mode = Literal["observe", "dry-run", "approve", "enforce"]
-ActionName = Literal["block_egress_destination", "block_ingress_source", "quarantine_pod"]
+ActionName = Literal["block_egress_destination", "block_ingress_source", "quarantine_pod", "rate_limit", "cut_on_node"]
 
 
 class ResponseDecision(Word):

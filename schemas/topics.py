@@ -54,7 +54,8 @@ ROLLUPS = TopicSpec(
 )  # fmt: skip
 EDGES = TopicSpec(
     "edges.v1", "workload", "JSON: hourly workload to peer:port with counts and bytes", 1,
-    config=_kept(8 * _DAY_MS),
+    # One partition: every responder reads all of it.
+    fixed=True, config=_kept(8 * _DAY_MS),
 )  # fmt: skip
 WATCH = TopicSpec(
     "watch.v1", "contained subject", "JSON: attempts, answered, last packet per active containment", 1,
@@ -69,6 +70,15 @@ INCIDENTS = TopicSpec("incidents.v1", "incident", "JSON incident revisions", 1, 
 RESPONSES = TopicSpec("responses.v1", "target", "JSON decisions with deadline and mode", 1, True, _kept(30 * _DAY_MS))
 COMMANDS = TopicSpec("commands.v1", "target", "JSON operators' commands", 1, True, _kept(30 * _DAY_MS))
 ACTIONS = TopicSpec("actions.v1", "target", "JSON audit of every step taken or refused", 1, True, _kept(365 * _DAY_MS))
+NODE_COMMANDS = TopicSpec(
+    "nodecommands.v1", "cluster/node", "JSON: what agents of nodes are to drop or slow down, signed", 1,
+    # Read whole by every agent that starts: kept longer than anything may stay in a kernel's tables.
+    fixed=True, config=_kept(8 * _DAY_MS),
+)  # fmt: skip
+NODE_REPORTS = TopicSpec(
+    "nodereports.v1", "cluster/node", "JSON: what is in the kernel's tables of a node, and what that dropped", 1,
+    fixed=True, config=_kept(_DAY_MS),
+)  # fmt: skip
 DEADLETTER = TopicSpec(
     "deadletter.v1", "original key", "original bytes; headers topic, partition, offset, reason", 1,
     config=_kept(7 * _DAY_MS, **{"max.message.bytes": str(4 << 20)}),
@@ -81,6 +91,7 @@ STATE = TopicSpec(
 
 TOPICS: tuple[TopicSpec, ...] = (
     EVENTS, INVENTORY, ROLLUPS, EDGES, WATCH, ALERTS, INCIDENTS, RESPONSES, COMMANDS, ACTIONS, DEADLETTER, STATE,
+    NODE_COMMANDS, NODE_REPORTS,
 )  # fmt: skip
 
 # Kafka record header that says how a value is encoded.

@@ -10,7 +10,9 @@ import typer
 
 from sluicegate.commands import (
     alerts,
+    allow,
     config,
+    containments,
     demo,
     doctor,
     evaluate,
@@ -18,6 +20,8 @@ from sluicegate.commands import (
     inspect_file,
     inventory,
     keys,
+    node_agent,
+    policy,
     replay,
     respond,
     rules,
@@ -104,3 +108,27 @@ app.add_typer(_config, name="config")
 _keys = _tree("Make the keys that sign commands.")
 _add(_keys, "new", keys.new, "keys new ana-laptop ana.pem --person 'Ana Ruiz' >> operators.yaml")
 app.add_typer(_keys, name="keys")
+
+_containments = _tree("See what is contained, and say what shall become of it.")
+_add(_containments, "list", containments.list_containments, "containments list", "containments list --all --json")
+_add(_containments, "show", containments.show, "containments show 4f2a")
+_add(_containments, "explain", containments.explain, "containments explain 4f2a")
+_add(_containments, "approve", containments.approve, "containments approve 4f2a --reason 'seen in the logs, too'")
+_add(_containments, "reject", containments.reject, "containments reject 4f2a --reason 'a planned load test'")
+_add(_containments, "extend", containments.extend, "containments extend 4f2a --for 7200")
+_add(_containments, "revert", containments.revert, "containments revert 4f2a --reason 'repaired'")
+_add(_containments, "record", containments.record, "containments record 4f2a --output incident.md")
+_add(_containments, "stop", containments.stop, "containments stop --reason 'wrong rule'")
+_add(_containments, "resume", containments.resume, "containments resume --reason 'rule repaired'")
+app.add_typer(_containments, name="containments")
+
+_allow = _tree("Say whom responses never cut off.")
+_add(_allow, "add", allow.add, "allow add 203.0.113.7 --reason 'our scanner' --for 86400")
+_add(_allow, "remove", allow.remove, "allow remove 203.0.113.7")
+_add(_allow, "list", allow.list_allowed, "allow list")
+app.add_typer(_allow, name="allow")
+
+_policy = _tree("Try a policy file before it decides.")
+_add(_policy, "test", policy.try_policy, "policy test policy.yaml --alerts alerts.jsonl --inventory inventory.jsonl")
+app.add_typer(_policy, name="policy")
+_add(app, "node-agent", node_agent.node_agent, "node-agent --node worker-3", "node-agent --uninstall")

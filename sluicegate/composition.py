@@ -12,6 +12,7 @@ from sluicegate.detector_settings import overrides
 from sluicegate.settings import Settings
 from stream.inventory_log import InventoryLog
 from stream.stages import Parts, PipelineSettings
+from stream.watch_log import WatchLog
 
 
 def pipeline_settings(settings: Settings) -> PipelineSettings:
@@ -40,14 +41,14 @@ def read_rules(paths: Sequence[Path]) -> RuleFile:
 
 def parts(
     settings: Settings, identities: IdentityTable | None = None, rules: Sequence[Path] = (), policy: Path | None = None,
-    inventory: InventoryLog | None = None,
+    inventory: InventoryLog | None = None, watches: WatchLog | None = None,
 ) -> Parts:  # fmt: skip
     """Return what builds stages that agree on settings, rules, identities and policy.
 
     Raises:
         RuleError, PolicyFileError: a file that cannot be used.
     """
-    return Parts(pipeline_settings(settings), identities, read_rules(rules), read_policy(policy), inventory)
+    return Parts(pipeline_settings(settings), identities, read_rules(rules), read_policy(policy), inventory, watches)
 
 
 def read_policy(path: Path | None) -> DecisionPolicy:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from sluicegate.node_settings import NodeSettings
+    from sluicegate.node_settings import EnforcingSettings, NodeSettings
     from sluicegate.settings import Settings
 
 
@@ -43,6 +43,18 @@ class Invocation:
         from sluicegate.settings_layers import load
 
         return load(NodeSettings, self.config_file)
+
+    @property
+    def enforcing_settings(self) -> EnforcingSettings:
+        """The settings of a node's agent, read without the rest.
+
+        Raises:
+            CommandProblem: the file or the environment holds something that is no setting.
+        """
+        from sluicegate.node_settings import EnforcingSettings
+        from sluicegate.settings_layers import load
+
+        return load(EnforcingSettings, self.config_file)
 
 
 def invocation(context: typer.Context) -> Invocation:

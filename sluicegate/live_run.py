@@ -19,7 +19,7 @@ from exporter.backlog import Backlog
 from exporter.delivery import Delivery, FileDelivery, KafkaDelivery
 from exporter.live import LiveSummary, NodeSeconds, SteadyClock, run_live
 from exporter.live_source import LiveSource
-from exporter.live_sources import LIVE_SOURCES
+from exporter.live_sources import LIVE_SOURCES, make_sources
 from exporter.message_stream import Identity, MessageStream
 from exporter.settings import ExporterSettings
 from schemas.topics import EVENTS
@@ -76,7 +76,7 @@ def live_sources(names: Sequence[str], settings: ExporterSettings, cluster: str,
         raise CommandProblem(message)
     node_hash = hash_text(f"{cluster}/{node}", settings.flow.seed)
     began = time.time_ns()
-    return [LIVE_SOURCES[name](settings, node_hash, began) for name in names]
+    return make_sources(names, settings, node_hash, began)
 
 
 async def _run(settings: NodeSettings, plan: LivePlan, seconds: NodeSeconds) -> None:

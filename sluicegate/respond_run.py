@@ -5,26 +5,38 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
 
-from response.gateway import Gateway
+from response.edges import EdgeMemory
+from response.gateway import WATCHED_KINDS, Gateway, LeaseStore, Watched
+from response.lease import Candidate
+from response.ledger import STANDING
 from response.manifests import read_policies
 from response.responder import Responder
+from response.settings import CommandSettings
+from response.signing import Verifier, load_operators
 from schemas.action import Action
+from schemas.command import Command
 from schemas.inventory import InventoryObject
 from schemas.policy.networkpolicy import NetworkPolicy
 from schemas.response import ResponseDecision
-from sluicegate.expiry import ExpiryLoop
+from schemas.watch import WatchRow
+from sluicegate.action_reader import read_ledger
+from sluicegate.leadership import Leadership, make_candidate
 from sluicegate.problems import CommandProblem
 from sluicegate.proposals import InventoryGateway
 from sluicegate.settings import Settings
+from sluicegate.upkeep import UpkeepLoop, follow
 from stream.responder_worker import make_service
 from stream.service import Service, run_service
 from stream.structured_logs import Level, configure_logs
+from stream.telemetry import make_telemetry
 
 log = structlog.get_logger("sluicegate.respond")
 
@@ -49,32 +61,72 @@ def run_respond(settings: Settings, plan: RespondPlan) -> int:
     """Run until told to stop; return the exit code.
 
     Raises:
-        ClusterError, CommandProblem, PolicyError: the cluster or a file cannot be used.
+        ClusterError, CommandProblem, ConnectionProblem, KeyFileError, PolicyError: what is needed cannot be used.
     """
-    gateway, identity = _gateway(plan)
+    verifier = _verifier(settings.response.commands)
+    candidate = make_candidate(settings.response.upkeep.lease)
+    gateway, identity = _gateway(plan, candidate)
     configure_logs(plan.log_level)
     log.info("cluster", view="inventory" if identity is not None else "kubernetes", name=plan.cluster)
-    responder = Responder(gateway, settings.response, plan.cluster)
+    leader = None
+    if candidate is not None and isinstance(gateway, LeaseStore):
+        leader = Leadership(gateway, candidate)
+        leader.wait(settings.stream.health)
+    ledger, _ = asyncio.run(read_ledger(settings.stream.kafka, plan.cluster, _now()))
+    log.info("ledger", containments=len(ledger.all()), standing=len(ledger.all(STANDING)))
+    edges = EdgeMemory(plan.cluster, settings.response.edges_hours)
+    responder = Responder(gateway, settings.response, plan.cluster, ledger, verifier, edges)
+    telemetry = make_telemetry()
+
+    def counted(actions: Sequence[Action]) -> Sequence[Action]:
+        telemetry.note_steps([action.outcome for action in actions])
+        proven = (action.answered_s for action in actions if action.outcome == "effective")
+        telemetry.note_answered([seconds for seconds in proven if seconds is not None])
+        telemetry.note_containments(Counter(item.phase for item in responder.ledger.all()))
+        return actions
 
     async def respond(decision: ResponseDecision) -> Sequence[Action]:
         # The cluster client blocks; the agent's loop must go on answering health checks.
-        return await asyncio.to_thread(responder.respond, decision, _now())
+        return counted(await asyncio.to_thread(responder.respond, decision, _now()))
 
-    expiry = ExpiryLoop(settings.stream.kafka, lambda: responder.expire(_now()))
+    async def obey(command: Command) -> Sequence[Action]:
+        return counted(await asyncio.to_thread(responder.obey, command, _now()))
+
+    async def watched(rows: Sequence[WatchRow]) -> Sequence[Action]:
+        return counted(await asyncio.to_thread(responder.watched, rows, _now()))
 
     def make() -> Service:
         if identity is None:
-            expiry.start()
-        return make_service(settings.stream, respond, identity)
+            look = UpkeepLoop(
+                settings.stream.kafka,
+                lambda: counted((*responder.reconcile(_now()), *responder.watched((), _now()))),
+                settings.response.upkeep.reconcile_s,
+            )
+            look.start()
+            if isinstance(gateway, Watched):
+                for kind in WATCHED_KINDS:
+                    follow(kind, partial(gateway.changes, kind), look.wake)
+        return make_service(settings.stream, respond, obey, identity, telemetry, watched, edges.take)
 
-    return run_service("sluicegate respond", settings.stream, make)
+    try:
+        return run_service("sluicegate respond", settings.stream, make)
+    finally:
+        if leader is not None:
+            leader.release()
+
+
+def _verifier(commands: CommandSettings) -> Verifier:
+    known = load_operators(commands.public_keys_file) if commands.public_keys_file is not None else {}
+    return Verifier(known, commands.fresh_s)
 
 
 def _now() -> float:
     return time.time()  # noqa: TID251 - when a step is taken; what is decided depends on event time
 
 
-def _gateway(plan: RespondPlan) -> tuple[Gateway, Callable[[InventoryObject], None] | None]:
+def _gateway(
+    plan: RespondPlan, candidate: Candidate | None
+) -> tuple[Gateway, Callable[[InventoryObject], None] | None]:
     """Return the cluster, and what takes inventory objects where it is known only from them."""
     named = plan.kubeconfig is not None or any(os.environ.get(name) for name in _CLUSTER_VARIABLES)
     if plan.no_cluster and plan.kubeconfig is not None:
@@ -86,7 +138,8 @@ def _gateway(plan: RespondPlan) -> tuple[Gateway, Callable[[InventoryObject], No
         if plan.policies is not None:
             message = "--policies is for use without a cluster: the cluster's own policies are read"
             raise CommandProblem(message)
-        return KubeGateway(plan.kubeconfig, plan.context), None
+        fence = (lambda: candidate.fence(time.monotonic())) if candidate is not None else (lambda: None)
+        return KubeGateway(plan.kubeconfig, plan.context, fence=fence), None
     known = InventoryGateway(_policies(plan.policies))
     return known, known.add
 

@@ -7,6 +7,7 @@ survive: raw bytes, no tables, no declared topics, no leader topic, no web serve
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import faust
@@ -52,6 +53,7 @@ class FaustShell:
         self._failed = failed
         self._over = False
         self._app = _make_app(self.group, name, settings.kafka, settings.worker)
+        self._closing = asyncio.Event()
         self._ticker: asyncio.Task[None] | None = None
         self._saying: asyncio.Task[None] | None = None
 
@@ -119,9 +121,10 @@ class FaustShell:
 
     async def close(self) -> None:
         """Last checkpoint and commit, while still a member of the group."""
+        # Not cancelled: half a checkpoint would leave pages that the next one takes for written.
+        self._closing.set()
         for task in (self._ticker, self._saying):
             if task is not None:
-                task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
         if self.host is not None and not self._over:
             await self._guard(self.host.close)
@@ -164,8 +167,9 @@ class FaustShell:
 
     async def _tick(self) -> None:
         interval = min(1.0, self._settings.worker.commit_interval_s, self._settings.worker.checkpoint_interval_s)
-        while not self._over:
-            await asyncio.sleep(interval)
+        while not self._over and not self._closing.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), interval)
             if self.host is not None:
                 await self._guard(self.host.checkpoint_due)
             if self._app.crashed:

@@ -6,7 +6,7 @@ digest and one place per page; a page with the digest it had is where it was.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,15 +100,17 @@ class Chain:
         """Bytes of the chunks that the last snapshot needs."""
         return sum(place.size for place in self.chunks.values())
 
-    def write(self, image: Image, next_offset: int) -> Iterator[tuple[ChunkPlace, bytes]]:
-        """Give the chunks of pages that changed; the image must hold until the last one was taken."""
-        if self.length >= self.longest or self.stored > _STORED_TIMES * image.size + MAX_CHUNK:
-            self._pages = {}
-        former, self._pages = self._pages, {}
+    def write(self, image: Image, next_offset: int) -> Generator[tuple[ChunkPlace, bytes], None, None]:
+        """Give the chunks of pages that changed; the image must hold until the last one was taken.
+
+        Where not all of them are taken, the chain stays at the image before: the pages of this one are written again.
+        """
+        anew = self.length >= self.longest or self.stored > _STORED_TIMES * image.size + MAX_CHUNK
+        former, written = {} if anew else self._pages, {}
         chunk = bytearray()
         for stream in image.streams:
-            pages = self._compare(stream, former.pop((stream.section, stream.path), None))
-            self._pages[stream.section, stream.path] = pages
+            pages = self._compare(stream, former.get((stream.section, stream.path)))
+            written[stream.section, stream.path] = pages
             for number in np.flatnonzero(pages.chunk < 0).tolist():
                 piece = stream.data[number * self.page : (number + 1) * self.page]
                 if len(chunk) + len(piece) > MAX_CHUNK:
@@ -118,7 +120,8 @@ class Chain:
                 chunk += piece
         if chunk:
             yield self._cut(chunk, next_offset)
-        used = {int(n) for p in self._pages.values() for n in np.unique(p.chunk)}
+        self._pages = written
+        used = {int(n) for p in written.values() for n in np.unique(p.chunk)}
         self.chunks = {number: place for number, place in self.chunks.items() if number in used}
 
     def index(self, image: Image, next_offset: int) -> Iterator[tuple[ChunkPlace, bytes]]:

@@ -1,34 +1,50 @@
-"""`sluicegate respond`: the agent that carries out decisions, in a process of its own with its own rights."""
+"""`sluicegate respond`: the agents that carry out decisions and commands, in a process with its own rights."""
 
 from collections.abc import Callable
 
+from schemas.edge import Edge
 from schemas.inventory import InventoryObject
+from schemas.topics import EDGES
+from stream.agents.command import CommandRole, Obedient
 from stream.agents.respond import Responder, RespondRole
+from stream.agents.watch import Watcher, WatchRole
 from stream.identity_feed import IdentityFeed
-from stream.service import Service, run_service
+from stream.roles import AnyRole
+from stream.service import Service
 from stream.settings import StreamSettings
-from stream.telemetry import make_telemetry
+from stream.telemetry import Telemetry, make_telemetry
+from stream.topic_feed import TopicFeed
 
 
 def make_service(
-    settings: StreamSettings, responder: Responder, identity: Callable[[InventoryObject], None] | None = None
+    settings: StreamSettings,
+    responder: Responder,
+    obey: Obedient,
+    identity: Callable[[InventoryObject], None] | None = None,
+    telemetry: Telemetry | None = None,
+    watcher: Watcher | None = None,
+    edges: Callable[[Edge], None] | None = None,
 ) -> Service:
-    """The responder as a service, to be run by `run` or inside another loop."""
-    feed = None
-    if identity is not None:
-        tell = identity
-        feed = IdentityFeed(settings.kafka, lambda _offset, _time, item: None if item is None else tell(item))
-    return Service(settings, [RespondRole(responder)], make_telemetry(), feed)
-
-
-def run(
-    settings: StreamSettings, responder: Responder, identity: Callable[[InventoryObject], None] | None = None
-) -> int:
-    """Run until SIGTERM or SIGINT; returns the exit code (see `stream.service.run_service`).
+    """The responder as a service, to be run by `run_service` or inside another loop.
 
     Args:
         settings: all of the stream's settings.
         responder: carries out one decision; see `stream.agents.respond.Responder`.
+        obey: carries out one command.
         identity: takes each object of inventory.v1, before the first decision and whenever one comes.
+        telemetry: where it counts.
+        watcher: takes what packets show of containments; None: nobody verifies them.
+        edges: takes each edge of edges.v1, before the first decision and whenever one comes.
     """
-    return run_service("sluicegate respond", settings, lambda: make_service(settings, responder, identity))
+    feed = None
+    if identity is not None:
+        tell = identity
+        feed = IdentityFeed(settings.kafka, lambda _offset, _time, item: None if item is None else tell(item))
+    roles: list[AnyRole] = [RespondRole(responder), CommandRole(obey)]
+    if watcher is not None:
+        roles.append(WatchRole(watcher))
+    feeds = []
+    if edges is not None:
+        learn = edges
+        feeds.append(TopicFeed(settings.kafka, EDGES, Edge, lambda _o, _t, edge: None if edge is None else learn(edge)))
+    return Service(settings, roles, telemetry or make_telemetry(), feed, feeds)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from typing import Any
 
 import structlog
 
@@ -26,6 +27,7 @@ from stream.roles import AnyRole
 from stream.settings import StreamSettings
 from stream.state_store import StateStore
 from stream.telemetry import Telemetry
+from stream.topic_feed import TopicFeed
 from stream.topics_admin import TopicMismatch, check_topics, wanted_topics
 from stream.watchdog import OUTBOX, LagWatchdog
 
@@ -50,15 +52,18 @@ class Service:
         roles: the agents to run.
         telemetry: where they count.
         identity: reads inventory.v1 before any agent starts; None where nobody needs names.
+        feeds: further topics that are read before any agent starts, and followed; nobody waits for their news.
     """
 
     def __init__(
-        self, settings: StreamSettings, roles: Sequence[AnyRole], telemetry: Telemetry, identity: IdentityFeed | None
-    ) -> None:
+        self, settings: StreamSettings, roles: Sequence[AnyRole], telemetry: Telemetry, identity: IdentityFeed | None,
+        feeds: Sequence[TopicFeed[Any]] = (),
+    ) -> None:  # fmt: skip
         self._settings = settings
         self._roles = roles
         self._telemetry = telemetry
         self._identity = identity
+        self._feeds = [*filter(None, (identity,)), *feeds]
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
         self._watchdog = LagWatchdog(settings.health.stall_s)
@@ -90,9 +95,9 @@ class Service:
             self.health_port = await health.start()
             stack.push_async_callback(health.stop)
             log.info("health", port=self.health_port)
-            if self._identity is not None:
-                stack.push_async_callback(self._identity.stop)
-                await self._identity.start()
+            for feed in self._feeds:
+                stack.push_async_callback(feed.stop)
+                await feed.start()
             stack.push_async_callback(self._close_shells)
             await self._start_shells(outbox, offsets)
             watching = asyncio.create_task(self._watch(offsets, outbox))

@@ -31,12 +31,15 @@ from detectors.snapshot import Section, SectionError
 from response.decide import decide
 from response.policyfile import DecisionPolicy, load_policy
 from schemas.alert import Alert, AlertRecord, Watermark
+from schemas.edge import Edge
 from schemas.event_codec import EventMessage
 from schemas.identity import IdentityTable
 from schemas.incident import Incident
 from schemas.response import ResponseDecision
 from schemas.rollups import RollupMessage
+from schemas.watch import Watch, WatchRow
 from stream.inventory_log import InventoryLog, LoggedIdentities
+from stream.watch_log import WatchLog
 
 _DECIDED = 8192  # alerts whose decision is remembered
 
@@ -61,6 +64,8 @@ class StageOutput:
     rollups: list[RollupMessage] = field(default_factory=list)
     watermark: Watermark | None = None
     excepted: dict[str, int] = field(default_factory=dict)  # findings by the exception that covered them
+    watched: list[WatchRow] = field(default_factory=list)  # what is still seen of contained attacks
+    edges: list[Edge] = field(default_factory=list)  # whom workloads talked to
 
 
 @dataclass
@@ -77,7 +82,7 @@ class Parts:
 
     def __init__(self, settings: PipelineSettings, identities: IdentityTable | None = None,
                  rules: RuleFile | None = None, policy: DecisionPolicy | None = None,
-                 inventory: InventoryLog | None = None) -> None:  # fmt: skip
+                 inventory: InventoryLog | None = None, watches: WatchLog | None = None) -> None:  # fmt: skip
         """Take what stages are made of.
 
         Args:
@@ -86,8 +91,10 @@ class Parts:
             rules: the operator's.
             policy: the operator's; none: the one that ships.
             inventory: inventory.v1 as it is read; each stage then knows of it what was there for its input.
+            watches: actions.v1 as it is read; none: no containment is looked for.
         """
         self.settings = settings
+        self.watches = watches
         self.inventory = inventory
         self.identities = identities if identities is not None else IdentityTable()
         self.policy = policy if policy is not None else load_policy()
@@ -164,7 +171,7 @@ class DetectStage:
     """Stage 1 of one event partition, with one book of episodes per node."""
 
     def __init__(self, partition: int, parts: Parts) -> None:
-        self._names, self._inventory = parts.names(), parts.inventory
+        self._names, self._inventory, self._watches = parts.names(), parts.inventory, parts.watches
         self._engine = DetectEngine(partition, parts.settings.engine, parts.detectors(), self._names)
         self._settings = parts.settings.alerts
         self._exceptions = Exceptions(parts.rules.exceptions)
@@ -179,22 +186,30 @@ class DetectStage:
         """Take messages of the partition in log order."""
         alerts: list[Alert] = []
         rollups: list[RollupMessage] = []
-        for offset, own in groupby(messages, self._paired):
+        watched: list[WatchRow] = []
+        edges: list[Edge] = []
+        for (offset, watches), own in groupby(messages, self._paired):
             self._names.pair(offset)
+            self._engine.watcher.watch(watches)
             output = self._engine.feed(list(own))
             rollups += output.rollups
+            watched += output.watched
+            edges += output.edges
             for tick in output.ticks:
                 book = None if tick.first else self._books.get(tick.number)
                 if book is None:
                     book = self._books[tick.number] = self._book()
                 alerts += book.observe(tick.tick, tick.findings)
-        return StageOutput(alerts, rollups, excepted=self._exceptions.taken())
+        return StageOutput(alerts, rollups, excepted=self._exceptions.taken(), watched=watched, edges=edges)
 
-    def _paired(self, message: EventMessage) -> int:
-        """Return the offset on inventory.v1 that a message is judged with."""
-        if self._inventory is None or message.appended_ms is None:
-            return self._names.offset
-        return max(self._names.offset, self._inventory.offset_at(message.appended_ms))
+    def _paired(self, message: EventMessage) -> tuple[int, tuple[Watch, ...]]:
+        """Return the offset on inventory.v1 that a message is judged with, and the containments of that moment."""
+        if message.appended_ms is None:
+            return self._names.offset, ()
+        watches = self._watches.at(message.appended_ms) if self._watches is not None else ()
+        if self._inventory is None:
+            return self._names.offset, watches
+        return max(self._names.offset, self._inventory.offset_at(message.appended_ms)), watches
 
     def _book(self) -> EpisodeBook:
         return EpisodeBook(self._engine.assembler.cluster, self._settings.episodes, self._exceptions)
@@ -338,7 +353,10 @@ class IncidentStage:
 
 
 class DecideStage:
-    """Decisions on alerts; an alert is decided again only when a later revision changes the decision."""
+    """Decisions on alerts; an alert is decided again when a later revision changes the decision.
+
+    It is decided again, too, when it still goes on after what was decided has expired.
+    """
 
     def __init__(self, policy: DecisionPolicy) -> None:
         self._policy = policy
@@ -350,10 +368,11 @@ class DecideStage:
         if decision is None:
             return []
         gist = f"{decision.mode}/{','.join(decision.actions)}/{decision.spoofable}"
-        if self._decided.get(alert.id) == gist:
+        tick, _, known = self._decided.pop(alert.id, "").partition(" ")
+        again = known != gist or alert.tick >= int(tick) + decision.ttl_s
+        self._decided[alert.id] = f"{alert.tick if again else tick} {gist}"
+        if not again:
             return []
-        self._decided.pop(alert.id, None)
-        self._decided[alert.id] = gist
         if len(self._decided) > _DECIDED:
             del self._decided[next(iter(self._decided))]
         return [decision]

@@ -1,6 +1,6 @@
 """Every metric of the stream, defined once: name, kind, labels and help. `docs/metrics.md` is made from here."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Literal
@@ -138,6 +138,13 @@ SPECS: tuple[MetricSpec, ...] = (
         "statements forgotten to make room and statements refused; the watermark, s since epoch (-1: none).",
         ("what",),
     ),
+    MetricSpec(
+        "watches",
+        "gauge",
+        "Containments whose traffic is looked for (active), and those that could not be because too many are active, "
+        "since the start (refused).",
+        ("what",),
+    ),
     MetricSpec("alerts", "counter", "Alert revisions sent.", ("detector", "severity")),
     MetricSpec(
         "excepted", "counter", "Findings that an exception of the rules kept from becoming alerts.", ("exception",)
@@ -154,6 +161,18 @@ SPECS: tuple[MetricSpec, ...] = (
         "From the broker's append time of the oldest message that was fed together with the one that closed a tick "
         "until what that tick led to was durable, by topic (alerts.v1: alerts and watermarks); clocks of two machines.",
         ("topic",),
+    ),
+    MetricSpec(
+        "response_steps",
+        "counter",
+        "Steps of responses on actions.v1 by outcome; `missed` are deadlines that passed without containment.",
+        ("outcome",),
+    ),
+    MetricSpec("containments", "gauge", "Responses that the ledger knows, by phase.", ("phase",)),
+    MetricSpec(
+        "answered_seconds",
+        "histogram",
+        "From the step that applied a containment to the last packet that was still answered, once it is effective.",
     ),
 )  # fmt: skip
 
@@ -195,10 +214,30 @@ class Telemetry:
     state_table: Gauge
     nodes: Gauge
     identities: Gauge
+    watches: Gauge
     alerts: Counter
     excepted: Counter
     append_to_fed_seconds: Histogram
     tick_delay_seconds: Histogram
+    response_steps: Counter
+    containments: Gauge
+    answered_seconds: Histogram
+
+    def note_answered(self, seconds: Iterable[float]) -> None:
+        """Take in `answered_seconds`."""
+        for value in seconds:
+            self.answered_seconds.observe(value)
+
+    def note_steps(self, outcomes: Iterable[str]) -> None:
+        """Count `response_steps`."""
+        for outcome in outcomes:
+            self.response_steps.labels(outcome).inc()
+
+    def note_containments(self, phases: Mapping[str, int]) -> None:
+        """Set `containments`; phases that nothing is in any more are left out."""
+        self.containments.clear()
+        for phase, count in phases.items():
+            self.containments.labels(phase).set(count)
 
     def note_log(self, agent: str, partition: int, counts: Mapping[str, int]) -> None:
         """Set `log_events` and, from counts called `nodes_<state>`, `nodes`."""
@@ -208,14 +247,15 @@ class Telemetry:
             else:
                 self.log_events.labels(agent, str(partition), name).set(count)
 
-    def follow_identities(self, counts: Callable[[], Mapping[str, int]]) -> None:
-        """Let `identities` ask for its values whenever it is read."""
+    @staticmethod
+    def follow(gauge: Gauge, counts: Callable[[], Mapping[str, int]]) -> None:
+        """Let a gauge that is labelled `what` ask for its values whenever it is read."""
 
         def value(what: str) -> float:
             return counts()[what]
 
         for what in counts():
-            self.identities.labels(what).set_function(partial(value, what))
+            gauge.labels(what).set_function(partial(value, what))
 
     def note_tables(self, agent: str, partition: int, tables: Mapping[str, Mapping[str, int]]) -> None:
         """Set `state_table`."""

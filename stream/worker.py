@@ -3,6 +3,8 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from schemas.action import Action
+from schemas.topics import ACTIONS
 from stream.agents.correlate import CorrelateRole, CorrelateStage
 from stream.agents.decide import DecideRole, DecideStage
 from stream.agents.detect import DetectRole, DetectStage
@@ -13,6 +15,8 @@ from stream.roles import AnyRole
 from stream.service import Service, run_service
 from stream.settings import StreamSettings
 from stream.telemetry import Telemetry, make_telemetry
+from stream.topic_feed import TopicFeed
+from stream.watch_log import WatchLog
 
 AGENTS = ("detect", "correlate", "incidents", "decide")
 
@@ -21,7 +25,8 @@ AGENTS = ("detect", "correlate", "incidents", "decide")
 class StageFactories:
     """How to make each stage; `detect` and `correlate` are given their input partition.
 
-    `inventory` is what the stages ask for names; it is filled from inventory.v1.
+    `inventory` is what the stages ask for names; it is filled from inventory.v1. `watches` is what they ask for active
+    containments; it is filled from actions.v1.
     """
 
     detect: Callable[[int], DetectStage]
@@ -29,6 +34,7 @@ class StageFactories:
     incidents: Callable[[], IncidentStage]
     decide: Callable[[], DecideStage]
     inventory: InventoryLog | None = None
+    watches: WatchLog | None = None
 
 
 def make_service(settings: StreamSettings, stages: StageFactories, agents: Collection[str] = AGENTS) -> Service:
@@ -43,10 +49,14 @@ def make_service(settings: StreamSettings, stages: StageFactories, agents: Colle
         raise ValueError(message)
     telemetry = make_telemetry()
     if stages.inventory is not None:
-        telemetry.follow_identities(stages.inventory.counts)
+        telemetry.follow(telemetry.identities, stages.inventory.counts)
     roles = [role for role in _roles(stages, telemetry) if role.name in agents]
     identity = IdentityFeed(settings.kafka, stages.inventory.take) if stages.inventory is not None else None
-    return Service(settings, roles, telemetry, identity)
+    feeds = []
+    if stages.watches is not None:
+        telemetry.follow(telemetry.watches, stages.watches.counts)
+        feeds.append(TopicFeed(settings.kafka, ACTIONS, Action, stages.watches.take))
+    return Service(settings, roles, telemetry, identity, feeds)
 
 
 def run(settings: StreamSettings, stages: StageFactories, agents: Collection[str] = AGENTS) -> int:

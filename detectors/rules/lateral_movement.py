@@ -29,9 +29,15 @@ _FOLLOWED = np.zeros(1 << 16, np.bool_)
 _FOLLOWED[[*_ADMIN, *_DOMAIN]] = True
 _IS_ADMIN = np.zeros(1 << 16, np.bool_)
 _IS_ADMIN[list(_ADMIN)] = True
+_SMB = np.zeros(1 << 16, np.bool_)
+_SMB[[139, 445]] = True
 _TOGETHER = 60  # s within which RPC and SMB to one machine are one act
+_BESIDE = 10  # s between a program's being written and its being started, either way
+_ONE_SIDED = 10  # a file that is written is answered with less than its tenth
 _HOSTS = 64  # hosts remembered per source and port
-_SEVERITY: dict[str, Severity] = {"chain": "high", "fan_out": "medium", "remote_execution": "medium", "new_edge": "low"}
+_SEVERITY: dict[str, Severity] = {
+    "chain": "high", "fan_out": "medium", "remote_program": "medium", "remote_execution": "medium", "new_edge": "low",
+}  # fmt: skip
 _CONFIDENCE: dict[Severity, float] = {"high": 0.8, "medium": 0.6, "low": 0.3}
 
 
@@ -44,6 +50,7 @@ class _Edge(NamedTuple):
     src: Address
     dst: Address
     port: int
+    written: bool  # a file was written by it
 
 
 @dataclass
@@ -64,10 +71,11 @@ class _Hosts(Entry):
 
 @dataclass
 class _Together(Entry):
-    """Ticks of the last RPC and SMB connection of a pair."""
+    """Ticks of the last RPC and SMB connection of a pair, and of the last file written."""
 
     rpc: int = 0
     smb: int = 0
+    written: int = 0
 
 
 class LateralMovementConfig(DetectorConfig):
@@ -84,6 +92,10 @@ class LateralMovementConfig(DetectorConfig):
     )
     fan_out: Annotated[int, Field(ge=1)] = Field(
         4, description="new hosts on one admin port within the same time (count); more than the source had before, too"
+    )
+    program: Annotated[int, Field(ge=1)] = Field(
+        40_000,
+        description="bytes of payload written by SMB in a second; services for remote commands have 50 kB and more",
     )
     namespaces: tuple[str, ...] = Field(
         ("kube-system",), description="namespaces whose pods administer nodes by profession"
@@ -118,6 +130,7 @@ class LateralMovement(ClaimDetector):
         self._touched = self.ledger("touched", _Touched, 2048, own.chain)
         self._pairs = self.ledger("pairs", _Together, 1024, _TOGETHER)
         self._domain = self.ledger("domain", Entry, 256, own.memory)
+        self._installers = self.ledger("installers", Entry, 1024, own.memory)
 
     def observe(self, frames: RoundFrames) -> None:
         """Take in conversations with admin ports."""
@@ -126,20 +139,23 @@ class LateralMovement(ClaimDetector):
             return
         for node, tick in flows.heard():
             self._watched.touch(node, (0,), tick)
-        talked = flows.marked(FlowMark.EXCHANGED) & flows.own & _FOLLOWED[flows.dst_port]
+        sent, answered = flows.numbers("src_payload"), flows.numbers("dst_payload")
+        written = (sent >= self.config.program) & (answered > 0) & (answered <= sent // _ONE_SIDED)
+        written &= _SMB[flows.dst_port]
+        talked = (flows.marked(FlowMark.EXCHANGED) | written) & flows.own & _FOLLOWED[flows.dst_port]
         rows = positions(talked)
         if not len(rows):
             return
         rows = rows[flows.is_private(rows)]
-        columns = (*flows.ends(rows), flows.dst_port[rows], flows.proto[rows])
+        columns = (*flows.ends(rows), flows.dst_port[rows], flows.proto[rows], written[rows])
         nodes = flows.node_of(rows)
         first = self.first_of(columns, nodes)
         given = (nodes[first], flows.tick_of(rows[first]), *(column[first] for column in columns))
-        for node, tick, a, b, c, d, port, proto in zip(*(x.tolist() for x in given), strict=True):
+        for node, tick, a, b, c, d, port, proto, wrote in zip(*(x.tolist() for x in given), strict=True):
             if port in _DOMAIN:
                 self._domain.touch(node, (c, d), tick)
             elif proto == TCP:
-                self._noted.append(_Edge(node, frames.names[node], tick, (a, b), (c, d), port))
+                self._noted.append(_Edge(node, frames.names[node], tick, (a, b), (c, d), port, wrote))
 
     def judge(self, view: TickView, noted: _Edge) -> list[Finding]:
         """Learn one connection, and return what it is a sign of."""
@@ -174,11 +190,18 @@ class LateralMovement(ClaimDetector):
         if new and fresh > max(config.fan_out, known):
             signs["fan_out"] = Evidence(name="new_hosts", value=fresh, limit=max(config.fan_out, known), unit="hosts",
                                         window=config.chain)  # fmt: skip
-        if self._executes(edge) and (new or since <= config.learning):
+        executes, installs = self._executes(edge), self._installs(edge, who)
+        if installs:
+            signs["remote_program"] = Evidence(name="program", value=config.program, limit=config.program,
+                                               unit="bytes written by SMB beside RPC", window=_BESIDE)  # fmt: skip
+        if executes and (new or since <= config.learning):
             signs["remote_execution"] = Evidence(name="admin_services", value=2, limit=1, unit="RPC and SMB together",
                                                  window=_TOGETHER)  # fmt: skip
         if new and since > config.learning:
             signs["new_edge"] = Evidence(name="watched", value=since, limit=config.learning, unit="s without it")
+        elif installs:
+            # The only sign that does not rest on what is usual here.
+            return {"remote_program": signs["remote_program"]}
         elif signs:
             # Nobody knows yet what is usual here.
             signs["watched"] = Evidence(name="watched", value=since, unit="s, too few to know what is usual")
@@ -203,8 +226,19 @@ class LateralMovement(ClaimDetector):
             pair.rpc = edge.tick
         else:
             pair.smb = edge.tick
+            pair.written = edge.tick if edge.written else pair.written
         near = min(pair.rpc, pair.smb) > edge.tick - _TOGETHER
         return near and self._domain.get(edge.node, edge.dst, edge.tick) is None
+
+    def _installs(self, edge: _Edge, who: Key) -> bool:
+        """Tell whether a program was written beside RPC, by somebody who has not done so for longer than the learning.
+
+        To a domain's server too: its members write it no files, and fetch policies from it.
+        """
+        pair = self._pairs.get(edge.node, (*edge.src, *edge.dst), edge.tick)
+        if pair is None or min(pair.rpc, pair.written) <= edge.tick - _BESIDE:
+            return False
+        return edge.tick - self._installers.touch(edge.node, who, edge.tick).since <= self.config.learning
 
     def _finding(self, view: TickView, edge: _Edge, source: Endpoint, target: Endpoint,
                  signs: dict[str, Evidence]) -> Finding:  # fmt: skip
@@ -218,6 +252,8 @@ class LateralMovement(ClaimDetector):
                      f"{before[0].ip if before else ''}",
             "fan_out": f"began to use {service} of {signs[sign].value:.0f} hosts within {self.config.chain} s, limit "
                        f"{signs[sign].limit or 0:.0f}",
+            "remote_program": f"wrote a file to {target.ip} and spoke RPC to it within {_BESIDE} s, as tools do that "
+                              "run commands elsewhere",
             "remote_execution": f"speaks RPC and SMB to {target.ip}, which serves no domain, within {_TOGETHER} s",
             "new_edge": f"uses {service} of {target.ip}, which it did not in {signs[sign].value:.0f} s before",
         }[sign]  # fmt: skip

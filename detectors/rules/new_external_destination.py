@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from detectors.address_names import AddressNames, asked_keys, told_addresses
+from detectors.address_names import AddressNames, address_keys
 from detectors.base import DetectorConfig, Meta, TickView
 from detectors.claim_detector import ClaimDetector
 from detectors.columns import is_mapped
@@ -121,8 +121,10 @@ class NewExternalDestination(ClaimDetector):
         """Take in what domains addresses have, who is active, and whom they speak to outside."""
         dns = frames.questions
         if dns is not None:
-            rows, keys, zones = told_addresses(dns)
-            nodes = dns.node[rows]
+            rows, told = frames.told
+            zoned = positions(dns.book.in_a_zone(dns.zone[rows]))
+            rows, zones = rows[zoned], dns.book.zone_bytes(dns.zone[rows[zoned]])
+            keys, nodes = combine(dns.hashes[dns.client[rows]], told[zoned]), dns.node[rows]
             for node in np.unique(nodes).tolist():
                 own = positions(nodes == node)
                 self._of(node).add(int(dns.tick[rows[own[0]]]), keys[own], zones[own])
@@ -163,7 +165,8 @@ class NewExternalDestination(ClaimDetector):
         for node in self._names:
             own = far[nodes[far] == node]
             if len(own):
-                asked = asked_keys(frame.hashes[frame.src[groups[own]]], [ends[n][0] for n in destinations[own]])
+                told = address_keys([ends[n][0] for n in destinations[own]])
+                asked = combine(frame.hashes[frame.src[groups[own]]], told)
                 for at, domain in zip(own.tolist(), self._names[node].find(int(ticks[own[0]]), asked), strict=True):
                     if domain:
                         domains[at], places[at] = domain, hash_text(domain)

@@ -29,6 +29,19 @@ class Link:
     uplink: bool
 
 
+def watched(message: LinkMessage, settings: PacketSettings) -> Link | None:
+    """Return an interface as it is watched; None: it is not."""
+    name = message.name
+    if message.hardware != _ETHERNET:
+        return None
+    if any(fnmatchcase(name, pattern) for pattern in settings.uplinks):
+        return Link(message.number, name, True)
+    leads_away = message.kind in _POD_KINDS and message.elsewhere
+    if leads_away and any(fnmatchcase(name, pattern) for pattern in settings.pods):
+        return Link(message.number, name, False)
+    return None
+
+
 class Interfaces:
     """Which interfaces are watched, and the node's own addresses.
 
@@ -97,22 +110,11 @@ class Interfaces:
             return self.links.pop(number, None) is not None
         newer = number > self.newest
         self.newest = max(self.newest, number)
-        link = self._chosen(message)
+        link = watched(message, self._settings)
         if link is None or self.links.get(number) == link:
             return newer
         self.links[number] = link
         return True
-
-    def _chosen(self, message: LinkMessage) -> Link | None:
-        name = message.name
-        if message.hardware != _ETHERNET:
-            return None
-        if any(fnmatchcase(name, pattern) for pattern in self._settings.uplinks):
-            return Link(message.number, name, True)
-        leads_away = message.kind in _POD_KINDS and message.elsewhere
-        if leads_away and any(fnmatchcase(name, pattern) for pattern in self._settings.pods):
-            return Link(message.number, name, False)
-        return None
 
     def _take_address(self, message: AddressMessage) -> bool:
         owned = self._owned.setdefault(message.number, set())

@@ -16,8 +16,10 @@ from exporter.privileges import Privilege
 from exporter.second import Second
 from exporter.settings import ExporterSettings
 from exporter.sides import FROM_POD, FROM_UPLINK, TO_POD, TO_UPLINK, Locality
+from exporter.sources.conntrack import ConntrackSource
 from exporter.sources.interfaces import Interfaces, Link
 from exporter.sources.packet_ring import OUTGOING, PacketRing, RingPackets, vlans
+from exporter.translated_rows import translated
 from schemas.events import CAPTURE_CAPABILITIES, Capability
 
 _SECOND = 1_000_000_000
@@ -36,8 +38,8 @@ class PacketSource:
     """
 
     name: ClassVar[str] = "packets"
-    capabilities: ClassVar[Capability] = CAPTURE_CAPABILITIES | Capability.INTERFACES
-    notes: ClassVar[tuple[str, ...]] = ()
+    capabilities: Capability = CAPTURE_CAPABILITIES | Capability.INTERFACES
+    notes: tuple[str, ...] = ()
     needs: ClassVar[frozenset[Privilege]] = frozenset({Privilege.CAP_NET_RAW})
     # The socket is bound to all interfaces, so those that appear later need no new one.
     keeps: ClassVar[frozenset[Privilege]] = frozenset()
@@ -61,6 +63,12 @@ class PacketSource:
         self._resting: list[int] = []
         self._later: list[tuple[Work, list[int]]] = []
         self._lost = self._lost_before = 0
+        self._conntrack: ConntrackSource | None = None
+
+    def translate_by(self, conntrack: ConntrackSource) -> None:
+        """Join what that source, which is opened and shut beside this one, hears of NAT to the flows."""
+        self._conntrack = conntrack
+        self._place.translations = conntrack.translations
 
     @property
     def interfaces(self) -> Sequence[str]:
@@ -105,6 +113,7 @@ class PacketSource:
             if number not in self._numbers:
                 self._numbers[number] = (link, self._enter(link))
         self._place.set_own(links.addresses)
+        self._place.sees_outside = any(link.uplink for link in links.links.values())
         for ring in self._rings:
             ring.watch(self._numbers, links.newest)
 
@@ -121,6 +130,9 @@ class PacketSource:
         if self._links is not None and self._links.update():
             self._follow()
         taken = [packets for ring in self._rings if (packets := ring.take()) is not None]
+        if self._conntrack is not None:
+            # After the packets: a connection is translated before a packet of it leaves the node.
+            self._conntrack.update(cut)
         for chunk in self._chunks(taken, now):
             work = self._rows.read(chunk, cut)
             self._later.append((work, work.seconds))
@@ -170,6 +182,8 @@ class PacketSource:
         gone, self._leaving = self._leaving, []
         self._rows.forget_interfaces([number for at in gone + self._resting for number in (at, at + 1)])
         second = self._rows.close(cut, final)
+        if self._conntrack is not None:
+            second.flows = translated(second.flows, self._conntrack.translations)
         # Packets that came before they went may still wait for the next second, so others get their places after it.
         self._free += self._resting
         self._resting = gone

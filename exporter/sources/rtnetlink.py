@@ -18,7 +18,9 @@ _ERROR, _DONE = 2, 3
 _DUMP = 0x1 | 0x300  # NLM_F_REQUEST, NLM_F_DUMP
 _GROUPS = 0x1 | 0x10 | 0x100  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
 _NAME, _LINK_INFO, _NETNS_ID, _KIND = 3, 18, 37, 1
-_ADDRESS, _LOCAL = 1, 2
+_MAC, _MASTER, _PROMISCUITY, _LINK_SPACE = 1, 10, 30, 46
+_ADDRESS, _LOCAL, _ADDRESS_SPACE = 1, 2, 10
+_SOL_NETLINK, _STRICT = 270, 12  # NETLINK_GET_STRICT_CHK: without it the namespace of addresses is not looked at
 _TYPE_BITS = 0x3FFF  # without the flags of nested and byte-ordered attributes
 
 _HEADER = struct.Struct("=IHHII")
@@ -37,6 +39,10 @@ class LinkMessage:
         hardware: ARPHRD_ number.
         kind: what makes it: veth, bridge, ...; empty for devices.
         elsewhere: its other end is in another network namespace.
+        space: the kernel's number of that namespace; -1: none, or unknown.
+        master: number of the bridge or bond that it belongs to; 0: none.
+        mac: its hardware address; 0 where it has none of 48 bits.
+        listeners: how many want it promiscuous.
     """
 
     gone: bool
@@ -46,6 +52,10 @@ class LinkMessage:
     name: str
     kind: str
     elsewhere: bool
+    space: int = -1
+    master: int = 0
+    mac: int = 0
+    listeners: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,14 +104,22 @@ class RouteSocket:
         self._socket.close()
 
 
-def everything() -> Iterator[Message]:
+def everything(space: int = -1) -> Iterator[Message]:
     """Give every interface, then every address.
+
+    Args:
+        space: of the namespace that ``LinkMessage.space`` numbers so, which needs CAP_NET_ADMIN; -1: of this one.
 
     Raises:
         OSError: the kernel refuses.
     """
+    asked = [(_GET_LINK, _LINK.pack(0, 0, 0, 0, 0), _LINK_SPACE), (_GET_ADDRESS, _ADDR.pack(0, 0, 0, 0, 0),
+             _ADDRESS_SPACE)]  # fmt: skip
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as asking:
-        for kind, body in ((_GET_LINK, _LINK.pack(0, 0, 0, 0, 0)), (_GET_ADDRESS, _ADDR.pack(0, 0, 0, 0, 0))):
+        asking.setsockopt(_SOL_NETLINK, _STRICT, 1)
+        for kind, body, attribute in asked:
+            if space >= 0:
+                body += _ATTRIBUTE.pack(8, attribute) + struct.pack("=i", space)
             asking.send(_HEADER.pack(_HEADER.size + len(body), kind, _DUMP, 1, 0) + body)
             while True:
                 data = asking.recv(_MESSAGE_BYTES)
@@ -127,15 +145,12 @@ def parse(data: bytes) -> Iterator[Message]:
             family, hardware, number, _, _ = _LINK.unpack_from(body)
             found = _attributes(body[_LINK.size :])
             made = _attributes(found.get(_LINK_INFO, b"")).get(_KIND, b"")
+            mac = found.get(_MAC, b"")
             yield LinkMessage(
-                kind == DEL_LINK,
-                family,
-                number,
-                hardware,
-                _text(found.get(_NAME, b"")),
-                _text(made),
-                _NETNS_ID in found,
-            )
+                kind == DEL_LINK, family, number, hardware, _text(found.get(_NAME, b"")), _text(made),
+                _NETNS_ID in found, _signed(found.get(_NETNS_ID)), max(0, _signed(found.get(_MASTER))),
+                int.from_bytes(mac) if len(mac) == 6 else 0, max(0, _signed(found.get(_PROMISCUITY))),
+            )  # fmt: skip
         elif kind in (NEW_ADDRESS, DEL_ADDRESS) and len(body) >= _ADDR.size:
             number = _ADDR.unpack_from(body)[4]
             found = _attributes(body[_ADDR.size :])
@@ -164,6 +179,10 @@ def _attributes(data: bytes) -> dict[int, bytes]:
         found[kind & _TYPE_BITS] = data[at + _ATTRIBUTE.size : at + size]
         at += size + -size % 4
     return found
+
+
+def _signed(raw: bytes | None) -> int:
+    return int(struct.unpack("=i", raw)[0]) if raw is not None and len(raw) == 4 else -1
 
 
 def _text(raw: bytes) -> str:

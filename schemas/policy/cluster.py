@@ -27,6 +27,7 @@ class Pod:
     """A running pod. `node_ips` are its node's addresses; `workload` is `Kind/name` of the top owner, or empty.
 
     `service_account` is the name of the account that it runs as, empty where that is not known.
+    `node` is the name of its node, empty where nobody says so.
     """
 
     namespace: str
@@ -38,6 +39,7 @@ class Pod:
     node_ips: tuple[str, ...] = ()
     workload: str = ""
     service_account: str = ""
+    node: str = ""
 
     @property
     def key(self) -> str:

@@ -56,4 +56,5 @@ def pod_of(item: InventoryObject, node_ips: tuple[str, ...]) -> Pod:
         host_network=item.host_network,
         node_ips=node_ips,
         workload=item.workload,
+        node=item.node,
     )

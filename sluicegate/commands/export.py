@@ -28,7 +28,7 @@ def export(
         typer.Argument(metavar="FILE", help="Captures or logs, one node each; - for a pipe; none: this node, live."),
     ] = None,
     source: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Without files: what is listened to; packets.")
+        list[str] | None, typer.Option(metavar="NAME", help="Without files, may be repeated: packets, conntrack, host.")
     ] = None,
     uplink: Annotated[
         list[str] | None,

@@ -26,10 +26,13 @@ def worker(
     from sluicegate.composition import parts
     from stream.inventory_log import InventoryLog
     from stream.structured_logs import configure_logs
+    from stream.watch_log import WatchLog
     from stream.worker import StageFactories, run
 
     settings = invocation(context).settings
-    built = parts(settings, rules=rules or [], policy=policy, inventory=InventoryLog())
+    built = parts(settings, rules=rules or [], policy=policy, inventory=InventoryLog(), watches=WatchLog())
     configure_logs(log_level)
-    stages = StageFactories(built.detect, built.correlate, built.incidents, built.decide, built.inventory)
+    stages = StageFactories(
+        built.detect, built.correlate, built.incidents, built.decide, built.inventory, built.watches
+    )  # fmt: skip
     raise typer.Exit(run(settings.stream, stages))

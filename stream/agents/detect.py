@@ -5,10 +5,12 @@ from dataclasses import replace
 from typing import Protocol
 
 from schemas.alert import Alert, Watermark
+from schemas.edge import Edge
 from schemas.event_codec import EventDecodeError, EventMessage, decode
 from schemas.events import KINDS
 from schemas.rollups import RollupMessage
-from schemas.topics import CONTENT_TYPE_HEADER, EVENTS, ROLLUPS, ROLLUPS_ARROW
+from schemas.topics import CONTENT_TYPE_HEADER, EDGES, EVENTS, ROLLUPS, ROLLUPS_ARROW, WATCH
+from schemas.watch import WatchRow
 from stream.agents.alert_records import alert_records, count_excepted
 from stream.records import Incoming, Outgoing
 from stream.roles import Stage, Undecodable
@@ -35,10 +37,22 @@ class StageOutput(Protocol):
         """Findings that exceptions kept from becoming alerts, by the exception's name."""
 
 
+class DetectOutput(StageOutput, Protocol):
+    """What a detect stage says besides."""
+
+    @property
+    def watched(self) -> Sequence[WatchRow]:
+        """What is still seen of contained attacks, in order."""
+
+    @property
+    def edges(self) -> Sequence[Edge]:
+        """Whom workloads talked to, in order."""
+
+
 class DetectStage(Stage, Protocol):
     """The stage as this agent uses it."""
 
-    def feed(self, messages: Sequence[EventMessage]) -> StageOutput:
+    def feed(self, messages: Sequence[EventMessage]) -> DetectOutput:
         """Feed messages of the partition in log order."""
 
     def announce_empty(self) -> Sequence[RollupMessage]:
@@ -95,7 +109,9 @@ class DetectRole:
         if alerts and rollups:
             # Correlate says the watermark of a tick once it has these rollups; the alerts must be there before.
             rollups[0] = replace(rollups[0], after_durable=True)
-        return [*alerts, *rollups]
+        watched = [Outgoing(WATCH.word, row.response_id.encode(), row.encode()) for row in output.watched]
+        edges = [Outgoing(EDGES.word, f"{e.namespace}/{e.workload}".encode(), e.encode()) for e in output.edges]
+        return [*alerts, *rollups, *watched, *edges]
 
     def announce(self, stage: DetectStage, *, quiet: bool) -> Sequence[Outgoing]:
         """See `stream.roles.Role.announce`."""

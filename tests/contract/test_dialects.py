@@ -95,7 +95,7 @@ def context_of(name: Dialect, attack: str, others: str = "none") -> PlanContext:
         for side in (attackers, victims)
     ]
     asked = decision(action, attackers=ends[0], victims=ends[1], mode="enforce")
-    return PlanContext(asked, view, settings_of(name), "2027-01-15T08:10:00Z", name)
+    return PlanContext(asked, view, settings_of(name), "2027-01-15T08:10:00Z", dialect=name)
 
 
 def first(name: Dialect, attack: str, others: str = "none") -> Attempt:

@@ -41,12 +41,14 @@ def open_files() -> set[str]:
 
 @every_source
 def test_says_what_it_is(name: str) -> None:
-    made = LIVE_SOURCES[name]
+    made = LIVE_SOURCES[name](NOTHING, 5, NOW)
     assert made.name == name
     assert made.capabilities
     assert made.keeps <= made.needs
     assert all(0 < len(text) <= MAX_NOTE for text in made.notes)
-    offered = Capability.ATTEMPTS | Capability.EXACT_TIME | Capability.REVERSE | Capability.ICMP_CLAIMS
+    # Those that say which rows there are, and fill no column of their own.
+    offered = Capability.HOST | Capability.ATTEMPTS | Capability.EXACT_TIME | Capability.REVERSE
+    offered |= Capability.ICMP_CLAIMS
     for columns in KINDS.values():
         for column in columns:
             offered |= column.needs

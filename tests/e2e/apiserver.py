@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import ssl
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -18,16 +16,13 @@ from pathlib import Path
 
 import yaml
 
-PROJECT = Path(__file__).resolve().parents[2]
+from sluicegate.local_broker import death_signal
+from tests.e2e.go_binary import KUBERNETES, GoProgram
+
 MODULE = Path(__file__).with_name("cluster")
-BINARY = PROJECT / ".cache" / "bin" / "apiserver"
-GO_MINIMUM = (1, 26)
+PROGRAM = GoProgram("apiserver", MODULE, ".", 7, KUBERNETES)
 READY_DEADLINE_S = 120.0
 ADMIN_TOKEN = "admin-token"
-
-
-class ClusterUnavailableError(Exception):
-    """There is no way to get an API server here; the text says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -53,32 +48,13 @@ def kubeconfig_document(url: str, token: str) -> dict[str, object]:
     }
 
 
-def build() -> Path:
-    """The server's binary, built if it is missing or older than its sources."""
-    sources = [path for path in MODULE.iterdir() if path.is_file()]
-    if BINARY.exists() and all(BINARY.stat().st_mtime >= path.stat().st_mtime for path in sources):
-        return BINARY
-    go = shutil.which("go")
-    if go is None:
-        message = "Go is not installed: the API server tests need Go 1.26 to build kube-apiserver"
-        raise ClusterUnavailableError(message)
-    version = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, check=True).stdout.strip()
-    if tuple(int(part) for part in version.removeprefix("go").split(".")[:2]) < GO_MINIMUM:
-        message = f"{version} is too old: the API server tests need Go 1.26"
-        raise ClusterUnavailableError(message)
-    print(f"building kube-apiserver into {BINARY} (about 7 minutes the first time)", file=sys.stderr, flush=True)
-    BINARY.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["sh", str(MODULE / "build.sh"), str(BINARY.parent)], check=True)
-    return BINARY
-
-
 @contextmanager
 def running(directory: Path, port: int | None = None, flags: Sequence[str] = ()) -> Iterator[ApiServer]:
     """A server with its store in a directory, ready; it ends with the block.
 
     The store outlives the server: a second one in the same directory has what the first had.
     """
-    binary = build()
+    binary = PROGRAM.built()
     (directory / "tokens.csv").write_text(f"{ADMIN_TOKEN},admin,0,system:masters\n")
     port = port or free_port()
     command = [
@@ -93,7 +69,7 @@ def running(directory: Path, port: int | None = None, flags: Sequence[str] = ())
         *flags,
     ]
     with (directory / "apiserver.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=directory)
+        process = subprocess.Popen([*death_signal(), *command], stdout=log, stderr=log, cwd=directory)
         try:
             server = ApiServer(f"https://127.0.0.1:{port}", directory)
             server.kubeconfig.write_text(yaml.safe_dump(kubeconfig_document(server.url, ADMIN_TOKEN)))

@@ -21,6 +21,7 @@ from lightkube.types import PatchType
 
 from response.kube import KubeGateway, RawNetworkPolicy, RawPod
 from tests.e2e import apiserver
+from tests.e2e.go_binary import ClusterUnavailableError
 
 
 class ClusterRole(GenericGlobalResource):
@@ -50,7 +51,7 @@ def admin_kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
     try:
         with apiserver.running(tmp_path_factory.mktemp("apiserver")) as server:
             yield server.kubeconfig
-    except apiserver.ClusterUnavailableError as error:
+    except ClusterUnavailableError as error:
         pytest.skip(str(error))
 
 

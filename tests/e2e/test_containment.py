@@ -24,7 +24,7 @@ NOW = 1_800_000_000
 ATTACKER = "198.18.7.10"
 OUTSIDE = "203.0.113.9"
 READ_RULES = (
-    {"apiGroups": [""], "resources": ["pods", "namespaces", "services"], "verbs": ["get", "list"]},
+    {"apiGroups": [""], "resources": ["pods", "namespaces", "services", "configmaps"], "verbs": ["get", "list"]},
     {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": ["get", "list"]},
 )
 
@@ -217,7 +217,7 @@ def test_a_token_without_rights_yields_one_clear_line(
     gateway = lab.gateway(kubeconfig_with([]))
     (action,) = responder(gateway).respond(decision(lab, "enforce", "block_egress_destination"), NOW)
     assert (action.outcome, action.reason) == ("failed", "forbidden")
-    assert action.message.startswith("cannot list pods: ")
+    assert action.message.startswith("cannot get ConfigMap sluicegate/sluicegate-stop: ")
     assert "docs/response.md" in action.message
     assert "\n" not in action.message
     (failed,) = responder(gateway).expire(NOW)

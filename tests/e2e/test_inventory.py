@@ -20,6 +20,7 @@ from schemas.identity import IdentityTable
 from tests.e2e import apiserver
 from tests.e2e.churn import Churn, Listener, compare, now
 from tests.e2e.conftest import Cluster, PodStatus
+from tests.e2e.go_binary import ClusterUnavailableError
 from tests.e2e.inventory_objects import RIGHTS, documents
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -122,8 +123,8 @@ async def test_without_a_right_the_missing_one_is_named_and_nothing_is_called_co
 def own_server(tmp_path: Path) -> tuple[Path, int]:
     """A folder and port for servers that come and go."""
     try:
-        apiserver.build()
-    except apiserver.ClusterUnavailableError as error:
+        apiserver.PROGRAM.built()
+    except ClusterUnavailableError as error:
         pytest.skip(str(error))
     return tmp_path, apiserver.free_port()
 

@@ -123,17 +123,21 @@ async def through_kafka(
 
 
 async def _settled(topics: KafkaLog, wanted: Replayed, *, whole: bool = True) -> bool:
-    """Wait until all has been said that should be; False when nothing new came for long and something is missing.
+    """Wait until all has been said that should be; False when nothing came or was read for long and some is missing.
 
     What must be there is known only when the answer is to be `whole`; else silence ends it.
     """
     loop = asyncio.get_running_loop()
     news, records = loop.time(), -1
+    unread: dict[str, int] = {}
     while not (topics.heard.passed(wanted.last_tick) and (not whole or topics.heard.answer.covers(wanted.answer))):
         if topics.heard.records != records:
             news, records = loop.time(), topics.heard.records
         elif loop.time() - news > _PATIENCE_S:
-            return False
+            before, unread = unread, await topics.unread()
+            if unread == before:
+                return False
+            news = loop.time()
         await asyncio.sleep(_LOOK_S)
     await _silent(topics)
     return True

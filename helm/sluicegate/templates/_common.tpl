@@ -102,6 +102,11 @@ env:
     valueFrom: {fieldRef: {fieldPath: metadata.name}}
   {{- else if eq $component "responder" }}
   - {name: SLUICEGATE_STREAM__WORKER__INSTANCE, value: responder}
+  - {name: SLUICEGATE_RESPONSE__UPKEEP__KILL_SWITCH, value: {{ printf "%s/sluicegate-stop" .Release.Namespace | quote }}}
+  - {name: SLUICEGATE_RESPONSE__UPKEEP__LEASE, value: {{ printf "%s/%s-responder" .Release.Namespace (include "sluicegate.name" .) | quote }}}
+  {{- if .Values.responder.operators }}
+  - {name: SLUICEGATE_RESPONSE__COMMANDS__PUBLIC_KEYS_FILE, value: /etc/sluicegate/settings/operators.yaml}
+  {{- end }}
   {{- end }}
 volumeMounts:
   - {name: settings, mountPath: /etc/sluicegate/settings, readOnly: true}

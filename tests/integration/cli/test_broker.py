@@ -61,7 +61,7 @@ def test_topics_are_created_once_and_checked(
     assert missing.code == 2
     assert "is missing: run `sluicegate topics create`" in missing.err
     assert command("alerts", "tail", "--no-follow").code == 2
-    assert "12 topics created" in command("topics", "create").out
+    assert "14 topics created" in command("topics", "create").out
     assert "0 topics created" in command("topics", "create").out
     assert command("topics", "check").code == 0
     monkeypatch.setenv("SLUICEGATE_STREAM__TOPICS__EVENT_PARTITIONS", "2")

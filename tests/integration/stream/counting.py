@@ -14,12 +14,14 @@ import numpy as np
 
 from detectors.snapshot import Section
 from schemas.alert import Alert, Watermark
+from schemas.edge import Edge
 from schemas.event_codec import EventMessage, encode
 from schemas.events import EventHeader
 from schemas.finding import DataQuality
 from schemas.incident import Incident, IncidentAlert
 from schemas.response import ResponseDecision
 from schemas.rollups import RollupHeader, RollupMessage
+from schemas.watch import WatchRow
 from stream.settings import HealthSettings, KafkaSettings, StreamSettings, TopicSettings, WorkerSettings
 from stream.worker import StageFactories
 
@@ -64,6 +66,8 @@ class Output:
     watermark: Watermark | None = None
     incidents: list[Incident] = field(default_factory=list)
     excepted: dict[str, int] = field(default_factory=dict)
+    watched: list[WatchRow] = field(default_factory=list)
+    edges: list[Edge] = field(default_factory=list)
 
 
 class CountingDetect:

@@ -12,6 +12,7 @@ import yaml
 
 from detectors.rule_file import load_rules
 from response.policyfile import parse_policy
+from response.signing import load_operators
 from sluicegate.settings import Settings
 from tests.contract.command_line import parse
 from tests.e2e.inventory_objects import RIGHTS
@@ -67,7 +68,7 @@ def test_kinds_are_complete(render: Render) -> None:
     everything = {item["kind"] for item in render("--values", EVERYTHING)}
     assert everything == {
         "ClusterRole", "ClusterRoleBinding", "ConfigMap", "Deployment", "Job", "NetworkPolicy",
-        "PodDisruptionBudget", "Service", "ServiceAccount", "ServiceMonitor", "StatefulSet",
+        "PodDisruptionBudget", "Role", "RoleBinding", "Service", "ServiceAccount", "ServiceMonitor", "StatefulSet",
     }  # fmt: skip
     assert everything - {item["kind"] for item in render()} == {"ServiceMonitor"}
 
@@ -187,8 +188,11 @@ def test_program_is_told_of_every_file_it_is_given(objects: Documents) -> None:
         (container,) = template["spec"]["containers"]
         variables = {item["name"]: item.get("value") for item in container["env"]}
         assert variables["SLUICEGATE_CONFIG"] == "/etc/sluicegate/settings/settings.yaml"
-        given = {argument.rsplit("/", 1)[-1] for argument in container["args"] if argument.startswith("/etc/")}
-        assert given == (set(_files(objects)) - {"settings.yaml"} if component == "worker" else set())
+        told = [*container["args"], variables.get("SLUICEGATE_RESPONSE__COMMANDS__PUBLIC_KEYS_FILE") or ""]
+        given = {argument.rsplit("/", 1)[-1] for argument in told if argument.startswith("/etc/")}
+        operators = {"operators.yaml"} & set(_files(objects))
+        wanted = {"worker": set(_files(objects)) - {"settings.yaml"} - operators, "responder": operators}
+        assert given == wanted.get(component, set())
 
 
 def test_arguments_are_commands_of_ours(objects: Documents) -> None:
@@ -219,18 +223,28 @@ def _verbs(role: dict[str, Any]) -> dict[str, set[str]]:
     return verbs
 
 
+def test_operators_are_ones_that_the_program_believes(render: Render, tmp_path: Path) -> None:
+    settings = _one(render("--values", EVERYTHING), "ConfigMap", "settings")
+    (tmp_path / "operators.yaml").write_text(settings["data"]["operators.yaml"])
+    assert [operator.person for operator in load_operators(tmp_path / "operators.yaml").values()] == ["Ana"]
+
+
 def test_responder_may_only_read_unless_told(render: Render) -> None:
     role = _one(render(), "ClusterRole", "responder")
-    assert _verbs(role) == {name: {"get", "list"} for name in ("namespaces", "pods", "services", "networkpolicies")}
+    read = {"get", "list", "watch"}
+    assert _verbs(role) == dict.fromkeys(("namespaces", "pods", "services", "networkpolicies"), read)
+    own = _verbs(_one(render(), "Role", "responder"))
+    assert own == {"configmaps": {"get"}, "leases": {"get", "create", "update"}}
 
 
 def test_enforcing_responder_may_write_policies_and_label_pods(render: Render) -> None:
     role = _one(render("--set", "responder.enforce=true"), "ClusterRole", "responder")
     assert _verbs(role) == {
-        "namespaces": {"get", "list"},
-        "services": {"get", "list"},
-        "pods": {"get", "list", "patch"},
-        "networkpolicies": {"get", "list", "create", "patch", "delete"},
+        "namespaces": {"get", "list", "watch"},
+        "services": {"get", "list", "watch"},
+        "pods": {"get", "list", "watch", "patch"},
+        "networkpolicies": {"get", "list", "watch", "create", "patch", "delete"},
+        "events": {"create"},
     }
 
 

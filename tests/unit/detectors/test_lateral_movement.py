@@ -118,3 +118,36 @@ def test_replicas_share_habits() -> None:
 def test_nodes_and_system_pods_may(item: InventoryObject) -> None:
     rows = [talk(B, f"10.0.1.{n}", 10250) for n in range(9)]
     assert said(played({LATER: [talk(A, B)], LATER + 5: rows}, IdentityTable([item]))) == [("low", "watched")]
+
+
+def write(payload: int, answered: int = 2_000, port: int = 445, src: str = A) -> Row:
+    return talk(src, B, port, src_payload=payload, dst_payload=answered)
+
+
+@pytest.mark.parametrize(
+    ("written", "rpc", "expected"),
+    [
+        ([write(148_000)], [talk(A, B, 135)], True),  # known pair, domain server: still
+        ([write(39_000)], [talk(A, B, 135)], False),  # a policy is asked for, not written
+        ([write(148_000, 20_000)], [talk(A, B, 135)], False),  # copying both ways
+        ([write(148_000, 0)], [talk(A, B, 135)], False),  # nobody answered
+        ([write(148_000, port=80)], [talk(A, B, 135)], False),  # an upload to a web server
+        ([write(148_000)], [], False),  # a file on a share
+        ([write(148_000)], [talk(C, B, 135)], False),  # another's RPC
+    ],
+)
+@pytest.mark.parametrize("later", [0, 5])
+def test_a_program_written_beside_rpc_is_told_at_once(
+    written: list[Row], rpc: list[Row], expected: bool, later: int
+) -> None:
+    habit = [talk(A, B, 445), talk(A, B, 135), talk(A, B, 389)]
+    seconds: dict[int, list[Row]] = {3: habit, 20: written}
+    seconds[20 + later] = [*seconds.get(20 + later, []), *rpc]
+    found = [one for one in said(played(seconds)) if one == ("medium", "program")]
+    assert found == ([("medium", "program")] if expected else [])
+
+
+def test_who_installs_programs_every_day_does_so_silently() -> None:
+    day = {at: [write(148_000), talk(A, B, 135)] for at in (20, LATER, LATER + 700)}
+    told = {a.id for a in played(day) if a.evidence[0].name == "program"}
+    assert len(told) == 1

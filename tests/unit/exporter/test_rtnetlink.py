@@ -51,7 +51,7 @@ def test_links_and_addresses_are_read() -> None:
         + netlink(24, b"a route, which is not looked at")
     )
     assert list(parse(data)) == [
-        LinkMessage(False, 0, 7, 1, "veth7", "veth", True),
+        LinkMessage(False, 0, 7, 1, "veth7", "veth", True, space=2),
         LinkMessage(True, 7, 8, 1, "br0", "bridge", False),
         AddressMessage(False, 2, "10.0.0.1"),
         AddressMessage(True, 3, "::1"),

@@ -10,6 +10,7 @@ from response.decide import decide
 from response.policyfile import DEFAULT_POLICY_FILE, DecisionPolicy, PolicyFileError, load_policy, parse_policy
 from schemas.alert import Alert
 from schemas.finding import DataQuality, Endpoint
+from stream.stages import DecideStage
 
 ATTACKER = Endpoint(ip="10.0.0.10", pod="web-a", namespace="shop", identity="known")
 VICTIM = Endpoint(ip="203.0.113.9", port=443, protocol="TCP")
@@ -165,3 +166,94 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     large.write_bytes(b"#" * ((1 << 20) + 1))
     with pytest.raises(PolicyFileError, match="not a policy file"):
         load_policy(large)
+
+
+def row(**values: Any) -> DecisionPolicy:
+    return policy(mode="enforce", matrix=[{"name": "special", "mode": "approve", "approvals": 2, **values}])
+
+
+@pytest.mark.parametrize(
+    ("condition", "fits"),
+    [
+        ({}, True),
+        ({"kinds": ["port_scan*"]}, True),
+        ({"kinds": ["dns_*"]}, False),
+        ({"categories": ["intrusion"]}, True),
+        ({"categories": ["ddos"]}, False),
+        ({"severity": "medium"}, True),
+        ({"severity": "high"}, False),
+        ({"confidence": 0.9}, True),
+        ({"confidence": 0.95}, False),
+        ({"namespaces": ["sh?p"]}, True),
+        ({"namespaces": ["bank"]}, False),
+        ({"labels": {"environment": "production"}}, True),
+        ({"labels": {"environment": "test"}}, False),
+        # The alert is of Friday 2027-01-15 08:00 UTC.
+        ({"hours": "08:00-18:00"}, True),
+        ({"hours": "07:00-08:00"}, False),
+        ({"hours": "22:00-09:00"}, True),
+        ({"hours": "22:00-06:00"}, False),
+        ({"weekdays": ["fri"]}, True),
+        ({"weekdays": ["sat", "sun"]}, False),
+        ({"kinds": ["port_scan*"], "weekdays": ["sat"]}, False),
+    ],
+)
+def test_a_row_of_the_matrix_holds_where_all_its_conditions_do(condition: dict[str, Any], fits: bool) -> None:
+    labelled = ATTACKER.model_copy(update={"labels": {"app": "web", "environment": "production"}})
+    made = decide(alert(attackers=(labelled,)), row(**condition))
+    assert made is not None
+    assert (made.mode, made.approvals) == (("approve", 2) if fits else ("enforce", 1))
+    assert ("row special" in made.reason) == fits
+
+
+def test_a_row_says_all_that_a_category_says_and_who_approves() -> None:
+    made = decide(
+        alert(),
+        row(actions=["block_ingress_source"], deadline_s=60, ttl_s=120, approvers=["Ana", "Ben"]),
+    )
+    assert made is not None
+    assert (made.actions, made.deadline_s, made.ttl_s) == (("block_ingress_source",), 60, 120)
+    assert made.approvers == ("Ana", "Ben")
+
+
+def test_the_first_row_that_fits_holds_and_a_stricter_namespace_still_does() -> None:
+    rows = [{"name": "one", "mode": "enforce"}, {"name": "two", "mode": "observe"}]
+    made = decide(alert(), policy(mode="dry-run", matrix=rows))
+    assert made is not None
+    assert (made.mode, "row one" in made.reason) == ("enforce", True)
+    made = decide(alert(), policy(mode="dry-run", matrix=rows, namespaces={"shop": {"mode": "dry-run"}}))
+    assert made is not None
+    assert made.mode == "dry-run"
+
+
+def test_a_rule_alone_is_never_enforced_by_a_row() -> None:
+    made = decide(alert(rule="mine"), row(mode="enforce"))
+    assert made is not None
+    assert made.mode == "dry-run"
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([{"name": "a"}, {"name": "a"}], "two rows are called 'a'"),
+        ([{"name": "a", "hours": "8-18"}], "matrix.0.hours"),
+        ([{"name": "a", "weekdays": ["friday"]}], "matrix.0.weekdays.0"),
+        ([{"name": "a", "actoins": []}], "matrix.0.actoins"),
+    ],
+)
+def test_rows_that_mean_nothing(rows: list[dict[str, Any]], said: str) -> None:
+    with pytest.raises(PolicyFileError, match=said):
+        policy(matrix=rows)
+
+
+def test_an_alert_that_goes_on_after_the_containment_has_expired_is_decided_again() -> None:
+    stage = DecideStage(policy(mode="enforce"))
+    ttl = load_policy().rule("intrusion").ttl_s
+    assert len(stage.feed(alert())) == 1
+    assert stage.feed(alert(revision=2, tick=1_800_000_000 + ttl - 1)) == []
+    restored = DecideStage(policy(mode="enforce"))
+    restored.restore(stage.snapshot())
+    for each in (stage, restored):
+        (again,) = each.feed(alert(revision=3, tick=1_800_000_000 + ttl))
+        assert again.decided_tick == 1_800_000_000 + ttl
+        assert each.feed(alert(revision=4, tick=1_800_000_000 + ttl + 1)) == []

@@ -196,6 +196,26 @@ def test_quiet_for_long_enough_releases_and_a_relapse_lasts_longer() -> None:
     assert (again.level, again.expires_at) == (1, iso_time(NOW + 600 + 3600))
 
 
+def test_while_packets_still_run_against_it_a_containment_goes_on_for_longer() -> None:
+    desk = contained()
+    packets(desk, "effective", NOW + 10)
+    assert desk.looked(NOW + 600) == ["extended goes_on"]
+    known = desk.responder.ledger.get(RESPONSE)
+    assert known is not None
+    assert (known.level, known.expires_at) == (1, iso_time(NOW + 600 + 3600))
+    assert desk.looked(NOW + 601) == []
+    packets(desk, "quiet", NOW + 700)
+    assert desk.looked(NOW + 700 + 1800) == ["released quiet"]
+    assert desk.gateway.policies == {}
+
+
+def test_a_containment_that_cannot_be_prolonged_ends() -> None:
+    desk = contained()
+    packets(desk, "effective", NOW + 10)
+    desk.gateway.fail_on = ("apply NetworkPolicy",)
+    assert desk.looked(NOW + 600) == ["expired expired"]
+
+
 def test_attempts_in_between_begin_the_quiet_anew() -> None:
     desk = contained(upkeep(release_after_quiet_s=300))
     packets(desk, "quiet", NOW + 10)

@@ -22,6 +22,8 @@ from schemas.incident import Incident, IncidentAlert
 from schemas.inventory import InventoryObject, ServiceEndpoint, ServicePort
 from schemas.json_schemas import WORDS, schema_text
 from schemas.json_schemas import schemas as all_schemas
+from schemas.node_command import Cut, Limit, NodeCommand
+from schemas.node_report import NodeEntry, NodeRefusal, NodeReport
 from schemas.policy.networkpolicy import PolicySpec
 from schemas.reference import documents
 from schemas.response import ResponseDecision
@@ -51,10 +53,13 @@ SAMPLES: dict[str, Word] = {
             {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}], "ports": [{"port": "http"}]}]}),
     ),
     "edge": Edge(
-        cluster="c1", namespace="shop", workload="Deployment/web", hour=0, peer="192.0.2.1", port=443, protocol="TCP",
-        initiated=True, flows=1, bytes_sent=2, bytes_received=3,
+        cluster="c1", node="n1", namespace="shop", workload="Deployment/web", hour=0, peer="192.0.2.1", port=443,
+        protocol="TCP", initiated=True, flows=1, bytes_sent=2, bytes_received=3,
     ),
-    "watch": WatchRow(cluster="c1", response_id="r1", tick=1, attempts=1, answered=0, last_packet=0),
+    "watch": WatchRow(
+        cluster="c1", response_id="r1", node="n1", tick=1, attempts=1, answered=0, unsure=0, last_packet=5,
+        last_answered=0,
+    ),
     "alert": Alert(
         id="a1", revision=1, status="open", cluster="c1", started_at=NOW, detected_at=NOW, ended_at=NOW, tick=1,
         explanation="Because.", occurrences=1, **FOUND,
@@ -77,6 +82,16 @@ SAMPLES: dict[str, Word] = {
         id="x1", response_id="r1", action="quarantine_pod", outcome="proposed", target="shop/web", reason="dry_run",
         message="Would quarantine.", manifests=({"kind": "NetworkPolicy"},), proof={"blocked": True}, decided_tick=1,
         at=NOW, **DECIDED,
+    ),
+    "node_command": NodeCommand(
+        id="12345678", cluster="c1", node="n1", verb="apply", response_id="r1", issued_at=NOW, expires_at=NOW,
+        cuts=(Cut(source="10.0.0.1", destination="192.0.2.1"),), key_id="k1", signature="00",
+        limits=(Limit(victim="10.0.0.2", protocol="TCP", port=80, per_source=20, in_all=500),),
+    ),
+    "node_report": NodeReport(
+        cluster="c1", node="n1", at=NOW, state="enforcing", obeyed=("12345678",),
+        entries=(NodeEntry(kind="cut", what="a", response_id="r1", packets=1, bytes=60, last_cut=1, expires_in=9),),
+        refused=(NodeRefusal(command_id="12345679", reason="unsigned"),),
     ),
     "snapshot": SnapshotManifest(
         agent="detect", partition=0, partitions=4, epoch=3, next_offset=9, size=0, page=4096, sections=(), chunks=(),

@@ -96,7 +96,7 @@ def test_words_are_frozen() -> None:
 
 def test_topics_are_named_once() -> None:
     names = [topic.name() for topic in TOPICS]
-    assert len(set(names)) == len(names) == 12
+    assert len(set(names)) == len(names) == 14
     assert all(name.startswith(f"{DEFAULT_PREFIX}.") and name.endswith(".v1") for name in names)
     assert {t.word for t in TOPICS if t.fixed} >= {"alerts.v1", "incidents.v1", "inventory.v1"}
 

@@ -140,6 +140,22 @@ def test_a_chain_that_holds_too_much_is_begun_anew() -> None:
     assert same(written.read(), table(values))
 
 
+@pytest.mark.parametrize("taken", [0, 1, 2])
+def test_a_write_that_was_broken_off_is_done_again(taken: int) -> None:
+    random = np.random.default_rng(1)
+    states = [table(random.integers(0, 1 << 60, 1 << 18), np.arange(10)) for _ in range(2)]
+    written = Written()
+    written.write(states[0])
+    broken = written.chain.write(image_of(states[1]), 2)
+    for _ in range(taken):
+        place, value = next(broken)
+        written.chunks[place.number] = value
+    next(broken)  # What a cancelled task was about to send.
+    broken.close()
+    written.write(states[1])
+    assert same(written.read(), states[1])
+
+
 def test_chunks_that_no_page_lies_in_are_needed_no_longer() -> None:
     written = Written()
     first = written.write(table(np.zeros(1000, np.int64)))

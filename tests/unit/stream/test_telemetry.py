@@ -25,6 +25,6 @@ def test_two_processes_worth_of_metrics_share_nothing() -> None:
 
 def test_identities_are_counted_when_somebody_asks() -> None:
     telemetry, counts = make_telemetry(), {"statements": 1}
-    telemetry.follow_identities(lambda: counts)
+    telemetry.follow(telemetry.identities, lambda: counts)
     counts["statements"] = 7
     assert telemetry.registry.get_sample_value("sluicegate_identities", {"what": "statements"}) == 7

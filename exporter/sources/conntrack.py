@@ -1,0 +1,177 @@
+"""Connection tracking of this node: what NAT makes of flows, or, where packets may not be captured, the flows."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from exporter.connection_rows import ConnectionRows
+from exporter.live_source import SourceError, SourceState
+from exporter.privileges import Privilege
+from exporter.second import Second
+from exporter.settings import ExporterSettings
+from exporter.sides import Locality
+from exporter.sources.ctnetlink import Connections, parse
+from exporter.sources.ctnetlink_socket import ConnectionSocket, everything
+from exporter.sources.rtnetlink import AddressMessage
+from exporter.sources.rtnetlink import everything as node_state
+from exporter.translations import Translations
+from schemas.events import Capability
+
+_COUNTING = Path("/proc/sys/net/netfilter/nf_conntrack_acct")
+_ALONE = Capability.REVERSE | Capability.PORTS | Capability.NAT
+
+
+class ConntrackSource:
+    """Events of connection tracking.
+
+    Beside the source of packets (``translations`` is asked for) it only tells that one what NAT does. Alone it reports
+    connections as flows: it sees no packet that opens none (odd flags, dropped attempts), and ends late.
+
+    Args:
+        settings: of the exporter.
+        node_hash: tells flow ids of nodes apart.
+        began: when the exporter starts, ns since epoch.
+    """
+
+    name: ClassVar[str] = "conntrack"
+    needs: ClassVar[frozenset[Privilege]] = frozenset({Privilege.CAP_NET_ADMIN})
+    # After a loss everything is listed again, which is asked anew.
+    keeps: ClassVar[frozenset[Privilege]] = needs
+
+    def __init__(self, settings: ExporterSettings, node_hash: int, began: int) -> None:
+        self._settings = settings
+        self._began, self._now = began, began
+        self._place = Locality(settings.packets.cluster_networks, settings.conntrack.pod_networks)
+        self._rows = ConnectionRows(settings.conntrack.connections, node_hash, self._place, settings.flow.seed)
+        self._table: Translations | None = None
+        self._socket: ConnectionSocket | None = None
+        self._heard = self._malformed = self._malformed_before = 0
+        self._refused_before = self._dropped = self._dropped_before = 0
+
+    @property
+    def capabilities(self) -> Capability:
+        """What it can fill, as it is used and as the kernel counts."""
+        if self._table is not None:
+            return Capability.NAT
+        return _ALONE | Capability.PACKETS if _counts() else _ALONE
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What it cannot know."""
+        if self._table is not None:
+            return ()
+        counting = "" if _counts() else "; no bytes (net.netfilter.nf_conntrack_acct is 0)"
+        return (f"connection tracking alone: no dropped attempts, no odd flags, ends told late{counting}",)
+
+    @property
+    def interfaces(self) -> Sequence[str]:
+        """Connection tracking knows none."""
+        return ("",)
+
+    @property
+    def next_due(self) -> int | None:
+        """Nothing times out here."""
+        return None
+
+    @property
+    def busy(self) -> bool:
+        """It is read whole each time."""
+        return False
+
+    @property
+    def translations(self) -> Translations:
+        """What NAT does, kept up to date by ``update``; from the first call on, no flows are reported."""
+        if self._table is None:
+            flow = self._settings.flow
+            linger = max(flow.udp_idle_seconds, flow.half_open_seconds) + flow.linger_seconds
+            self._table = Translations(self._settings.conntrack.translations, linger, flow.seed)
+        return self._table
+
+    def open(self) -> None:
+        """Begin to listen, then list what there is already."""
+        try:
+            self._socket = ConnectionSocket(translated=self._table is not None)
+            self._place.set_own(m.address for m in node_state() if isinstance(m, AddressMessage) and not m.gone)
+            self._list(first=True, cut=0)
+        except OSError as error:
+            self.shut()
+            problem = f"conntrack: cannot hear of connections: {error.strerror}"
+            raise SourceError(problem) from None
+
+    def _list(self, *, first: bool, cut: int) -> None:
+        if self._table is not None:
+            self._table.start_again(cut)
+        listed: list[Connections] = []
+        for slots, sizes in everything():
+            found, _ = parse(slots, sizes)
+            if self._table is not None:
+                self._table.take(found, cut)
+            elif first:
+                self._rows.know(found, self._began)
+            else:
+                listed.append(found)
+        if listed:
+            self._rows.resume(listed, self._now)
+
+    def update(self, cut: int) -> None:
+        """Take in what has happened, without waiting."""
+        if self._socket is None:
+            return
+        lost = False
+        while True:
+            try:
+                for slots, sizes in self._socket.events():
+                    self._heard += len(slots)
+                    found, unread = parse(slots, sizes)
+                    self._malformed += unread
+                    self._table.take(found, cut) if self._table is not None else self._rows.take(found, self._now)
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                # What was kept comes before the gap, so it is read before everything is looked at anew.
+                lost = True
+                continue
+            break
+        if lost:
+            self._list(first=False, cut=cut)
+            self._dropped = self._socket.dropped()
+
+    def collect(self, cut: int, now: int) -> None:
+        """Take in what has happened."""
+        self._now = now
+        self.update(cut)
+
+    def close(self, cut: int, final: bool = False) -> Second:
+        """End a second; messages for which there was no room count as lost packets, connections as lost rows."""
+        table = self._table
+        if table is not None:
+            table.close(cut)
+        refused = table.refused if table is not None else self._rows.lost
+        second = Second(
+            self._rows.close(), lost_packets=self._dropped - self._dropped_before,
+            lost_rows=refused - self._refused_before, malformed=self._malformed - self._malformed_before,
+        )  # fmt: skip
+        self._dropped_before, self._refused_before = self._dropped, refused
+        self._malformed_before = self._malformed
+        return second
+
+    def state(self) -> SourceState:
+        """Return how it stands; its packets are messages of the kernel."""
+        return SourceState(self._heard, self._dropped)
+
+    def shut(self) -> None:
+        """Let go of the socket."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+def _counts() -> bool:
+    """Tell whether the kernel counts packets and bytes of connections."""
+    try:
+        return _COUNTING.read_text().strip() == "1"
+    except OSError:
+        return False

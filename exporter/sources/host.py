@@ -1,0 +1,263 @@
+"""What goes on inside the node: promiscuous interfaces, packet sockets, new listeners, interfaces that come and go.
+
+Interfaces are asked of the kernel, those of pods too (by the number of their namespace), sockets are read from /proc.
+Both are looked at once a second: what lives shorter may be missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import ClassVar
+
+import numpy as np
+
+from exporter.link_block import MAPPED, LinkBlock
+from exporter.live_source import SourceError, SourceState
+from exporter.privileges import Privilege
+from exporter.second import Second
+from exporter.settings import ExporterSettings
+from exporter.sources.interfaces import watched
+from exporter.sources.pod_sockets import PodSockets, SocketEntry, Space, is_global
+from exporter.sources.rtnetlink import AddressMessage, LinkMessage, everything
+from schemas.events import Capability, LinkClaim
+
+_SECOND = 1_000_000_000
+_ETHERNET = 1  # ARPHRD_ETHER
+_HALF = (1 << 64) - 1
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One row: about a pod's interface or socket where ``address`` is given, else about the node's."""
+
+    kind: int
+    interface: str = ""
+    address: str = ""
+    text: str = ""
+    number: int = 0
+    mac: int = 0
+
+
+@dataclass
+class _Pod:
+    """A pod as its namespace tells of it."""
+
+    address: str
+    links: list[LinkMessage] = field(default_factory=list)
+
+
+class HostSource:
+    """The node's and its pods' interfaces and sockets, looked at once a second.
+
+    A state is told when it begins and again after ``host.repeat_seconds``; listeners and interfaces once, and only
+    those that appear after the start.
+
+    Args:
+        settings: of the exporter.
+        node_hash: not needed; rows are about no flow.
+        began: when the exporter starts, ns since epoch.
+    """
+
+    name: ClassVar[str] = "host"
+    capabilities: Capability = Capability.HOST | Capability.INTERFACES
+    notes: tuple[str, ...] = ()
+    needs: ClassVar[frozenset[Privilege]] = frozenset({Privilege.CAP_NET_ADMIN, Privilege.CAP_SYS_PTRACE})
+    keeps: ClassVar[frozenset[Privilege]] = needs
+
+    def __init__(self, settings: ExporterSettings, node_hash: int, began: int) -> None:
+        self._settings = settings
+        self._sockets = PodSockets()
+        self._due: dict[Claim, int] = {}  # states, and the cut from which each is told again
+        self._owners: dict[tuple[int, int], str] = {}  # by namespace and socket
+        self._listeners: set[tuple[int, int]] = set()
+        self._links: dict[int, LinkMessage] = {}
+        self._names: list[str] = [""]
+        self._rows = 0
+        self._problems: list[str] = []
+        self._opened = False
+
+    @property
+    def interfaces(self) -> Sequence[str]:
+        """Names of the numbers in the last second's interface column."""
+        return self._names
+
+    @property
+    def next_due(self) -> int | None:
+        """It looks at the seconds that there are."""
+        return None
+
+    @property
+    def busy(self) -> bool:
+        """Nothing waits here."""
+        return False
+
+    def open(self) -> None:
+        """Take down what there is already.
+
+        Raises:
+            SourceError: the kernel does not tell.
+        """
+        try:
+            self._links = {m.number: m for m in everything() if isinstance(m, LinkMessage) and m.family == 0}
+        except OSError as error:
+            problem = f"host: cannot hear of interfaces: {error.strerror}"
+            raise SourceError(problem) from None
+        for space in self._sockets.spaces():
+            self._listeners |= {(space.inode, entry.inode) for entry in self._sockets.listeners(space)}
+        self._opened = True
+
+    def collect(self, cut: int, now: int) -> None:
+        """Everything is looked at when a second ends."""
+
+    def close(self, cut: int, final: bool = False) -> Second:
+        """Look at everything, and tell what is new."""
+        if not self._opened:
+            return Second()
+        try:
+            claims = self._look(cut)
+        except OSError as error:
+            self._note(f"cannot look at the node: {error.strerror}")
+            claims = []
+        self._rows += len(claims)
+        return Second(links=[self._block(claims, cut)] if claims else [])
+
+    def _note(self, problem: str) -> None:
+        if problem not in self._problems:
+            self._problems.append(problem)
+
+    def _look(self, cut: int) -> list[Claim]:
+        links = {m.number: m for m in everything() if isinstance(m, LinkMessage) and m.family == 0}
+        pods = self._pods(links.values())
+        states = self._promiscuous(links.values(), pods)
+        claims = self._changes(links)
+        kept: set[tuple[int, int]] = set()
+        mine = self._sockets.own()
+        for space in self._sockets.spaces():
+            address = "" if space.inode == mine else self._address(space, pods)
+            if address is None:
+                continue
+            for entry in self._sockets.packet_sockets(space):
+                kept.add((space.inode, entry.inode))
+                owner = self._owner(space, entry)
+                states.append(
+                    Claim(LinkClaim.PACKET_SOCKET, self._sockets.interface(space, entry.number), address, owner)
+                )
+            claims += self._new_listeners(space, address, kept)
+        self._listeners &= kept
+        self._owners = {key: owner for key, owner in self._owners.items() if key in kept}
+        return claims + self._fresh(states, cut)
+
+    def _pods(self, links: Iterable[LinkMessage]) -> list[_Pod]:
+        """Ask for the interfaces and addresses of every pod whose interface leads to this node."""
+        found = []
+        for link in links:
+            seen = watched(link, self._settings.packets)
+            if seen is None or seen.uplink or link.space < 0:
+                continue
+            try:
+                inside = list(everything(link.space))
+            except OSError as error:
+                # It has gone meanwhile, or belongs to another user namespace.
+                self._note(f"cannot ask for the interfaces of pods: {error.strerror}")
+                continue
+            addresses = [m.address for m in inside if isinstance(m, AddressMessage) and is_global(m.address)]
+            if addresses:
+                # IPv4 first: it is the one that names a pod in most clusters.
+                found.append(_Pod(min(addresses, key=_order), [m for m in inside if isinstance(m, LinkMessage)]))
+        return found
+
+    def _address(self, space: Space, pods: Sequence[_Pod]) -> str | None:
+        """Return the address of the pod that a namespace is; None where it is no pod of this node."""
+        own = self._sockets.addresses(space)
+        return next((pod.address for pod in pods if pod.address in own), None)
+
+    @staticmethod
+    def _promiscuous(links: Iterable[LinkMessage], pods: Iterable[_Pod]) -> list[Claim]:
+        found = [("", link) for link in links]
+        found += [(pod.address, link) for pod in pods for link in pod.links]
+        return [
+            Claim(LinkClaim.PROMISCUOUS, link.name, address, mac=link.mac)
+            for address, link in found if link.listeners and link.hardware == _ETHERNET
+        ]  # fmt: skip
+
+    def _changes(self, links: dict[int, LinkMessage]) -> list[Claim]:
+        before, self._links = self._links, links
+        names = {number: link.name for number, link in (before | links).items()}
+        claims = []
+        for number in sorted(before.keys() | links.keys()):
+            old, new = before.get(number), links.get(number)
+            about = new or old
+            if about is None or (old and new and old.master == new.master):
+                continue
+            kind = LinkClaim.INTERFACE_MOVED if old and new else LinkClaim.INTERFACE_ADDED
+            kind = kind if new else LinkClaim.INTERFACE_REMOVED
+            text = " ".join(filter(None, (about.kind, names.get(about.master, ""))))
+            claims.append(Claim(kind, about.name, "", text, number, about.mac))
+        return claims
+
+    def _owner(self, space: Space, entry: SocketEntry) -> str:
+        key = (space.inode, entry.inode)
+        # A name that was not found is looked for again: the program may have been between two steps of its start.
+        found = self._owners.get(key) or self._sockets.owner(space, entry.inode)
+        self._owners[key] = found
+        return found
+
+    def _new_listeners(self, space: Space, address: str, kept: set[tuple[int, int]]) -> list[Claim]:
+        claims = []
+        for entry in self._sockets.listeners(space):
+            key = (space.inode, entry.inode)
+            kept.add(key)
+            if key not in self._listeners:
+                self._listeners.add(key)
+                owner = self._sockets.owner(space, entry.inode)
+                claims.append(Claim(LinkClaim.LISTENER, "", address, owner, entry.number))
+        return claims
+
+    def _fresh(self, states: Iterable[Claim], cut: int) -> list[Claim]:
+        """Return the states that began, or that were told long ago."""
+        now = dict.fromkeys(states)
+        self._due = {claim: due for claim, due in self._due.items() if claim in now}
+        fresh = [claim for claim in now if self._due.get(claim, 0) <= cut]
+        self._due |= dict.fromkeys(fresh, cut + self._settings.host.repeat_seconds)
+        return fresh
+
+    def _block(self, claims: Sequence[Claim], cut: int) -> LinkBlock:
+        self._names = ["", *sorted({claim.interface for claim in claims} - {""})]
+        places = {name: place for place, name in enumerate(self._names)}
+        halves = [_halves(claim.address) for claim in claims]
+        zero = np.zeros(len(claims), np.uint64)
+        return {
+            "position": np.arange(len(claims)), "time": np.full(len(claims), cut * _SECOND - 1),
+            "claim": np.array([claim.kind for claim in claims], np.uint8),
+            "mac": np.array([claim.mac for claim in claims], np.uint64), "destination_mac": zero, "claimed_mac": zero,
+            "claimed_high": np.array([high for high, _ in halves], np.uint64),
+            "claimed_low": np.array([low for _, low in halves], np.uint64),
+            "target_high": zero, "target_low": zero, "speaker_high": zero, "speaker_low": zero,
+            "number": np.array([claim.number for claim in claims], np.uint32),
+            "text": np.array([claim.text for claim in claims], object),
+            "interface": np.array([places[claim.interface] for claim in claims], np.int64),
+            "vlan": np.zeros(len(claims), np.uint16),
+        }  # fmt: skip
+
+    def state(self) -> SourceState:
+        """Return how it stands; its packets are the rows that it told."""
+        return SourceState(self._rows, 0, (), list(self._problems))
+
+    def shut(self) -> None:
+        """Nothing is held open between two looks."""
+        self._opened = False
+
+
+def _order(text: str) -> tuple[int, int]:
+    address = ip_address(text)
+    return address.version, int(address)
+
+
+def _halves(text: str) -> tuple[int, int]:
+    if not text:
+        return 0, 0
+    address = ip_address(text)
+    number = int(address)
+    return (0, number | int(MAPPED)) if address.version == 4 else (number >> 64, number & _HALF)

@@ -1,0 +1,33 @@
+"""What follows when packets show that a containment does not contain: the next rung of its ladder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from response.audit import told
+from response.cluster_site import Site
+from response.enforce import carry_out
+from response.guard import Refusal
+from response.ledger import Containment
+from schemas.action import Action
+
+
+def escalate(site: Site, known: Containment, now: float) -> Iterator[Action]:
+    """Try the rungs after the one that was applied; it stands until one of them takes its place.
+
+    The new decision rests on what packets show now, so it is not stale, however old the alert is.
+    """
+    decision = known.decision
+    if decision is None:
+        return
+    place = decision.actions.index(known.action) if known.action in decision.actions else len(decision.actions)
+    rest = decision.actions[place + 1 :]
+    if not rest:
+        message = f"{known.action} is ineffective, and the ladder has no further rung"
+        yield told(decision, known.action, "refused", Refusal("no_next_rung", message), now)
+    elif decision.mode != "enforce":
+        message = f"{known.action} is ineffective; {rest[0]} would be next and needs approval: revert this one first"
+        yield told(decision, rest[0], "refused", Refusal("needs_approval", message), now)
+    else:
+        again = decision.model_copy(update={"actions": rest, "decided_tick": int(now)})
+        yield from carry_out(site, again, now)

@@ -1,0 +1,101 @@
+"""How soon attacks are stopped: `make enforcement`, or `python -m tests.e2e.enforcement --runs N [--attack NAME]…`.
+
+Each run has a lab, topics and processes of its own; broker and API server are shared. Prints a line per run, then the
+tables of docs/enforcement.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import statistics
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from sluicegate.demo_place import CACHE
+from sluicegate.local_broker import local_broker
+from tests.e2e import apiserver
+from tests.e2e.enforcement import audit
+from tests.e2e.enforcement.attacks import ATTACKS, BY_ATTACK, Attack
+from tests.e2e.enforcement.chain import CAST, Played, play
+from tests.e2e.enforcement.conftest import unavailable
+from tests.e2e.enforcement.lab_cluster import LabCluster
+
+GOAL_S = 3.0
+
+
+def run(attack: Attack, server: apiserver.ApiServer, bootstrap: str) -> Played:
+    """One attack in a lab of its own; what its neighbours saw is read before their files go."""
+    port = int(bootstrap.rsplit(":", 1)[1])
+    with tempfile.TemporaryDirectory() as name, LabCluster(server, Path(name), CAST, more_ports=[port]) as cluster:
+        return play(attack, cluster, bootstrap, Path(name))
+
+
+def rank(values: Sequence[float], share: float) -> float:
+    """The nearest-rank quantile: of 20 values the 99th percentile is the largest."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def table(runs: Sequence[Played]) -> Iterator[str]:
+    """One row per stage, in ms."""
+    yield "| stage | p50 | p99 | longest |"
+    yield "|---|---|---|---|"
+    for stage in runs[0].timeline.stages():
+        values = [1000 * played.timeline.stages()[stage] for played in runs]
+        yield f"| {stage} | {statistics.median(values):,.0f} | {rank(values, 0.99):,.0f} | {max(values):,.0f} |"
+
+
+def report(attack: Attack, runs: Sequence[Played]) -> None:
+    """Print what came of the runs of one attack."""
+    actions = Counter(played.timeline.action.action for played in runs)
+    loads = [played.timeline.load for played in runs]
+    exchanges, failures = sum(played.exchanges for played in runs), sum(len(played.failed) for played in runs)
+    stopped = sum(played.timeline.stopped for played in runs)
+    print(f"\n{attack.name}: {len(runs)} runs, stopped in {stopped}, by {dict(actions)}")
+    print(f"load {min(loads):.1f} to {max(loads):.1f} on {os.cpu_count()} cores; "
+          f"neighbours: {exchanges:,} exchanges, {failures} failed\n")  # fmt: skip
+    print("\n".join(table(runs)), flush=True)
+
+
+@contextmanager
+def session() -> Iterator[tuple[apiserver.ApiServer, str]]:
+    """A broker and an API server."""
+    with local_broker(CACHE) as broker, tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with apiserver.running(folder, flags=audit.flags(folder)) as server:
+            yield server, broker.bootstrap
+
+
+def main(options: argparse.Namespace) -> int:
+    """Run what was asked for; 1 where an attack that policies can stop was not, was late, or a neighbour suffered."""
+    if reason := unavailable():
+        print(reason, file=sys.stderr)
+        return 2
+    missed = False
+    with session() as (server, bootstrap):
+        for attack in (BY_ATTACK[name] for name in options.attack):
+            runs = []
+            for number in range(options.runs):
+                runs.append(run(attack, server, bootstrap))
+                print(f"{attack.name} {number + 1}: {runs[-1].line()}", flush=True)
+            report(attack, runs)
+            late = rank([played.timeline.stages()["packet to answered"] for played in runs], 0.99) > GOAL_S
+            hurt = any(played.failed for played in runs)
+            alive = any(not played.timeline.stopped for played in runs)
+            missed |= hurt or (not attack.established and (late or alive))
+    return int(missed)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--attack", action="append", choices=sorted(BY_ATTACK), help="may be repeated; default: all")
+    options = parser.parse_args()
+    options.attack = options.attack or [attack.name for attack in ATTACKS]
+    sys.exit(main(options))

@@ -1,0 +1,54 @@
+"""What the API server itself says was written, from its audit log."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.e2e.apiserver import ApiServer
+
+_WRITES = ("create", "update", "patch", "delete", "deletecollection")
+_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [
+        {
+            "level": "Request",
+            "verbs": list(_WRITES),
+            "resources": [
+                {"group": "", "resources": ["pods", "namespaces"]},
+                {"group": "networking.k8s.io", "resources": ["networkpolicies"]},
+            ],
+        },
+        {"level": "None"},
+    ],
+}
+
+
+def flags(folder: Path) -> tuple[str, ...]:
+    """What a server needs to be told to keep the log in its folder."""
+    policy = folder / "audit-policy.yaml"
+    policy.write_text(yaml.safe_dump(_POLICY))
+    return f"--audit-policy-file={policy}", f"--audit-log-path={folder / 'audit.log'}", "--audit-log-batch-max-size=1"
+
+
+def entries(server: ApiServer) -> Iterator[dict[str, Any]]:
+    """Every write to pods, namespaces and policies so far, in the order of their completion."""
+    for line in (server.directory / "audit.log").read_text().splitlines():
+        yield json.loads(line)
+
+
+def writes(server: ApiServer, response_id: str) -> list[float]:
+    """When each write of one response was complete, s since the epoch."""
+    mark = response_id
+    return [
+        datetime.datetime.fromisoformat(entry["stageTimestamp"]).timestamp()
+        for entry in entries(server)
+        if mark in json.dumps(entry.get("requestObject", {})) or mark in entry["objectRef"].get("name", "")
+    ]
