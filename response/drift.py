@@ -9,7 +9,8 @@ from typing import Any
 from response.gateway import Managed
 from response.objects import EXPIRES_ANNOTATION
 from schemas.policy.cluster import ClusterView
-from schemas.policy.networkpolicy import PolicyError, read_policy
+from schemas.policy.dialects import kind_of, read_object
+from schemas.policy.networkpolicy import PolicyError
 
 Manifest = Mapping[str, Any]
 
@@ -53,11 +54,13 @@ def holds(manifest: Manifest, found: Manifest) -> bool:
     theirs = found["metadata"].get("labels") or {}
     if not ours.items() <= theirs.items():
         return False
-    if manifest["kind"] == "NetworkPolicy":
+    known = kind_of(manifest)
+    if known is not None:
         try:
-            return read_policy(dict(manifest)).spec == read_policy(dict(found)).spec
+            one, other = (read_object(dict(item), known) for item in (manifest, found))
         except PolicyError:
             return False
+        return one.model_dump(exclude={"metadata"}) == other.model_dump(exclude={"metadata"})
     return _within(manifest.get("spec"), found.get("spec"))
 
 

@@ -65,6 +65,10 @@ def _attempted(
         refusal = refuse_budget(attempt.plan, decision.id, site.ledger, present, now, site.settings.budgets)
     if refusal is not None:
         return told(decision, attempt.action, "refused", refusal, now, attempt, by)
+    if decision.mode == "enforce" and attempt.plan is not None and not attempt.plan.enforced:
+        name = attempt.plan.dialect
+        message = f"{name} is not set to be enforced here: set response.dialects.{name} to enforce if it is"
+        return told(decision, attempt.action, "proposed", Refusal("not_enforced", message), now, attempt, by)
     if decision.mode == "enforce":
         return _apply(site, decision, attempt, expires_at, now, by, level)
     awaiting = Refusal("awaiting_approval" if decision.mode == "approve" else "dry_run", "")
@@ -110,7 +114,8 @@ def _reprove(site: Site, decision: ResponseDecision, plan: Plan) -> Refusal | No
     """Prove again on what the cluster holds now: others may have changed policies meanwhile."""
     after = site.gateway.view()
     before = after.without(RESPONSE_LABEL, QUARANTINE_LABEL, decision.id)
-    claim = Claim(before, after, plan.pods, attack_pairs(decision), plan.isolates, drops_of(plan.manifests))
+    drops = drops_of(plan.manifests)
+    claim = Claim(before, after, plan.pods, attack_pairs(decision), plan.isolates, plan.dialect, drops)
     proof = prove(claim, site.settings)
     return None if proof.holds else Refusal(proof.reason, f"after applying: {proof.message}")
 
@@ -121,7 +126,7 @@ def _expiry(site: Site, view: ClusterView, decision: ResponseDecision, now: floa
     if known is not None and known.phase in STANDING and seconds(known.expires_at) > now:
         # What nodes were told is in no object of the cluster.
         return known.expires_at
-    for policy in view.policies:
+    for policy in (*view.policies, *view.objects):
         if policy.metadata.labels.get(RESPONSE_LABEL) == decision.id:
             written = policy.metadata.annotations.get(EXPIRES_ANNOTATION, "")
             if seconds(written) > now:

@@ -10,12 +10,15 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx2 as httpx
 import yaml
 from lightkube import ApiError, Client, KubeConfig
+from lightkube.config.client_adapter import Client as make_http
+from lightkube.config.client_adapter import ConnectionParams
 from lightkube.core.exceptions import ConfigError
 from lightkube.generic_resource import GenericGlobalResource, GenericNamespacedResource, create_api_info
 from lightkube.operators import exists
@@ -23,10 +26,16 @@ from lightkube.types import PatchType
 
 from response.api_objects import ObjectError, read_pod, read_service
 from response.gateway import ClusterError, Managed, WatchedKind
+from response.kube_dialects import list_readable, served_plurals, with_dialects
 from response.managed import group_managed
 from response.objects import MANAGED_LABEL, MANAGER, QUARANTINE_LABEL
 from schemas.policy.cluster import ClusterView
-from schemas.policy.networkpolicy import PolicyError, read_policy
+from schemas.policy.dialects import (
+    NETWORKPOLICY,
+    ApiKind,
+    kind_of,
+    served_kinds,
+)
 
 
 class RawNetworkPolicy(GenericNamespacedResource):
@@ -119,7 +128,12 @@ class KubeGateway:
         try:
             config = KubeConfig.from_file(kubeconfig) if kubeconfig is not None else KubeConfig.from_env()
             chosen = config.get(context)
+            if chosen is None:
+                message = "it names no current context"
+                raise ConfigError(message)
             self._client = Client(chosen, timeout=httpx.Timeout(timeout_s), field_manager=MANAGER)
+            # What is served is no object that the client could list.
+            self._http = make_http(chosen, ConnectionParams(timeout=httpx.Timeout(timeout_s)))
             # A watch is silent for as long as nothing changes.
             waiting = httpx.Timeout(timeout_s, read=_WATCH_SECONDS + timeout_s)
             self._watching = Client(chosen, timeout=waiting, field_manager=MANAGER)
@@ -131,26 +145,45 @@ class KubeGateway:
         """Close the connections; the gateway is of no use afterwards."""
         self._client.close()
         self._watching.close()
+        self._http.close()
 
     def view(self) -> ClusterView:
-        """Pods, namespaces, policies and services as they are now."""
+        """Pods, namespaces, services, and policies of every dialect as they are now."""
         try:
             pods = tuple(pod for item in self._list(RawPod) if (pod := read_pod(item)) is not None)
-            return ClusterView(
-                pods=pods,
-                namespaces={
-                    item["metadata"]["name"]: item["metadata"].get("labels") or {} for item in self._list(RawNamespace)
-                },
-                policies=tuple(read_policy(item) for item in self._list(RawNetworkPolicy)),
-                services=tuple(read_service(item) for item in self._list(RawService)),
-            )
-        except (PolicyError, ObjectError) as error:
+            services = tuple(read_service(item) for item in self._list(RawService))
+        except ObjectError as error:
             raise ClusterError(_line(str(error)), "unreadable_object") from None
+        namespaces = {
+            item["metadata"]["name"]: item["metadata"].get("labels") or {} for item in self._list(RawNamespace)
+        }
+        bare = ClusterView(pods=pods, namespaces=namespaces, services=services)
+        return with_dialects(bare, self._list(RawNetworkPolicy), self.served(), self._list_kind)
+
+    def served(self) -> tuple[tuple[ApiKind, str], ...]:
+        """The kinds of other dialects that the server serves, each with its version."""
+        return served_kinds(served_plurals(self._discover))
+
+    def _list_kind(self, known: ApiKind, version: str, labels: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        name = f"{known.group}/{version}"
+        found = self._list(_resource(name, known.kind, known.plural, known.namespaced), labels)
+        return [{**item, "kind": known.kind, "apiVersion": name} for item in found]
+
+    def _discover(self, path: str) -> dict[str, Any]:
+        def read() -> dict[str, Any]:
+            answer = self._http.get(path)
+            if answer.status_code == 404:
+                return {}
+            answer.raise_for_status()
+            found = answer.json()
+            return found if isinstance(found, dict) else {}
+
+        return _insist(f"read what the API serves at {path}", read) or {}
 
     def apply(self, manifest: Mapping[str, Any]) -> None:
         """Server-side apply of one object; refuses a policy that is not ours and a pod that does not exist."""
         present = self._get(manifest)
-        if manifest["kind"] == "NetworkPolicy":
+        if kind_of(manifest) is not None:
             if present is not None:
                 _refuse_foreign(present)
         elif present is None:
@@ -169,17 +202,19 @@ class KubeGateway:
             return
         _refuse_foreign(present)
         metadata = target["metadata"]
-        kind = _KINDS[target["kind"]]
+        kind = _kind(target)
         self._fence()
         _insist(
             f"delete {_name(target)}",
-            lambda: self._client.delete(kind, metadata["name"], namespace=metadata["namespace"]),
+            lambda: self._client.delete(kind, metadata["name"], **_scope(metadata)),
             missing_is_fine=True,
         )
 
     def managed(self) -> tuple[Managed, ...]:
         """Everything that any response of ours has in the cluster, by response id."""
         policies = self._list(RawNetworkPolicy, {MANAGED_LABEL: MANAGER})
+        for known, version in self.served():
+            policies += list_readable(known, version, self._list_kind, {MANAGED_LABEL: MANAGER}) or []
         # A quarantine label without its policy still is ours to take back; one that somebody else wrote is his.
         pods = [pod for pod in self._list(RawPod, {QUARANTINE_LABEL: exists()}) if _written_by_us(pod)]
         return group_managed(policies, pods)
@@ -234,7 +269,7 @@ class KubeGateway:
                 yield None
 
     def _list(self, kind: Any, labels: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        scope: dict[str, Any] = {} if kind is RawNamespace else {"namespace": "*"}
+        scope: dict[str, Any] = {} if issubclass(kind, GenericGlobalResource) else {"namespace": "*"}
 
         def read() -> list[dict[str, Any]]:
             # Pages belong together: one that came too late (410) makes all of them be read again.
@@ -244,16 +279,16 @@ class KubeGateway:
         return _insist(f"list {kind._api_info.plural}", read) or []
 
     def _get(self, target: Mapping[str, Any]) -> dict[str, Any] | None:
-        metadata, kind = target["metadata"], _KINDS[target["kind"]]
+        metadata, kind = target["metadata"], _kind(target)
 
         def read() -> dict[str, Any]:
-            found: dict[str, Any] = self._client.get(kind, metadata["name"], namespace=metadata["namespace"]).to_dict()
+            found: dict[str, Any] = self._client.get(kind, metadata["name"], **_scope(metadata)).to_dict()
             return found
 
         return _insist(f"get {_name(target)}", read, missing_is_fine=True)
 
     def _patch(self, manifest: Mapping[str, Any]) -> None:
-        metadata, kind = manifest["metadata"], _KINDS[manifest["kind"]]
+        metadata, kind = manifest["metadata"], _kind(manifest)
         self._fence()
         _insist(
             f"apply {_name(manifest)}",
@@ -261,10 +296,29 @@ class KubeGateway:
                 kind,
                 metadata["name"],
                 dict(manifest),
-                namespace=metadata["namespace"],
                 patch_type=PatchType.APPLY,
+                **_scope(metadata),
             ),
         )
+
+
+@cache
+def _resource(api_version: str, kind: str, plural: str, namespaced: bool) -> Any:
+    """A kind of any group as plain dictionaries."""
+    group, _, version = api_version.partition("/")
+    base = GenericNamespacedResource if namespaced else GenericGlobalResource
+    return type(f"Raw{kind}", (base,), {"_api_info": create_api_info(group, version, kind, plural)})
+
+
+def _kind(target: Mapping[str, Any]) -> Any:
+    known = kind_of(target)
+    if known is None or known is NETWORKPOLICY:
+        return _KINDS[target["kind"]]
+    return _resource(target["apiVersion"], known.kind, known.plural, known.namespaced)
+
+
+def _scope(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {"namespace": metadata["namespace"]} if metadata.get("namespace") else {}
 
 
 def _insist(doing: str, call: Callable[[], T], *, missing_is_fine: bool = False) -> T | None:

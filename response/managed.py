@@ -16,6 +16,8 @@ from response.objects import (
 from response.steps import undo_label, undo_policy
 from schemas.policy.cluster import Pod
 
+_NETWORKING = "networking.k8s.io/v1"
+
 
 def group_managed(policies: Iterable[Mapping[str, Any]], pods: Iterable[Mapping[str, Any]]) -> tuple[Managed, ...]:
     """Our policies and the pods with our label, by response id, with the steps that take them back.
@@ -26,14 +28,14 @@ def group_managed(policies: Iterable[Mapping[str, Any]], pods: Iterable[Mapping[
     for item in pods:
         found.setdefault(_label(item, QUARANTINE_LABEL), []).append({**item, "kind": "Pod"})
     for item in policies:
-        found.setdefault(_label(item, RESPONSE_LABEL), []).append(
-            {**item, "kind": "NetworkPolicy", "apiVersion": "networking.k8s.io/v1"}
-        )
+        # Lists leave out what all their items share; only NetworkPolicies come without.
+        known = {"kind": item.get("kind") or "NetworkPolicy", "apiVersion": item.get("apiVersion") or _NETWORKING}
+        found.setdefault(_label(item, RESPONSE_LABEL), []).append({**item, **known})
     return tuple(_managed(response_id, found[response_id]) for response_id in sorted(found))
 
 
 def _managed(response_id: str, items: list[Mapping[str, Any]]) -> Managed:
-    names = [f"{item['metadata']['namespace']}/{item['metadata']['name']}" for item in items]
+    names = [_name(item["metadata"]) for item in items]
     tick = _annotation(items, TICK_ANNOTATION)
     return Managed(
         response_id=response_id,
@@ -47,9 +49,14 @@ def _managed(response_id: str, items: list[Mapping[str, Any]]) -> Managed:
 
 
 def _undo(item: Mapping[str, Any]) -> dict[str, Any]:
-    if item["kind"] == "NetworkPolicy":
-        return undo_policy(item)
-    return undo_label(Pod(item["metadata"]["namespace"], item["metadata"]["name"]))
+    if item["kind"] == "Pod":
+        return undo_label(Pod(item["metadata"]["namespace"], item["metadata"]["name"]))
+    return undo_policy(item)
+
+
+def _name(metadata: Mapping[str, Any]) -> str:
+    space = metadata.get("namespace")
+    return f"{space}/{metadata['name']}" if space else str(metadata["name"])
 
 
 def _label(item: Mapping[str, Any], name: str) -> str:

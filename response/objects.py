@@ -30,12 +30,25 @@ def policy_object(
     namespace: str, name: str, response_id: str, annotations: Mapping[str, str], spec: Mapping[str, Any]
 ) -> dict[str, Any]:
     """A NetworkPolicy of ours, as an API object."""
+    return managed_object("networking.k8s.io/v1", "NetworkPolicy", namespace, name, response_id, annotations, spec)
+
+
+def managed_object(
+    api_version: str,
+    kind: str,
+    namespace: str,
+    name: str,
+    response_id: str,
+    annotations: Mapping[str, str],
+    spec: Mapping[str, Any],
+) -> dict[str, Any]:
+    """An object of ours of any kind; an empty namespace is an object of the whole cluster."""
     return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
+        "apiVersion": api_version,
+        "kind": kind,
         "metadata": {
             "name": name,
-            "namespace": namespace,
+            **({"namespace": namespace} if namespace else {}),
             "labels": {MANAGED_LABEL: MANAGER, RESPONSE_LABEL: response_id},
             "annotations": dict(sorted(annotations.items())),
         },

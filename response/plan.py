@@ -3,29 +3,39 @@
 An action is a module in `response/actions/` with `NAME`, `TITLE`, `RBAC` and `plan(context)`; the directory listing
 is the registry. One that aims at nobody says `NAMES_ATTACKERS = False`: evidence under a false address is no reason
 against it. `plan` says what to write or why this action does not apply; it neither talks to a cluster nor proves
-anything itself.
+anything itself. An action with `IN_DIALECTS` leaves the writing to the dialect of the context, a module in
+`response/dialects/`, and is tried in each that the cluster serves: first in those that are set to be enforced, the one
+that denies exactly before the one that can only allow all the rest. Only where nothing of the ladder can be had in them
+is a plan made in the others, and then it is proposed and not applied.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from response import actions
+from response import actions, dialects
 from response.drops import drops_of
 from response.edges import EdgeMemory, recent_peers
 from response.guard import Refusal, refuse_decision
 from response.prove import AttackPair, Claim, Proof, prove
 from response.settings import ResponseSettings
 from response.watching import watch_pairs
-from schemas.policy.cluster import ClusterView
-from schemas.policy.networkpolicy import read_policy
+from schemas.policy.cluster import ClusterView, Pod
+from schemas.policy.dialects import kind_of, read_object
+from schemas.policy.words import DIALECTS, Dialect
 from schemas.response import ResponseDecision
 from schemas.watch import WatchPair
+
+if TYPE_CHECKING:
+    from response.blocked import Blocked
+    from response.workload import Selection
+
+Manifests = tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +49,17 @@ class Permission:
 
 @dataclass(frozen=True, slots=True)
 class PlanContext:
-    """What an action plans from. `expires_at` is ISO 8601 UTC text; `edges` whom workloads talked to lately."""
+    """What an action plans from, and in which dialect.
+
+    `expires_at` is ISO 8601 UTC text; `edges` whom workloads talked to lately.
+    """
 
     decision: ResponseDecision
     view: ClusterView
     settings: ResponseSettings
     expires_at: str
     edges: EdgeMemory = field(default_factory=EdgeMemory)
+    dialect: Dialect = "networkpolicy"
 
     @property
     def object_name(self) -> str:
@@ -57,7 +71,8 @@ class PlanContext:
 class Plan:
     """Steps in the order in which they are applied; `undo` is in the order in which they are taken back.
 
-    `pods` are keys of the pods that the plan means to change. With `isolates` the pods end with nothing allowed.
+    `pods` are keys of the pods that the plan means to change. With `isolates` the pods end with nothing allowed. A plan
+    in a `dialect` that is not `enforced` here is for people to look at, and is not applied.
     """
 
     action: str
@@ -68,6 +83,8 @@ class Plan:
     undo: tuple[dict[str, Any], ...]
     isolates: bool = False
     pod_labels: dict[str, dict[str, str]] = field(default_factory=dict)
+    dialect: Dialect = "networkpolicy"
+    enforced: bool = True
 
 
 # Refusals of a decision that are no reason against an action which names no attacker.
@@ -81,6 +98,21 @@ class ActionModule(Protocol):
     TITLE: str
     RBAC: tuple[Permission, ...]
     plan: Callable[[PlanContext], Plan | Refusal]
+
+
+class DialectModule(Protocol):
+    """The shape of a module in `response/dialects/`.
+
+    Each of the three says what to write, or why this dialect cannot say it. `subjects` are the workloads that a policy
+    selects, `blocked` those that it keeps away from them; `quarantine` is about pods that will carry a label of ours.
+    """
+
+    NAME: Dialect
+    TITLE: str
+    RBAC: tuple[Permission, ...]
+    block_ingress: Callable[[Sequence[Selection], Blocked, PlanContext, str], Manifests | Refusal]
+    block_egress: Callable[[Sequence[Selection], Blocked, PlanContext, str], Manifests | Refusal]
+    quarantine: Callable[[Sequence[Pod], PlanContext, str], Manifests | Refusal]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +136,16 @@ def load_actions() -> dict[str, ActionModule]:
     return found
 
 
+@cache
+def load_dialects() -> dict[Dialect, DialectModule]:
+    """Every dialect by name, from the listing of `response/dialects/`."""
+    found: dict[Dialect, DialectModule] = {}
+    for module in pkgutil.iter_modules(dialects.__path__):
+        loaded: Any = importlib.import_module(f"{dialects.__name__}.{module.name}")
+        found[loaded.NAME] = loaded
+    return found
+
+
 def attack_pairs(decision: ResponseDecision) -> tuple[AttackPair, ...]:
     """Every attacker and victim of a decision as a pair of addresses, in the alert's order, without repeats."""
     pairs = {
@@ -119,13 +161,31 @@ def climb(context: PlanContext) -> tuple[Attempt, ...]:
     """Try the decision's actions in order and stop at the first whose proof holds; that one is the last returned."""
     refusal = refuse_decision(context.decision)
     attempts: list[Attempt] = [Attempt("", None, None, refusal)] if refusal is not None else []
-    for name in context.decision.actions:
+    for name, dialect in _rungs(context):
         if refusal is not None and (refusal.reason not in _ABOUT_ATTACKERS or _names_attackers(name)):
             continue
-        attempts.append(_attempt(name, context))
+        attempts.append(_attempt(name, replace(context, dialect=dialect)))
         if attempts[-1].refusal is None:
             break
-    return tuple(attempts) or (Attempt("", None, None, Refusal("no_action", "the policy file names no action")),)
+    if attempts:
+        return tuple(attempts)
+    if not context.decision.actions:
+        return (Attempt("", None, None, Refusal("no_action", "the policy file names no action")),)
+    message = "no dialect of policy that the cluster serves is set to be used: see response.dialects"
+    return (Attempt("", None, None, Refusal("no_dialect", message)),)
+
+
+def _rungs(context: PlanContext) -> Iterator[tuple[str, Dialect]]:
+    """Each action in each dialect that it may be tried in: all that could be applied before all that could not."""
+    served = [item for item in DIALECTS if item in context.view.served]
+    modes = context.settings.dialects
+    for mode in ("enforce", "dry-run"):
+        spoken = [item for item in served if modes[item] == mode]
+        for name in context.decision.actions:
+            if getattr(load_actions().get(name), "IN_DIALECTS", False):
+                yield from ((name, dialect) for dialect in spoken)
+            elif mode == "enforce":
+                yield name, "networkpolicy"
 
 
 def _names_attackers(name: str) -> bool:
@@ -137,6 +197,10 @@ def _attempt(name: str, context: PlanContext) -> Attempt:
         planned = load_actions()[name].plan(context)
         if isinstance(planned, Refusal):
             return Attempt(name, None, None, planned)
+        # What writes no policy needs nobody to enforce one.
+        spoken = any(kind_of(item) is not None for item in planned.manifests)
+        enforced = not spoken or context.settings.dialects[context.dialect] == "enforce"
+        planned = replace(planned, dialect=context.dialect, enforced=enforced)
         proof = prove_plan(planned, context)
         watch = watch_pairs(planned.pods, attack_pairs(context.decision), context.view, planned.isolates)
     except ValueError as error:
@@ -147,7 +211,7 @@ def _attempt(name: str, context: PlanContext) -> Attempt:
 
 def view_after(plan: Plan, view: ClusterView) -> ClusterView:
     """The cluster as it will be once a plan is applied. Raises PolicyError if what we rendered does not read back."""
-    policies = [read_policy(item) for item in plan.manifests if item["kind"] == "NetworkPolicy"]
+    policies = [read_object(item) for item in plan.manifests if kind_of(item) is not None]
     after = view.with_policies(*policies)
     for key, labels in plan.pod_labels.items():
         after = after.with_pod_labels(key, labels)
@@ -158,7 +222,8 @@ def prove_plan(plan: Plan, context: PlanContext) -> Proof:
     """The proof of a plan against the context's view."""
     attack = attack_pairs(context.decision)
     after = view_after(plan, context.view)
-    claim = Claim(context.view, after, plan.pods, attack, plan.isolates, drops_of(plan.manifests))
+    drops = drops_of(plan.manifests)
+    claim = Claim(context.view, after, plan.pods, attack, plan.isolates, plan.dialect, drops)
     proof = prove(claim, context.settings)
     recent = recent_peers(context.edges, plan.pods, context.view, after)
     return proof.model_copy(update={"recent": recent}) if recent else proof

@@ -1,13 +1,16 @@
 """The claim that a plan makes, and its proof over the real policies, pods and namespaces.
 
 Every part is evaluated in both readings of ipBlock (see `evaluator.READINGS`), because the API leaves it to the
-enforcer whether a block covers pod addresses; a plan holds only if it holds in both.
+enforcer whether a block covers pod addresses, and with and without the policies of dialects of which it is not known
+whether the cluster enforces them. A plan holds only if it holds in every one of these. No proof stands on a policy that
+could not be read: where one applies to a pod that matters, the plan is refused with its name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import Literal
 
@@ -15,13 +18,15 @@ from pydantic import BaseModel, ConfigDict
 
 from response.drops import NO_DROPS, Drops
 from response.guard import Refusal
-from response.reach import Allowance, cells_of, cut_peers, find_widening, pair_ports
+from response.reach import Allowance, cells_of, changed_subjects, cut_peers, find_widening, pair_ports
 from response.settings import ResponseSettings
 from schemas.policy.addresses import span_of_address, span_of_cidr
 from schemas.policy.cluster import ClusterView, Pod
+from schemas.policy.dialects import doubts
 from schemas.policy.evaluator import READINGS, Flow, IpBlockReading, evaluate
 from schemas.policy.networkpolicy import DIRECTIONS, PROTOCOLS
 from schemas.policy.ports import ALL_PORTS, PortSet
+from schemas.policy.words import DIALECTS, Dialect
 
 NODE_NOTE = "traffic between a pod and its own node, kubelet probes included, is never subject to policy and stays open"
 
@@ -89,17 +94,20 @@ class Proof(_Row):
     protected_cut: tuple[str, ...]
     peers_cut: tuple[str, ...]
     isolates: bool
+    dialect: str = "networkpolicy"
+    in_force: tuple[tuple[str, ...], ...] = (("networkpolicy",),)
     note: str = NODE_NOTE
     recent: tuple[RecentPeer, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Claim:
     """What is to be proven of the step from `before` to `after`.
 
     `pods` are keys of the pods that the plan means to change. With `isolates`, the pods named must end with nothing
-    allowed at all, and DNS and peers are cut on purpose; otherwise DNS and protected peers must be kept. `drops` are
-    what nodes drop or slow down besides, whatever policies allow.
+    allowed at all, and DNS and peers are cut on purpose; otherwise DNS and protected peers must be kept. `dialect` is
+    the one that the plan is written in, which is taken to be enforced. `drops` are what nodes drop or slow down
+    besides, whatever policies allow.
     """
 
     before: ClusterView
@@ -107,19 +115,58 @@ class Claim:
     pods: tuple[str, ...]
     attack: tuple[AttackPair, ...]
     isolates: bool
+    dialect: Dialect = "networkpolicy"
     drops: Drops = NO_DROPS
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One way in which the cluster may read its policies, and both views in that way."""
+
+    before: ClusterView
+    after: ClusterView
+    reading: IpBlockReading
+
+
+@dataclass(frozen=True)
+class _Cases:
+    """Everything in which a claim must hold."""
+
+    claim: Claim
+    settings: ResponseSettings
+
+    @cached_property
+    def forces(self) -> tuple[frozenset[Dialect], ...]:
+        """The sets of dialects that may be in force: what is surely enforced, and with it whatever is written here."""
+        surely = frozenset((*self.settings.enforced(), self.claim.dialect))
+        written = self.claim.before.dialects() | self.claim.after.dialects()
+        perhaps = surely | frozenset(item for item in written if self.settings.dialects[item] != "off")
+        return tuple(dict.fromkeys((surely, perhaps)))
+
+    @cached_property
+    def cases(self) -> tuple[Case, ...]:
+        """Both readings of blocks for each of them."""
+        claim = self.claim
+        return tuple(
+            Case(claim.before.enforcing(force), claim.after.enforcing(force), reading)
+            for force in self.forces
+            for reading in READINGS
+        )
 
 
 def prove(claim: Claim, settings: ResponseSettings) -> Proof:
     """Evaluate a claim. Raises ValueError for an attack pair whose addresses are none."""
-    attack = _limit_rows(claim.drops) or tuple(_attack_row(claim, pair) for pair in claim.attack)
-    widening = next(filter(None, (find_widening(claim.before, claim.after, r) for r in READINGS)), None)
-    dns = tuple(_dns_rows(claim, settings))
-    peers = _peers_cut(claim)
+    asked = _Cases(claim, settings)
+    cases = asked.cases
+    attack = _limit_rows(claim.drops) or tuple(_attack_row(claim.drops, cases, pair) for pair in claim.attack)
+    widening = next(filter(None, (find_widening(c.before, c.after, c.reading) for c in cases)), None)
+    dns = tuple(_dns_rows(claim, cases, settings))
+    peers = _peers_cut(claim, cases)
     protected = tuple(key for key in peers if key.split("/")[0] in settings.protected_namespaces)
-    still_open = _still_open(claim) if claim.isolates else None
+    still_open = _still_open(claim, cases) if claim.isolates else None
     failure = (
-        _attack_failure(attack, claim.isolates)
+        _doubt(claim, cases)
+        or _attack_failure(attack, claim.isolates)
         or (Refusal("widens", widening.text()) if widening else None)
         or (Refusal("not_isolated", still_open) if still_open else None)
         or (None if claim.isolates else _kept_failure(dns, protected))
@@ -137,7 +184,24 @@ def prove(claim: Claim, settings: ResponseSettings) -> Proof:
         protected_cut=protected,
         peers_cut=peers,
         isolates=claim.isolates,
+        dialect=claim.dialect,
+        in_force=tuple(tuple(item for item in DIALECTS if item in force) for force in asked.forces),
     )
+
+
+def _doubt(claim: Claim, cases: tuple[Case, ...]) -> Refusal | None:
+    """The first policy that has a say on a pod of the plan or of the attack, and cannot be evaluated."""
+    ends = [span_of_address(text) for pair in claim.attack for text in (pair.source, pair.destination)]
+    for case in cases[:: len(READINGS)]:
+        for view in (case.before, case.after):
+            named = {*changed_subjects(case.before, case.after), *claim.pods}
+            named |= {pod.key for end in ends for pod in view.pods_at(end)}
+            for pod in filter(None, map(view.pod, sorted(named))):
+                line = next(iter(doubts(view, pod)), None)
+                if line is not None:
+                    message = f"what {pod.key} is allowed cannot be told: {line}"
+                    return Refusal("unread", message)
+    return None
 
 
 def _attack_failure(rows: tuple[AttackRow, ...], isolates: bool) -> Refusal | None:
@@ -163,15 +227,16 @@ def _kept_failure(dns: Iterable[KeptRow], protected: tuple[str, ...]) -> Refusal
     return None
 
 
-def _attack_row(claim: Claim, pair: AttackPair) -> AttackRow:
-    before, after = claim.before, claim.after
-    dropped = claim.drops.cut(pair.source, pair.destination)
+def _attack_row(drops: Drops, cases: tuple[Case, ...], pair: AttackPair) -> AttackRow:
+    dropped = drops.cut(pair.source, pair.destination)
+    opened = None if dropped else next((case for case in cases if _open(case.after, pair, case.reading)), None)
+    was = next((case for case in cases if _open(case.before, pair, case.reading)), None)
     return AttackRow(
         flow=pair.text(),
-        before=_verdict_text(before, pair),
-        after="dropped on the node" if dropped else _verdict_text(after, pair),
-        was_open=any(_open(before, pair, reading) for reading in READINGS),
-        blocked=dropped or not any(_open(after, pair, reading) for reading in READINGS),
+        before=_verdict_text((was or cases[0]).before, pair),
+        after="dropped on the node" if dropped else _verdict_text((opened or cases[0]).after, pair),
+        was_open=was is not None,
+        blocked=opened is None,
     )
 
 
@@ -216,13 +281,13 @@ def _open_port(view: ClusterView, pair: AttackPair, reading: IpBlockReading) -> 
     return pair.protocol or "TCP", 0
 
 
-def _still_open(claim: Claim) -> str | None:
+def _still_open(claim: Claim, cases: tuple[Case, ...]) -> str | None:
     """The first thing still allowed to a pod that should be isolated, as a sentence, or none."""
     cells = cells_of(claim.after)
     for pod in filter(None, map(claim.after.pod, claim.pods)):
         exempt = {span_of_address(text) for text in (*pod.ips, *pod.node_ips)}
-        for direction, reading in product(DIRECTIONS, READINGS):
-            allowance = Allowance(claim.after, pod, direction, reading)
+        for direction, case in product(DIRECTIONS, cases):
+            allowance = Allowance(case.after, pod, direction, case.reading)
             for cell in cells:
                 if cell.span not in exempt and any(allowance.ports(cell).values()):
                     way = "to" if direction == "Egress" else "from"
@@ -230,7 +295,7 @@ def _still_open(claim: Claim) -> str | None:
     return None
 
 
-def _dns_rows(claim: Claim, settings: ResponseSettings) -> Iterable[KeptRow]:
+def _dns_rows(claim: Claim, cases: tuple[Case, ...], settings: ResponseSettings) -> Iterable[KeptRow]:
     servers = [(pod.key, ip) for pod in _dns_pods(claim.before, settings) for ip in pod.ips]
     servers += [(address, address) for address in settings.dns_addresses]
     for key in claim.pods:
@@ -241,7 +306,7 @@ def _dns_rows(claim: Claim, settings: ResponseSettings) -> Iterable[KeptRow]:
                 for port in settings.dns_ports:
                     for protocol in ("UDP", "TCP"):
                         flow = Flow(ip, server, protocol, port)
-                        yield KeptRow(what=f"{key} → {name} {protocol}/{port}", status=_kept(claim, flow))
+                        yield KeptRow(what=f"{key} → {name} {protocol}/{port}", status=_kept(claim.drops, cases, flow))
 
 
 def _dns_pods(view: ClusterView, settings: ResponseSettings) -> Iterable[Pod]:
@@ -250,25 +315,23 @@ def _dns_pods(view: ClusterView, settings: ResponseSettings) -> Iterable[Pod]:
             yield pod
 
 
-def _kept(claim: Claim, flow: Flow) -> Literal["kept", "cut", "closed"]:
-    before = any(evaluate(claim.before, flow, reading).allowed for reading in READINGS)
-    lost = claim.drops.cut(flow.source, flow.destination) or any(
-        evaluate(claim.before, flow, reading).allowed and not evaluate(claim.after, flow, reading).allowed
-        for reading in READINGS
-    )
-    if not before:
+def _kept(drops: Drops, cases: tuple[Case, ...], flow: Flow) -> Literal["kept", "cut", "closed"]:
+    opened = [case for case in cases if evaluate(case.before, flow, case.reading).allowed]
+    if not opened:
         return "closed"
-    return "cut" if lost else "kept"
+    if drops.cut(flow.source, flow.destination):
+        return "cut"
+    return "kept" if all(evaluate(case.after, flow, case.reading).allowed for case in opened) else "cut"
 
 
-def _peers_cut(claim: Claim) -> tuple[str, ...]:
+def _peers_cut(claim: Claim, cases: tuple[Case, ...]) -> tuple[str, ...]:
     # Replicas with equal labels are under equal policies: one speaks for all.
     pods = {pod.key: pod for pod in map(claim.after.pod, claim.pods) if pod is not None}
     alike = {(pod.namespace, tuple(sorted(pod.labels.items())), pod.ports): key for key, pod in pods.items()}
     peers = [span_of_cidr(text) for text in claim.drops.peers()]
     lost = {pod.key for pod in claim.after.pods for ip in pod.ips if any(s.covers(span_of_address(ip)) for s in peers)}
-    for reading in READINGS:
+    for case in cases:
         for key in alike.values():
             for direction in DIRECTIONS:
-                lost.update(cut_peers(claim.before, claim.after, key, direction, reading))
+                lost.update(cut_peers(case.before, case.after, key, direction, case.reading))
     return tuple(sorted(lost - set(claim.pods)))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from response.node_settings import NodeAgentSettings, NodeStepSettings
 from response.verify_settings import VerifySettings
+from schemas.policy.words import DIALECTS, Dialect
+
+DialectMode = Literal["enforce", "dry-run", "off"]
 
 
 class CommandSettings(BaseModel):
@@ -97,6 +101,22 @@ class UpkeepSettings(BaseModel):
     events: bool = Field(True, description="write a Kubernetes Event on pods when their containment changes")
 
 
+def _modes(given: Mapping[str, str]) -> dict[Dialect, DialectMode]:
+    """The mode of every dialect, where some are given. Raises ValueError."""
+    unknown = sorted(given.keys() - set(DIALECTS))
+    wrong = sorted(name for name, mode in given.items() if mode not in get_args(DialectMode))
+    if unknown or wrong:
+        message = f"{(unknown or wrong)[0]}: known are {', '.join(DIALECTS)}, each enforce, dry-run or off"
+        raise ValueError(message)
+    default: DialectMode
+    made: dict[Dialect, DialectMode] = {}
+    for dialect in DIALECTS:
+        default = "enforce" if dialect == "networkpolicy" else "dry-run"
+        said = given.get(dialect, default)
+        made[dialect] = "enforce" if said == "enforce" else "off" if said == "off" else "dry-run"
+    return made
+
+
 class ResponseSettings(BaseModel):
     """What responses must never touch, and what must keep working."""
 
@@ -163,3 +183,38 @@ class ResponseSettings(BaseModel):
         " it cuts; edges.v1 keeps a week",
     )  # fmt: skip
     verify: VerifySettings = Field(VerifySettings(), description="when packets are taken to say something")
+    dialects: dict[Dialect, DialectMode] = Field(
+        _modes({}),
+        validate_default=True,
+        description="What to make of each dialect of policy. enforce: the cluster's enforcer is known to enforce it,"
+        " plans are written in it; dry-run: a plan in it is only proposed, and proofs must hold with and without what"
+        " is written in it; off: its objects mean nothing here. What is not named keeps its default;"
+        " `sluicegate doctor --cluster` says what to set.",
+    )
+    calico_tier: str = Field(
+        "sluicegate",
+        pattern=r"^[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?$",
+        description="Calico tier that policies of ours are written to; it must exist and be asked before all others.",
+    )
+    admin_priorities: tuple[int, int] = Field(
+        (0, 99),
+        description="First and last priority of ClusterNetworkPolicies and AdminNetworkPolicies that are kept free for "
+        "ours; each takes one that no other policy has.",
+    )
+
+    @field_validator("dialects", mode="before")
+    @classmethod
+    def _complete(cls, value: object) -> object:
+        return _modes(value) if isinstance(value, Mapping) else value
+
+    @field_validator("admin_priorities")
+    @classmethod
+    def _in_range(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if not 0 <= value[0] <= value[1] <= 1000:
+            message = "first and last priority, each 0 to 1000, in this order"
+            raise ValueError(message)
+        return value
+
+    def enforced(self) -> tuple[Dialect, ...]:
+        """The dialects that are set to be enforced, in the order in which they are tried."""
+        return tuple(item for item in DIALECTS if self.dialects[item] == "enforce")

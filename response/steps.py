@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from response.blocked import Blocked
+from response.guard import Refusal
 from response.objects import (
     ALERT_ANNOTATION,
     EXPIRES_ANNOTATION,
     REASON_ANNOTATION,
     TICK_ANNOTATION,
     pod_label_object,
-    policy_object,
 )
-from response.plan import Plan, PlanContext
+from response.plan import Manifests, Plan, PlanContext
 from response.workload import Selection
-from schemas.policy.cluster import Pod
+from schemas.policy.addresses import span_of_cidr
+from schemas.policy.cluster import ClusterView, Pod
 
 
 def policy_annotations(context: PlanContext, summary: str) -> dict[str, str]:
@@ -36,7 +38,7 @@ def undo_policy(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "object": {
             "apiVersion": manifest["apiVersion"],
             "kind": manifest["kind"],
-            "metadata": {"name": metadata["name"], "namespace": metadata["namespace"]},
+            "metadata": {key: metadata[key] for key in ("name", "namespace") if key in metadata},
         },
     }
 
@@ -46,21 +48,22 @@ def undo_label(pod: Pod) -> dict[str, Any]:
     return {"step": "unlabel", "object": pod_label_object(pod, {})}
 
 
+def numbered(context: PlanContext, number: int) -> str:
+    """The name of a response's policy for its first, second, ... workload."""
+    return context.object_name if number == 0 else f"{context.object_name}-{number}"
+
+
+def outside_cidrs(blocked: Blocked, view: ClusterView) -> tuple[str, ...]:
+    """The blocks of addresses that are no pod's: where a dialect names pods by labels, these are what is left."""
+    return tuple(text for text in blocked.cidrs if not view.pods_at(span_of_cidr(text)))
+
+
 def workload_policies(
-    action: str, summary: str, subjects: Sequence[Selection], spec: Mapping[str, Any], context: PlanContext
-) -> Plan:
-    """A plan of one policy for each workload; `spec` lacks only the podSelector."""
-    annotations = policy_annotations(context, summary)
-    manifests = tuple(
-        policy_object(
-            subject.namespace,
-            context.object_name if number == 0 else f"{context.object_name}-{number}",
-            context.decision.id,
-            annotations,
-            {"podSelector": {"matchLabels": subject.labels}, **spec},
-        )
-        for number, subject in enumerate(subjects)
-    )
+    action: str, summary: str, subjects: Sequence[Selection], manifests: Manifests | Refusal
+) -> Plan | Refusal:
+    """A plan of what a dialect wrote for some workloads, or why it could not."""
+    if isinstance(manifests, Refusal):
+        return manifests
     return Plan(
         action=action,
         target=", ".join(subject.text() for subject in subjects),

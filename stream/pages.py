@@ -6,7 +6,7 @@ digest and one place per page; a page with the digest it had is where it was.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,7 +100,7 @@ class Chain:
         """Bytes of the chunks that the last snapshot needs."""
         return sum(place.size for place in self.chunks.values())
 
-    def write(self, image: Image, next_offset: int) -> Iterator[tuple[ChunkPlace, bytes]]:
+    def write(self, image: Image, next_offset: int) -> Generator[tuple[ChunkPlace, bytes], None, None]:
         """Give the chunks of pages that changed; the image must hold until the last one was taken.
 
         Where not all of them are taken, the chain stays at the image before: the pages of this one are written again.

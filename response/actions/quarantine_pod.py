@@ -1,15 +1,15 @@
 """Isolate the attacking pods, and only them, in both directions.
 
-A policy that selects a label of ours and allows nothing is written first; then the pods get the label. DNS and every
-peer are cut on purpose. Where another policy still allows the pod something, this policy cannot take it back: the proof
-says so and the plan is refused. Service membership is left as it is.
+A policy that selects a label of ours and lets nothing through is written first; then the pods get the label. DNS and
+every peer are cut on purpose. Where another policy still allows the pod something, a NetworkPolicy cannot take it back:
+the proof says so and the plan is refused. Dialects that deny can. Service membership is left as it is.
 """
 
 from __future__ import annotations
 
 from response.guard import Refusal, subject_of
-from response.objects import QUARANTINE_LABEL, pod_label_object, policy_object
-from response.plan import Permission, Plan, PlanContext
+from response.objects import QUARANTINE_LABEL, pod_label_object
+from response.plan import Permission, Plan, PlanContext, load_dialects
 from response.steps import policy_annotations, undo_label, undo_policy
 from schemas.policy.cluster import Pod
 
@@ -19,6 +19,8 @@ RBAC = (
     Permission("networking.k8s.io", "networkpolicies", ("get", "list", "create", "patch", "delete")),
     Permission("", "pods", ("get", "list", "patch")),
 )
+
+IN_DIALECTS = True
 
 
 def plan(context: PlanContext) -> Plan | Refusal:
@@ -34,12 +36,10 @@ def plan(context: PlanContext) -> Plan | Refusal:
         pods[pod.key] = pod
     label = {QUARANTINE_LABEL: context.decision.id}
     summary = f"quarantine {', '.join(pods)}"
-    spec = {"podSelector": {"matchLabels": label}, "policyTypes": ["Ingress", "Egress"]}
     notes = policy_annotations(context, summary)
-    policies = tuple(
-        policy_object(namespace, context.object_name, context.decision.id, notes, spec)
-        for namespace in sorted({pod.namespace for pod in pods.values()})
-    )
+    policies = load_dialects()[context.dialect].quarantine(tuple(pods.values()), context, summary)
+    if isinstance(policies, Refusal):
+        return policies
     labelled = tuple(pod_label_object(pod, label, notes) for pod in pods.values())
     return Plan(
         action=NAME,

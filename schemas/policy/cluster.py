@@ -73,8 +73,9 @@ class ClusterView:
     """A consistent picture of one cluster at one time.
 
     `namespaces` maps a name to its labels. `policies` are NetworkPolicies, `objects` whatever other dialects have a
-    say, `unread` what nobody may ignore. `in_force` are the dialects that the cluster is taken to enforce. `shared` are
-    spans whose packets may stem from many hosts (NAT, gateways, proxies); node addresses always count among them.
+    say, `unread` what nobody may ignore. `served` are the dialects that its API takes, with the apiVersion to write;
+    `in_force` those that the cluster is taken to enforce. `shared` are spans whose packets may stem from many hosts
+    (NAT, gateways, proxies); node addresses always count among them.
     """
 
     pods: tuple[Pod, ...] = ()
@@ -84,6 +85,7 @@ class ClusterView:
     shared: tuple[Span, ...] = ()
     objects: tuple[PolicyObject, ...] = ()
     unread: tuple[Unread, ...] = ()
+    served: Mapping[Dialect, str] = field(default_factory=lambda: {"networkpolicy": "networking.k8s.io/v1"})
     in_force: frozenset[Dialect] = frozenset(("networkpolicy",))
 
     @cached_property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from schemas.policy import adminpolicy, calico, cilium, istio
 from schemas.policy.cluster import ClusterView, Pod, Unread
 from schemas.policy.networkpolicy import NetworkPolicy, PolicyError, PolicyObject, policy_error
-from schemas.policy.words import Dialect
+from schemas.policy.pipelines import pipelines
+from schemas.policy.words import DIRECTIONS, Dialect
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,10 @@ KINDS: tuple[ApiKind, ...] = (
         namespaced=True,
     ),
 )  # fmt: skip
+# The kinds that a plan is written in, one a dialect.
+_WRITTEN = frozenset(
+    ("CiliumNetworkPolicy", "NetworkPolicy", "ClusterNetworkPolicy", "AdminNetworkPolicy", "AuthorizationPolicy")
+)
 NETWORKPOLICY = ApiKind(
     NetworkPolicy, "networking.k8s.io", ("v1",), "NetworkPolicy", "networkpolicies", namespaced=True
 )
@@ -113,6 +118,20 @@ def served_kinds(served: Mapping[str, frozenset[str]]) -> tuple[tuple[ApiKind, s
         if version is not None and not twice:
             found.append((item, version))
     return tuple(found)
+
+
+def groups_read() -> frozenset[str]:
+    """Every `group/version` in which something of a dialect may be written."""
+    return frozenset(f"{item.group}/{version}" for item in KINDS for version in item.versions)
+
+
+def api_versions(kinds: Iterable[tuple[ApiKind, str]]) -> dict[Dialect, str]:
+    """The apiVersion in which each dialect is written, given the kinds that are served with their version."""
+    found: dict[Dialect, str] = {"networkpolicy": "networking.k8s.io/v1"}
+    for item, version in kinds:
+        if item.kind in _WRITTEN:
+            found.setdefault(item.dialect, f"{item.group}/{version}")
+    return found
 
 
 def read_object(document: Mapping[str, Any], known: ApiKind | None = None) -> PolicyObject:
@@ -144,4 +163,13 @@ def doubts(view: ClusterView, pod: Pod) -> tuple[str, ...]:
     if pod.host_network:
         return ()
     unread = tuple(item.why for item in view.unread_on((pod.namespace,)))
-    return (*unread, *adminpolicy.ties(view, pod), *calico.orphans(view, pod))
+    return (*unread, *adminpolicy.ties(view, pod), *calico.orphans(view, pod), *_tunnelled(view, pod))
+
+
+def _tunnelled(view: ClusterView, pod: Pod) -> tuple[str, ...]:
+    """Policies that name ports of a pod in ambient mode: what they get to see is the tunnel's port, 15008."""
+    if not istio.is_ambient(view, pod):
+        return ()
+    lines = (line for direction in DIRECTIONS for line in pipelines(view, pod, direction) if line.enforcer != "istio")
+    named = {clause.policy: None for line in lines for stage in line.stages for clause in stage.clauses if clause.ports}
+    return tuple(f"{name} names ports, but sees only the tunnel's of a pod in ambient mode" for name in named)

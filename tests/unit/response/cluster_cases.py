@@ -11,6 +11,7 @@ from response.managed import group_managed
 from response.objects import QUARANTINE_LABEL
 from schemas.finding import Endpoint
 from schemas.policy.cluster import ClusterView, Pod, Service
+from schemas.policy.dialects import kind_of, read_object
 from schemas.policy.networkpolicy import NetworkPolicy, read_policy
 from schemas.response import ActionName, Mode, ResponseDecision
 
@@ -87,6 +88,7 @@ class MemoryGateway:
 
     base: ClusterView = VIEW
     policies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    others: dict[str, dict[str, Any]] = field(default_factory=dict)
     pod_metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
     fail_on: tuple[str, ...] = ()
     meanwhile: NetworkPolicy | None = None
@@ -94,7 +96,8 @@ class MemoryGateway:
     events: list[Mapping[str, Any]] = field(default_factory=list)
 
     def view(self) -> ClusterView:
-        made = self.base.with_policies(*(read_policy(item) for item in self.policies.values()))
+        written = (*self.policies.values(), *self.others.values())
+        made = self.base.with_policies(*(read_object(item) for item in written))
         for key, metadata in self.pod_metadata.items():
             made = made.with_pod_labels(key, metadata["labels"])
         return made
@@ -102,24 +105,35 @@ class MemoryGateway:
     def apply(self, manifest: Mapping[str, Any]) -> None:
         self._maybe_fail(f"apply {manifest['kind']}")
         metadata = manifest["metadata"]
-        key = f"{metadata['namespace']}/{metadata['name']}"
+        key = f"{metadata.get('namespace', '')}/{metadata['name']}"
         if manifest["kind"] == "Pod":
             self.pod_metadata[key] = dict(metadata)
-        else:
+        elif manifest["apiVersion"] == "networking.k8s.io/v1":
             self.policies[key] = dict(manifest)
+        else:
+            self.others[read_object(manifest).key] = dict(manifest)
         if self.meanwhile is not None:
             self.base = self.base.with_policies(self.meanwhile)
 
     def undo(self, step: Mapping[str, Any]) -> None:
         self._maybe_fail(f"undo {step['step']}")
-        metadata = step["object"]["metadata"]
-        key = f"{metadata['namespace']}/{metadata['name']}"
-        (self.pod_metadata if step["step"] == "unlabel" else self.policies).pop(key, None)
+        item = step["object"]
+        metadata = item["metadata"]
+        key = f"{metadata.get('namespace', '')}/{metadata['name']}"
+        if step["step"] == "unlabel":
+            self.pod_metadata.pop(key, None)
+        elif item["apiVersion"] == "networking.k8s.io/v1":
+            self.policies.pop(key, None)
+        else:
+            kind = kind_of(item)
+            assert kind is not None
+            space = f"{metadata['namespace']}/" if "namespace" in metadata else ""
+            self.others.pop(f"{kind.model.kind} {space}{metadata['name']}", None)
 
     def managed(self) -> tuple[Managed, ...]:
         self._maybe_fail("managed")
         pods = [{"metadata": item} for item in self.pod_metadata.values() if QUARANTINE_LABEL in item["labels"]]
-        return group_managed(self.policies.values(), pods)
+        return group_managed((*self.policies.values(), *self.others.values()), pods)
 
     def kill_switch(self, name: str) -> str:
         self._maybe_fail("kill switch")

@@ -121,12 +121,12 @@ def test_a_new_step_begins_anew() -> None:
     assert list(verification.judge([later], NOW + 11)) == []
 
 
-@given(
-    st.lists(
-        st.tuples(st.integers(1, 200), st.integers(0, 3), st.booleans()), max_size=30, unique_by=lambda tick: tick[0]
-    ),
-    st.integers(1, 300),
+_SEEN = st.lists(
+    st.tuples(st.integers(1, 200), st.integers(0, 3), st.booleans()), max_size=30, unique_by=lambda tick: tick[0]
 )
+
+
+@given(_SEEN, st.integers(1, 300))
 def test_an_answer_just_now_is_never_called_effective_or_quiet(seen: list[tuple[int, int, bool]], now: int) -> None:
     rows = [row(at, tries, tries if told else 0) for at, tries, told in sorted(seen)]
     latest = max((r.tick - NOW for r in rows), default=0)
