@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from detectors.rule_file import load_rules
+from exporter.live_sources import LIVE_SOURCES
 from response.policyfile import parse_policy
 from sluicegate.settings import Settings
 from tests.contract.command_line import parse
@@ -27,7 +28,7 @@ RunHelm = Callable[..., subprocess.CompletedProcess[str]]
 
 def _pods(objects: Documents) -> Iterator[tuple[str, dict[str, Any]]]:
     for item in objects:
-        if item["kind"] in ("Deployment", "StatefulSet", "Job"):
+        if item["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
             yield item["metadata"]["labels"]["app.kubernetes.io/component"], item["spec"]["template"]
 
 
@@ -66,10 +67,10 @@ def test_objects_are_valid(objects: Documents) -> None:
 def test_kinds_are_complete(render: Render) -> None:
     everything = {item["kind"] for item in render("--values", EVERYTHING)}
     assert everything == {
-        "ClusterRole", "ClusterRoleBinding", "ConfigMap", "Deployment", "Job", "NetworkPolicy",
+        "ClusterRole", "ClusterRoleBinding", "ConfigMap", "DaemonSet", "Deployment", "Job", "NetworkPolicy",
         "PodDisruptionBudget", "Service", "ServiceAccount", "ServiceMonitor", "StatefulSet",
     }  # fmt: skip
-    assert everything - {item["kind"] for item in render()} == {"ServiceMonitor"}
+    assert everything - {item["kind"] for item in render()} == {"DaemonSet", "ServiceMonitor"}
 
 
 def test_names_are_unique(objects: Documents) -> None:
@@ -82,6 +83,8 @@ def test_pods_are_confined(objects: Documents) -> None:
     for component, template in _pods(objects):
         components.add(component)
         pod = template["spec"]
+        if component == "exporter":
+            continue  # It cannot be: test_the_exporter_has_what_its_sources_need.
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         for container in pod["containers"]:
@@ -93,7 +96,44 @@ def test_pods_are_confined(objects: Documents) -> None:
             assert "memory" in container["resources"]["limits"]
             # The image's entry point is the command; the chart gives arguments only.
             assert "command" not in container
-    assert components == {"worker", "responder", "inventory", "topics"}
+    assert components - {"exporter"} == {"worker", "responder", "inventory", "topics"}
+
+
+@pytest.mark.parametrize(
+    ("sources", "added", "processes"),
+    [
+        ("packets", ["NET_RAW"], False),
+        ("packets,conntrack", ["NET_RAW", "NET_ADMIN"], False),
+        ("packets,conntrack,host", ["NET_RAW", "NET_ADMIN", "SYS_PTRACE"], True),
+    ],
+)
+def test_the_exporter_has_what_its_sources_need(
+    render: Render, sources: str, added: list[str], processes: bool
+) -> None:
+    names = sources.split(",")
+    needs = {privilege.name.removeprefix("CAP_") for name in names for privilege in LIVE_SOURCES[name].needs}
+    assert needs == set(added)
+    made = render("--set", f"exporter.enabled=true,exporter.sources={{{sources}}}")
+    pod = _one(made, "DaemonSet", "exporter")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"], "add": added},
+    }  # fmt: skip
+    assert (pod["hostNetwork"], pod["hostPID"], pod["securityContext"]["seccompProfile"]) == (
+        True, processes, {"type": "RuntimeDefault"},
+    )  # fmt: skip
+    assert [a for a in container["args"] if a.startswith("--source")] == [f"--source={name}" for name in names]
+    assert "memory" in container["resources"]["limits"]
+
+
+def test_the_exporter_is_told_of_its_network_and_has_a_place_for_what_waits(render: Render) -> None:
+    made = render("--values", EVERYTHING)
+    exporter = _settings(made).exporter
+    assert exporter.packets.uplinks == ("eth*",)
+    assert [str(network) for network in exporter.packets.cluster_networks] == ["10.244.0.0/16"]
+    (container,) = _one(made, "DaemonSet", "exporter")["spec"]["template"]["spec"]["containers"]
+    assert str(exporter.live.spool) in {mount["mountPath"] for mount in container["volumeMounts"]}
 
 
 def test_only_responder_and_inventory_can_talk_to_the_cluster(objects: Documents) -> None:
@@ -116,6 +156,7 @@ def test_selectors_match_their_pods(objects: Documents) -> None:
         selector = {
             "Deployment": lambda spec: spec["selector"]["matchLabels"],
             "StatefulSet": lambda spec: spec["selector"]["matchLabels"],
+            "DaemonSet": lambda spec: spec["selector"]["matchLabels"],
             "PodDisruptionBudget": lambda spec: spec["selector"]["matchLabels"],
             "NetworkPolicy": lambda spec: spec["podSelector"]["matchLabels"],
             "Service": lambda spec: spec["selector"],
@@ -193,6 +234,7 @@ def test_program_is_told_of_every_file_it_is_given(objects: Documents) -> None:
 
 def test_arguments_are_commands_of_ours(objects: Documents) -> None:
     commands = {component: parse(template["spec"]["containers"][0]["args"]) for component, template in _pods(objects)}
+    assert commands.pop("exporter", "export") == "export"
     assert commands == {
         "worker": "worker", "responder": "respond", "inventory": "inventory", "topics": "topics create",
     }  # fmt: skip
