@@ -53,7 +53,7 @@ def packets(at: float, asked: int, replied: int, *, since: float | None = None, 
     """A row of POD towards VICTIM whose packets came from ``since`` to ``at``, s after BEGIN."""
     begin = at if since is None else since
     times = {"start": round((BEGIN + begin) * 10**9), "end": round((BEGIN + at) * 10**9)}
-    ends = {"src": more.pop("src", POD), "dst": more.pop("dst", VICTIM), "port": more.pop("port", 80)}
+    ends: dict[str, Any] = {"src": more.pop("src", POD), "dst": more.pop("dst", VICTIM), "port": more.pop("port", 80)}
     return flow(**ends, **times, **{"marks": CONVERSATION, "src_packets": asked, "dst_packets": replied, **more})
 
 
