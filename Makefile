@@ -111,6 +111,10 @@ TORTURE = --scale $(SCALE) $(foreach name,$(ONLY),--only $(name)) $(if $(SEED),-
 torture: setup ## one answer, whatever happens: kills, outages, overload (ONLY=kill, SCALE=short, SEED, FLOWS, MINUTES, KILLS)
 	@$(BIN)/python -m tests.torture $(TORTURE)
 
+.PHONY: live
+live: setup ## live exporters on two lab nodes: 50,000 connections, kills, outage, attacks (root; ONLY="once attacks")
+	@$(BIN)/python -m tests.live $(ONLY)
+
 $(VENV)/.bench: $(VENV)/.locked requirements/bench.txt
 	@echo "bench: installing the peers we are measured beside"
 	@$(PIP) install --quiet --require-hashes --only-binary :all: -r requirements/bench.txt

@@ -197,10 +197,10 @@ async def live_cluster(
         port = int(bootstrap.rsplit(":", 1)[1])
         for space in set(nodes.values()):
             stack.enter_context(Tunnel(lab.space(space), port))
-        exporters = {
-            name: NodeExporter(lab, space, {"exporter": dict(exporter), "stream": stream}, folder, name)
-            for name, space in nodes.items()
-        }
+        exporters = {}
+        for name, space in nodes.items():
+            own = {**exporter, "live": {"spool": str(folder / f"spool-{name}"), **exporter.get("live", {})}}
+            exporters[name] = NodeExporter(lab, space, {"exporter": own, "stream": stream}, folder, name)
         for each in exporters.values():
             stack.callback(each.kill)
         yield LiveCluster(lab, bootstrap, kafka.prefix, folder, heard, exporters)

@@ -6,6 +6,7 @@ are kept beside their text as trees, under the key `trees`, so that nothing here
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tests.unit.response.policy_oracle import World, inside, owner, port_covers, selects, types_of
@@ -92,9 +93,8 @@ _TIERED = ("ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPo
 
 
 def _tier(item: dict[str, Any]) -> str:
-    return {"AdminNetworkPolicy": "Admin", "BaselineAdminNetworkPolicy": "Baseline"}.get(
-        item["kind"], item["spec"].get("tier", "")
-    )
+    own = {"AdminNetworkPolicy": "Admin", "BaselineAdminNetworkPolicy": "Baseline"}
+    return own.get(item["kind"]) or str(item["spec"].get("tier", ""))
 
 
 def _admin_choice(world: World, choice: dict[str, Any], pod: dict[str, Any] | None, address: str) -> bool:
@@ -208,7 +208,7 @@ def _cilium_rule(
 def _cilium_port(item: dict[str, Any], destination: dict[str, Any] | None, protocol: str, port: int) -> bool:
     if item.get("protocol", "ANY") not in ("ANY", protocol):
         return False
-    text = item["port"]
+    text = str(item["port"])
     if not text.isdigit():
         return destination is not None and (text, protocol, port) in destination["ports"]
     return text == "0" or int(text) <= port <= item.get("endPort", int(text))
@@ -311,13 +311,14 @@ def tree_holds(tree: Any, labels: dict[str, str]) -> bool:
     if kind == "all":
         return True
     value = labels.get(tree[1])
-    return bool({
+    tests: dict[str, Callable[[], bool]] = {
         "==": lambda: value == tree[2], "!=": lambda: value != tree[2], "has": lambda: value is not None,
         "in": lambda: value in tree[2], "not in": lambda: value not in tree[2],
         "contains": lambda: value is not None and tree[2] in value,
         "starts with": lambda: value is not None and value.startswith(tree[2]),
         "ends with": lambda: value is not None and value.endswith(tree[2]),
-    }[kind]())  # fmt: skip
+    }  # fmt: skip
+    return bool(tests[kind]())
 
 
 def _calico_rule(

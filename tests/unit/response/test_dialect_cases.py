@@ -28,7 +28,7 @@ def document(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def view_of(case: dict[str, Any]) -> ClusterView:
-    pods = PODS
+    pods = tuple(PODS)
     if case["dialect"] == "istio":
         pods = tuple(
             replace(pod, labels={**pod.labels, "security.istio.io/tlsMode": "istio"}, service_account="payer")
@@ -150,7 +150,7 @@ def test_what_could_not_be_read_is_in_doubt_where_it_applies_and_in_force() -> N
 
 
 def test_a_tie_of_priorities_with_different_words_is_in_doubt() -> None:
-    rules = [{"action": word, "from": [{"namespaces": {}}]} for word in ("Accept", "Deny")]
+    rules: list[dict[str, Any]] = [{"action": word, "from": [{"namespaces": {}}]} for word in ("Accept", "Deny")]
     tied = [document({**_admin(ingress=[rule]), "metadata": {"name": f"p{n}"}}) for n, rule in enumerate(rules)]
     view = ClusterView(
         PODS, NAMESPACES, objects=tuple(map(read_object, tied)), in_force=frozenset(("clusternetworkpolicy",))
