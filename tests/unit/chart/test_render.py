@@ -21,6 +21,11 @@ ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "helm" / "sluicegate"
 EVERYTHING = str(Path(__file__).with_name("everything.yaml"))
 
+# Root of the container, with one right: Kubernetes gives added capabilities to nobody else.
+NODE_AGENT = {
+    "runAsNonRoot": False, "runAsUser": 0, "runAsGroup": 0, "capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN"]},
+}  # fmt: skip
+
 Documents = list[dict[str, Any]]
 Render = Callable[..., Documents]
 RunHelm = Callable[..., subprocess.CompletedProcess[str]]
@@ -28,7 +33,7 @@ RunHelm = Callable[..., subprocess.CompletedProcess[str]]
 
 def _pods(objects: Documents) -> Iterator[tuple[str, dict[str, Any]]]:
     for item in objects:
-        if item["kind"] in ("Deployment", "StatefulSet", "Job"):
+        if item["kind"] in ("Deployment", "StatefulSet", "Job", "DaemonSet"):
             yield item["metadata"]["labels"]["app.kubernetes.io/component"], item["spec"]["template"]
 
 
@@ -67,10 +72,10 @@ def test_objects_are_valid(objects: Documents) -> None:
 def test_kinds_are_complete(render: Render) -> None:
     everything = {item["kind"] for item in render("--values", EVERYTHING)}
     assert everything == {
-        "ClusterRole", "ClusterRoleBinding", "ConfigMap", "Deployment", "Job", "NetworkPolicy",
+        "ClusterRole", "ClusterRoleBinding", "ConfigMap", "DaemonSet", "Deployment", "Job", "NetworkPolicy",
         "PodDisruptionBudget", "Role", "RoleBinding", "Service", "ServiceAccount", "ServiceMonitor", "StatefulSet",
     }  # fmt: skip
-    assert everything - {item["kind"] for item in render()} == {"ServiceMonitor"}
+    assert everything - {item["kind"] for item in render()} == {"DaemonSet", "ServiceMonitor"}
 
 
 def test_names_are_unique(objects: Documents) -> None:
@@ -90,11 +95,36 @@ def test_pods_are_confined(objects: Documents) -> None:
                 "allowPrivilegeEscalation": False,
                 "readOnlyRootFilesystem": True,
                 "capabilities": {"drop": ["ALL"]},
+                **(NODE_AGENT if component == "node-agent" else {}),
             }
             assert "memory" in container["resources"]["limits"]
             # The image's entry point is the command; the chart gives arguments only.
             assert "command" not in container
-    assert components == {"worker", "responder", "inventory", "topics"}
+        assert pod.get("hostNetwork", False) is (component == "node-agent")
+        assert not any("hostPath" in volume for volume in pod["volumes"])
+    assert components - {"node-agent"} == {"worker", "responder", "inventory", "topics"}
+
+
+def test_nodes_obey_the_key_that_the_responder_signs_with(render: Render) -> None:
+    objects = render("--values", EVERYTHING)
+    variables = {component: _variables(template) for component, template in _pods(objects)}
+    responder, agent = variables["responder"], variables["node-agent"]
+    assert responder["SLUICEGATE_RESPONSE__NODE_STEPS__ENABLED"] == "true"
+    keys = yaml.safe_load(_files(objects)["node-keys.yaml"])
+    assert responder["SLUICEGATE_RESPONSE__NODE_STEPS__KEY_ID"] in keys
+    assert agent["SLUICEGATE_RESPONSE__NODE_AGENT__PUBLIC_KEYS_FILE"] == "/etc/sluicegate/settings/node-keys.yaml"
+    assert not any("NODE" in name for name in variables["worker"])
+
+
+def test_agents_without_a_key_are_not_rendered(run_helm: RunHelm) -> None:
+    done = run_helm("template", "demo", str(CHART), "--kube-version", "1.34.0", "--set", "nodeAgent.enabled=true")
+    assert done.returncode != 0
+    assert "nodeAgent.keys" in done.stderr
+
+
+def _variables(template: dict[str, Any]) -> dict[str, str]:
+    (container,) = template["spec"]["containers"]
+    return {item["name"]: str(item.get("value", "")) for item in container["env"]}
 
 
 def test_only_responder_and_inventory_can_talk_to_the_cluster(objects: Documents) -> None:
@@ -135,7 +165,11 @@ def test_probes_ask_the_health_port(objects: Documents) -> None:
         if component == "topics":
             assert probes == {}
             continue
-        assert container["ports"] == [{"name": "metrics", "containerPort": port}]
+        if component == "node-agent":
+            assert container["ports"] == [{"name": "metrics", "containerPort": 19465}]
+            assert _variables(template)["SLUICEGATE_STREAM__HEALTH__PORT"] == "19465"
+        else:
+            assert container["ports"] == [{"name": "metrics", "containerPort": port}]
         assert probes == {
             "startupProbe": {"path": "/healthz", "port": "metrics"},
             "livenessProbe": {"path": "/healthz", "port": "metrics"},
@@ -188,15 +222,22 @@ def test_program_is_told_of_every_file_it_is_given(objects: Documents) -> None:
         (container,) = template["spec"]["containers"]
         variables = {item["name"]: item.get("value") for item in container["env"]}
         assert variables["SLUICEGATE_CONFIG"] == "/etc/sluicegate/settings/settings.yaml"
-        told = [*container["args"], variables.get("SLUICEGATE_RESPONSE__COMMANDS__PUBLIC_KEYS_FILE") or ""]
+        told = [
+            *container["args"],
+            variables.get("SLUICEGATE_RESPONSE__COMMANDS__PUBLIC_KEYS_FILE") or "",
+            variables.get("SLUICEGATE_RESPONSE__NODE_AGENT__PUBLIC_KEYS_FILE") or "",
+        ]
         given = {argument.rsplit("/", 1)[-1] for argument in told if argument.startswith("/etc/")}
         operators = {"operators.yaml"} & set(_files(objects))
-        wanted = {"worker": set(_files(objects)) - {"settings.yaml"} - operators, "responder": operators}
+        nodes = {"node-keys.yaml"} & set(_files(objects))
+        rest = set(_files(objects)) - {"settings.yaml"} - operators - nodes
+        wanted = {"worker": rest, "responder": operators, "node-agent": nodes}
         assert given == wanted.get(component, set())
 
 
 def test_arguments_are_commands_of_ours(objects: Documents) -> None:
     commands = {component: parse(template["spec"]["containers"][0]["args"]) for component, template in _pods(objects)}
+    assert commands.pop("node-agent", "node-agent") == "node-agent"
     assert commands == {
         "worker": "worker", "responder": "respond", "inventory": "inventory", "topics": "topics create",
     }  # fmt: skip
