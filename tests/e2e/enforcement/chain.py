@@ -55,6 +55,7 @@ class Timeline:
     answered: float
     action: Action
     verdict: Action | None
+    then: Action | None
     stopped: bool
     load: float
 
@@ -81,6 +82,8 @@ class Played:
         end = "stopped" if self.timeline.stopped else "goes on"
         verdict = self.timeline.verdict
         end += f", judged {verdict.outcome}: {verdict.message}" if verdict is not None else ", not judged"
+        if self.timeline.then is not None:
+            end += f", then {self.timeline.then.message}"
         return f"{end}; {stages}; load {self.timeline.load:.1f}; {len(self.failed)} of {self.exchanges} failed"
 
 
@@ -100,11 +103,18 @@ def neighbours(cluster: LabCluster, attack: Attack) -> list[Prober]:
 
 
 def play(
-    attack: Attack, cluster: LabCluster, bootstrap: str, folder: Path, judged_within: float = JUDGED_SECONDS
+    attack: Attack,
+    cluster: LabCluster,
+    bootstrap: str,
+    folder: Path,
+    judged_within: float = JUDGED_SECONDS,
+    *,
+    node_agent: bool = False,
 ) -> Played:
     """Run one attack on a running lab until it is stopped, or goes on after a response all the same.
 
-    The product's own word on that, by packets as well, is waited for so many s.
+    The product's own word on that, by packets as well, is waited for so many s. With an agent on the node, what a
+    policy did not stop is waited for to be dropped there.
 
     Raises:
         TimeoutError: it was not detected, or nothing was done about it.
@@ -112,7 +122,7 @@ def play(
     stage = Stage(cluster.lab)
     attack.prepare(stage, folder)
     others = neighbours(cluster, attack)
-    with Stack(cluster, bootstrap, folder) as stack:
+    with Stack(cluster, bootstrap, folder, node_agent=node_agent) as stack:
         capture = Capture(cluster.lab, folder, attack.pod, attack.victims)
         attack.begin(stage, folder)
         _await_response(stack, attack)
@@ -120,8 +130,12 @@ def play(
         stopped = _stopped(capture, told)
         load = os.getloadavg()[0]
         verdict = _verdict(stack, attack, judged_within)
+        then = None
+        if node_agent and verdict is not None and verdict.outcome == "ineffective":
+            then = _cut(stack, verdict.alert_id)
+            stopped = _stopped(capture, now())
         capture.stop()
-        timeline = _timeline(attack, stack, cluster.server, capture, verdict, stopped, load)
+        timeline = _timeline(attack, stack, cluster.server, capture, verdict, then, stopped, load)
     failed = [f"{prober.name} {exchange}" for prober in others for exchange in prober.failures()]
     return Played(timeline, sum(len(prober.exchanges()) for prober in others), tuple(failed))
 
@@ -176,6 +190,24 @@ def _verdict(stack: Stack, attack: Attack, within: float) -> Action | None:
     return found[0]
 
 
+def _cut(stack: Stack, alert_id: str) -> Action:
+    """The cut on the node that follows, waited for."""
+    done: list[Action] = []
+
+    def said() -> bool:
+        done[:] = [
+            a for record in stack.records("actions.v1") if (a := Action.decode(record.value)).alert_id == alert_id
+        ]
+        return any((a.action, a.outcome) == ("cut_on_node", "applied") for a in done)
+
+    try:
+        wait_for(said, "the cut on the node", 20.0)
+    except TimeoutError as error:
+        message = f"{error}; {[f'{a.action} {a.outcome} {a.reason}: {a.message}' for a in done]}"
+        raise TimeoutError(message) from None
+    return next(a for a in done if (a.action, a.outcome) == ("cut_on_node", "applied"))
+
+
 def _alerts(stack: Stack, attack: Attack) -> list[tuple[ConsumerRecord, Alert]]:
     found = []
     for record in stack.records("alerts.v1"):
@@ -192,6 +224,7 @@ def _timeline(
     server: ApiServer,
     capture: Capture,
     verdict: Action | None,
+    then: Action | None,
     stopped: bool,
     load: float,
 ) -> Timeline:
@@ -220,6 +253,7 @@ def _timeline(
         answered=max(seen.answered),
         action=action,
         verdict=verdict,
+        then=then,
         stopped=stopped,
         load=load,
     )

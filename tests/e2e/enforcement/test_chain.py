@@ -14,8 +14,8 @@ from tests.e2e.enforcement.lab_cluster import LabCluster
 pytestmark = [pytest.mark.e2e, pytest.mark.lab, pytest.mark.kafka, pytest.mark.timeout(600)]
 
 
-def _play(name: str, cluster: LabCluster, bootstrap: str, folder: Path) -> Timeline:
-    played = play(BY_ATTACK[name], cluster, bootstrap, folder)
+def _play(name: str, cluster: LabCluster, bootstrap: str, folder: Path, *, node_agent: bool = False) -> Timeline:
+    played = play(BY_ATTACK[name], cluster, bootstrap, folder, node_agent=node_agent)
     assert played.exchanges > 0
     assert played.failed == ()
     return played.timeline
@@ -42,10 +42,13 @@ def test_what_no_enforcer_carries_out_is_ineffective(cluster: LabCluster, bootst
     assert (done.verdict.outcome, done.verdict.reason) == ("ineffective", "answered")
 
 
-def test_an_upload_that_was_open_before_goes_on_and_is_ineffective(
+def test_an_upload_that_no_policy_ends_is_ended_on_the_node(
     cluster: LabCluster, bootstrap: str, tmp_path: Path
 ) -> None:
-    done = _play("long_upload", cluster, bootstrap, tmp_path)
-    assert not done.stopped
+    """One connection, open before the policy: the policy is ineffective, says packets; then the node drops it."""
+    done = _play("long_upload", cluster, bootstrap, tmp_path, node_agent=True)
+    assert done.action.action == "block_egress_destination"
     assert done.verdict is not None
     assert (done.verdict.outcome, done.verdict.reason) == ("ineffective", "answered")
+    assert done.then is not None
+    assert done.stopped
