@@ -224,6 +224,7 @@ def _timeline(
     server: ApiServer,
     capture: Capture,
     verdict: Action | None,
+    then: Action | None,
     stopped: bool,
     load: float,
 ) -> Timeline:

@@ -57,7 +57,10 @@ class Stack:
 
     def _settings(self) -> dict[str, object]:
         return {
-            "stream": {"kafka": {"bootstrap": self._kafka.bootstrap, "prefix": self._kafka.prefix}},
+            "stream": {
+                "kafka": {"bootstrap": self._kafka.bootstrap, "prefix": self._kafka.prefix},
+                "health": {"port": 0},  # two processes of the node share its loopback
+            },
             "exporter": {"packets": {"uplinks": [pods.UPLINK], "cluster_networks": list(NETWORKS)}},
             **({"response": self._node_settings()} if self.node_agent else {}),
         }
