@@ -113,7 +113,7 @@ def attempts_in(name: Dialect, attack: str, others: str) -> Attempt:
 def test_every_dialect_is_there_and_named_as_its_file() -> None:
     assert set(NAMES) == set(get_args(Dialect)) == set(DIALECTS)
     for name, module in load_dialects().items():
-        assert module.__name__.endswith(f".{name}")
+        assert getattr(module, "__name__", "").endswith(f".{name}")
         assert module.TITLE
         assert module.RBAC
 
