@@ -6,7 +6,6 @@ are kept beside their text as trees, under the key `trees`, so that nothing here
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from tests.unit.response.istio_oracle import Question, istio
@@ -92,8 +91,8 @@ _TIERED = ("ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPo
 
 
 def _tier(item: dict[str, Any]) -> str:
-    own = {"AdminNetworkPolicy": "Admin", "BaselineAdminNetworkPolicy": "Baseline"}
-    return own.get(item["kind"]) or str(item["spec"].get("tier", ""))
+    fixed = {"AdminNetworkPolicy": "Admin", "BaselineAdminNetworkPolicy": "Baseline"}
+    return str(fixed.get(item["kind"], item["spec"].get("tier", "")))
 
 
 def _admin_choice(world: World, choice: dict[str, Any], pod: dict[str, Any] | None, address: str) -> bool:
@@ -207,10 +206,10 @@ def _cilium_rule(
 def _cilium_port(item: dict[str, Any], destination: dict[str, Any] | None, protocol: str, port: int) -> bool:
     if item.get("protocol", "ANY") not in ("ANY", protocol):
         return False
-    text = str(item["port"])
+    text = item["port"]
     if not text.isdigit():
         return destination is not None and (text, protocol, port) in destination["ports"]
-    return text == "0" or int(text) <= port <= item.get("endPort", int(text))
+    return bool(text == "0" or int(text) <= port <= item.get("endPort", int(text)))
 
 
 def _cilium_peer(world: World, home: str, field: str, item: Any, question: Question) -> bool:
@@ -310,14 +309,15 @@ def tree_holds(tree: Any, labels: dict[str, str]) -> bool:
     if kind == "all":
         return True
     value = labels.get(tree[1])
-    tests: dict[str, Callable[[], bool]] = {
-        "==": lambda: value == tree[2], "!=": lambda: value != tree[2], "has": lambda: value is not None,
-        "in": lambda: value in tree[2], "not in": lambda: value not in tree[2],
-        "contains": lambda: value is not None and tree[2] in value,
-        "starts with": lambda: value is not None and value.startswith(tree[2]),
-        "ends with": lambda: value is not None and value.endswith(tree[2]),
-    }  # fmt: skip
-    return bool(tests[kind]())
+    if kind in ("==", "!="):
+        return bool((value == tree[2]) == (kind == "=="))
+    if kind in ("in", "not in"):
+        return bool((value in tree[2]) == (kind == "in"))
+    if kind == "has" or value is None:
+        return kind == "has" and value is not None
+    if kind == "contains":
+        return bool(tree[2] in value)
+    return bool(value.startswith(tree[2]) if kind == "starts with" else value.endswith(tree[2]))
 
 
 def _calico_rule(
