@@ -11,6 +11,7 @@ from threading import Lock
 
 from response.audit import Cause, action_id, told
 from response.cluster_site import MAX_REMEMBERED, Site
+from response.drops import drops_of
 from response.edges import EdgeMemory
 from response.enforce import STALE_AFTER_S, carry_out
 from response.escalate import escalate
@@ -104,7 +105,9 @@ class Responder:
             return self._tell(self._verified(rows, now))
 
     def _verified(self, rows: Iterable[WatchRow], now: float) -> Iterator[Action]:
-        site, standing = self._site, self._site.ledger.all(STANDING)
+        site = self._site
+        # What only slows down is still answered, and that is no failure; nodes report what they drop of it.
+        standing = tuple(item for item in site.ledger.all(STANDING) if not drops_of(item.manifests).limits)
         self._verification.follow(standing)
         for row in rows:
             if not site.cluster or row.cluster == site.cluster:
