@@ -138,7 +138,7 @@ def test_what_is_written_is_accepted_stored_as_proven_and_undone_exactly(
         manifest = next(one for one in ours if one["metadata"]["name"] == item["metadata"]["name"])
         assert item["spec"] == manifest["spec"], "the API server changed what was proven"
         assert {entry["manager"] for entry in item["metadata"]["managedFields"]} == {"sluicegate"}
-    assert acting.reconcile(NOW + 1) == ()
+    assert [(item.outcome, item.message) for item in acting.reconcile(NOW + 1)] == []
     (reverted,) = acting.revert(applied.response_id, "alice", NOW + 5)
     assert reverted.outcome == "reverted", reverted.message
     assert written(lab) == before
