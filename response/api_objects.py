@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError
 
 from schemas.policy.addresses import span_of_address
-from schemas.policy.cluster import NamedPort, Pod, Service
+from schemas.policy.cluster import Forward, NamedPort, Pod, Service
 from schemas.policy.labels import ApiModel, none_to_dict, none_to_list
 from schemas.policy.networkpolicy import ObjectMeta, Protocol
 
@@ -65,9 +65,17 @@ class _ApiPod(ApiModel):
     status: Annotated[_PodStatus, BeforeValidator(none_to_dict)] = _PodStatus()
 
 
+class _ServicePort(ApiModel):
+    protocol: Protocol = "TCP"
+    port: int
+    target_port: int | str | None = None
+
+
 class _ServiceSpec(ApiModel):
     cluster_ip: str | None = Field(None, alias="clusterIP")
     cluster_ips: Annotated[tuple[str, ...], BeforeValidator(none_to_list)] = Field((), alias="clusterIPs")
+    selector: Annotated[dict[str, str], BeforeValidator(none_to_dict)] = Field(default_factory=dict)
+    ports: Annotated[tuple[_ServicePort, ...], BeforeValidator(none_to_list)] = ()
 
 
 class _ApiService(ApiModel):
@@ -105,7 +113,10 @@ def read_service(document: Mapping[str, Any]) -> Service:
     except ValidationError as error:
         raise _object_error(document, error, "Service") from None
     texts = {*found.spec.cluster_ips, *filter(None, (found.spec.cluster_ip,))} - {"None", ""}
-    return Service(found.metadata.namespace, found.metadata.name, tuple(sorted(texts)))
+    forwards = tuple(Forward(p.protocol, p.port, p.target_port or p.port) for p in found.spec.ports)
+    return Service(
+        found.metadata.namespace, found.metadata.name, tuple(sorted(texts)), found.spec.selector, forwards
+    )  # fmt: skip
 
 
 def _addresses(first: str | None, rest: tuple[_Address, ...]) -> tuple[str, ...]:

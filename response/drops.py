@@ -36,6 +36,11 @@ class Drops:
 NO_DROPS = Drops()
 
 
+def on_nodes(manifests: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a plan has a part that nodes carry out."""
+    return any(item.get("kind") == NODE_COMMAND for item in manifests)
+
+
 def drops_of(manifests: Iterable[Mapping[str, Any]]) -> Drops:
     """What the node commands among some manifests drop. Raises ValueError for one that cannot be read."""
     specs = [item["spec"] for item in manifests if item.get("kind") == NODE_COMMAND]

@@ -9,7 +9,7 @@ from threading import Lock
 from response.prove import PeerStatus, RecentPeer
 from schemas.edge import HOUR, Edge
 from schemas.policy.addresses import span_of_address
-from schemas.policy.cluster import ClusterView, Pod
+from schemas.policy.cluster import ClusterView, Pod, Service
 from schemas.policy.evaluator import READINGS, Flow, evaluate
 from schemas.policy.networkpolicy import PROTOCOLS
 
@@ -122,22 +122,61 @@ def workload_of(pod: Pod) -> str:
     return pod.workload or f"Pod/{pod.name}"
 
 
-def addresses_of(peer: str, view: ClusterView) -> tuple[str, ...] | None:
-    """Present addresses of a peer of an edge, at most eight; none where they cannot be known (a Service's own name)."""
-    if "/" not in peer:
-        return (peer,)
+def pods_of(peer: str, view: ClusterView) -> tuple[Pod, ...]:
+    """The pods that a peer of an edge is now: of a workload, or behind a Service; none for addresses and nodes."""
     namespace, _, workload = peer.partition("/")
-    if workload.startswith("Service/") or namespace == "Node":
+    kind, _, name = workload.partition("/")
+    if kind == "Service":
+        service = service_of(namespace, name, view)
+        if service is None or not service.selector:
+            return ()
+        wanted = service.selector.items()
+        return tuple(p for p in view.pods if p.namespace == namespace and wanted <= dict(p.labels).items())
+    return tuple(pod for pod in view.pods if pod.namespace == namespace and workload_of(pod) == workload)
+
+
+def service_of(namespace: str, name: str, view: ClusterView) -> Service | None:
+    """The Service of a name, or none."""
+    return next((item for item in view.services if (item.namespace, item.name) == (namespace, name)), None)
+
+
+def target_of(talk: Talk, view: ClusterView) -> int | str | None:
+    """The port of the pods that an edge leads to; none for a Service that has no such port any more."""
+    namespace, _, workload = talk.peer.partition("/")
+    if not workload.startswith("Service/"):
+        return talk.port
+    service = service_of(namespace, workload.removeprefix("Service/"), view)
+    forwards = service.forwards if service is not None else ()
+    return next((f.target for f in forwards if (f.protocol, f.port) == (talk.protocol, talk.port)), None)
+
+
+def places_of(talk: Talk, view: ClusterView) -> tuple[tuple[str, int], ...] | None:
+    """Present addresses and ports of an edge's peer, at most eight; none where no policy can name them (a node)."""
+    if "/" not in talk.peer:
+        return ((talk.peer, talk.port),)
+    if talk.peer.startswith("Node/"):
         return None
-    found = (ip for pod in view.pods if pod.namespace == namespace and workload_of(pod) == workload for ip in pod.ips)
-    return tuple(ip for ip, _ in zip(found, range(_MOST_ADDRESSES), strict=False))
+    target = target_of(talk, view)
+    found = (
+        (ip, number)
+        for pod in pods_of(talk.peer, view)
+        for ip in pod.ips
+        for number in _numbers(target, talk.protocol, pod)
+    )
+    return tuple(place for place, _ in zip(found, range(_MOST_ADDRESSES), strict=False))
+
+
+def _numbers(target: int | str | None, protocol: str, pod: Pod) -> tuple[int, ...]:
+    if isinstance(target, str):
+        return tuple(port.number for port in pod.ports if (port.name, port.protocol) == (target, protocol))
+    return () if target is None else (target,)
 
 
 def _status(pod: Pod, talk: Talk, before: ClusterView, after: ClusterView) -> PeerStatus:
-    addresses = addresses_of(talk.peer, before)
-    flows = list(_flows(pod, talk, addresses or ()))
+    places = places_of(talk, before)
+    flows = list(_flows(pod, talk, places or ()))
     if not flows:
-        return "unjudged" if addresses is None or talk.protocol not in PROTOCOLS else "gone"
+        return "unjudged" if places is None or talk.protocol not in PROTOCOLS else "gone"
     open_before = [flow for flow in flows if any(evaluate(before, flow, reading).allowed for reading in READINGS)]
     if not open_before:
         return "closed"
@@ -148,9 +187,9 @@ def _status(pod: Pod, talk: Talk, before: ClusterView, after: ClusterView) -> Pe
     return "kept" if kept else "cut"
 
 
-def _flows(pod: Pod, talk: Talk, addresses: Iterable[str]) -> Iterator[Flow]:
+def _flows(pod: Pod, talk: Talk, places: Iterable[tuple[str, int]]) -> Iterator[Flow]:
     for own in pod.ips:
-        for other in addresses:
+        for other, port in places:
             if span_of_address(own).family == span_of_address(other).family and talk.protocol in PROTOCOLS:
                 ends = (own, other) if talk.initiated else (other, own)
-                yield Flow(*ends, talk.protocol, talk.port)
+                yield Flow(*ends, talk.protocol, port)

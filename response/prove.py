@@ -71,7 +71,7 @@ PeerStatus = Literal["kept", "cut", "closed", "gone", "unjudged"]
 
 
 class RecentPeer(_Row):
-    """Whom a workload talked to lately; `gone` now, or `unjudged` where no policy names it (a Service, a node)."""
+    """Whom a workload talked to lately; `gone` now, or `unjudged` where no policy can name it (a node, ICMP)."""
 
     what: str
     bytes: int

@@ -5,36 +5,36 @@ The order matters: what must go goes before what should stay is looked after.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 
 from response.allowlist import allowing
 from response.cluster_site import Site
 from response.drift import Drift, find_drift, with_expiry
-from response.drops import NODE_COMMAND, drops_of
+from response.drops import on_nodes
 from response.enforce import carry_out, seconds
 from response.gateway import ClusterError, Managed
 from response.guard import Refusal
 from response.ledger import STANDING, WAITING, Containment, time_to_live
-from response.objects import MANAGED_LABEL, MANAGER, QUARANTINE_LABEL, RESPONSE_LABEL
-from response.plan import attack_pairs
-from response.prove import AttackPair, Claim, Proof, prove
+from response.standing import prove_standing, relevant
 from schemas.action import Action, Outcome
 from schemas.policy.cluster import ClusterView
-from schemas.policy.dialects import kind_of, read_object
-from schemas.policy.words import DIALECTS, Dialect
 from schemas.word import iso_time
 
+# A proof takes tenths of a second in a large cluster, and whoever decides waits while they are made.
+MAX_PROOFS = 25
 _NEEDS_A_HAND = frozenset({"approve", "enforce"})
 
 
 class Reconciler:
-    """Looks after a site; remembers only what the cluster looked like when everything was last proven."""
+    """Looks after a site; remembers only what each containment was last proven on.
+
+    `unfinished` says that there was more to prove than one look may take, so that the next should come at once.
+    """
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._proven = ""
+        self._proven: dict[str, str] = {}
+        self.unfinished = False
 
     def expire(self, now: float) -> Iterator[Action]:
         """Take back every response whose time has come, also those that another process applied.
@@ -119,7 +119,7 @@ class Reconciler:
             return self._finish(known, item, "released", why, now)
         pods = [str(key) for key in (known.proof or {}).get("pods", ())]
         # A node's drops are by address, and another pod may get it next.
-        personal = known.proof is not None and (known.proof.get("isolates") or _on_nodes(known))
+        personal = known.proof is not None and (known.proof.get("isolates") or on_nodes(known.manifests))
         if personal and pods and not any(map(view.pod, pods)):
             why = Refusal(
                 "gone", f"{', '.join(pods[:5])} ended; what is done to a pod does not pass to the replacement"
@@ -149,7 +149,7 @@ class Reconciler:
         problems = site.undo(drift.leftover)
         if problems:
             return site.step(known.response_id, "drifted", Refusal("not_reverted", "; ".join(problems)), now)
-        self._proven = ""
+        self._proven.pop(known.response_id, None)
         return site.step(known.response_id, "repaired", Refusal("drift", drift.text), now)
 
     def _finish(self, known: Containment, item: Managed | None, outcome: Outcome, why: Refusal, now: float) -> Action:
@@ -158,20 +158,24 @@ class Reconciler:
         return self._site.take_back(item, outcome, why, now)
 
     def _prove_again(self, broken: set[str], now: float) -> Iterator[Action]:
-        """Prove what stands on the cluster as it is, if anything but our own objects changed since the last time.
+        """Prove again what a change in the cluster may have spoiled, a bounded number at a time.
 
         What could not be repaired proves nothing about the others' policies and is left for the next look.
         """
         site = self._site
-        standing = [item for item in site.ledger.all(STANDING) if item.manifests and item.response_id not in broken]
+        standing = [item for item in site.ledger.all(STANDING) if item.manifests]
+        self._proven = {item.response_id: self._proven.get(item.response_id, "") for item in standing}
         if not standing:
             return
         view = site.gateway.view()
-        seen = fingerprint(view)
-        if seen == self._proven:
-            return
-        managed = {item.response_id: item for item in self._managed()}
+        changed = []
         for known in standing:
+            seen = relevant(known, view, site)
+            if seen != self._proven[known.response_id] and known.response_id not in broken:
+                changed.append((known, seen))
+        managed = {item.response_id: item for item in self._managed()} if changed else {}
+        for known, seen in changed[:MAX_PROOFS]:
+            self._proven[known.response_id] = seen
             proof = prove_standing(known, view, site)
             if proof is None or proof.holds:
                 continue
@@ -181,7 +185,7 @@ class Reconciler:
             if decision is not None:
                 # The next rung may still do it; what needed approval needs it again.
                 yield from carry_out(site, decision, now)
-        self._proven = "" if broken else seen
+        self.unfinished = len(changed) > MAX_PROOFS
 
     def _waiting(self, now: float) -> Iterator[Action]:
         """Proposals that lapse, and deadlines that passed without containment; each is told once."""
@@ -195,63 +199,3 @@ class Reconciler:
                 yield site.step(known.response_id, "missed", Refusal("deadline", late), now)
             if known.phase in WAITING and now - known.since > site.settings.upkeep.proposal_s:
                 yield site.step(known.response_id, "expired", Refusal("lapsed", "nobody approved it in time"), now)
-
-
-def prove_standing(known: Containment, view: ClusterView, site: Site) -> Proof | None:
-    """The proof of a containment on the cluster as it is; none where the ledger does not know what it claims."""
-    decision = known.decision
-    if decision is None or known.proof is None:
-        return None
-    before = view.without(RESPONSE_LABEL, QUARANTINE_LABEL, known.response_id)
-    pods = _subjects(known, view)
-    try:
-        pairs = tuple(_moved(pair, known, view, pods) for pair in attack_pairs(decision))
-        spoken: Dialect = next((item for item in DIALECTS if item == known.proof.get("dialect")), "networkpolicy")
-        isolates, drops = bool(known.proof.get("isolates")), drops_of(known.manifests)
-        claim = Claim(before, view, pods, pairs, isolates, spoken, drops)
-        return prove(claim, site.settings)
-    except ValueError:
-        return None
-
-
-def fingerprint(view: ClusterView) -> str:
-    """What a proof depends on, our own objects aside, as a hash."""
-    digest = hashlib.sha256()
-    for pod in sorted(view.pods, key=lambda item: item.key):
-        labels = sorted((key, value) for key, value in pod.labels.items() if key != QUARANTINE_LABEL)
-        digest.update(repr((pod.key, labels, pod.ips, pod.ports, pod.host_network)).encode())
-    digest.update(repr(sorted((name, sorted(labels.items())) for name, labels in view.namespaces.items())).encode())
-    for policy in sorted((*view.policies, *view.objects), key=lambda item: item.key):
-        if policy.metadata.labels.get(MANAGED_LABEL) != MANAGER:
-            said = policy.model_dump(mode="json", exclude={"metadata"})
-            digest.update(f"{policy.key}{sorted(policy.metadata.labels.items())}{said}".encode())
-    digest.update(repr(sorted(item.why for item in view.unread)).encode())
-    return digest.hexdigest()
-
-
-def _subjects(known: Containment, view: ClusterView) -> tuple[str, ...]:
-    """The pods that a containment is about now: a workload's policy follows its replicas."""
-    if _on_nodes(known) and known.proof is not None:
-        return tuple(str(key) for key in known.proof.get("pods", ()))
-    policies = [read_object(dict(item)) for item in known.manifests if kind_of(item) is not None]
-    return tuple(pod.key for pod in view.pods if any(policy.selects(view, pod) for policy in policies))
-
-
-def _on_nodes(known: Containment) -> bool:
-    return any(item.get("kind") == NODE_COMMAND for item in known.manifests)
-
-
-def _moved(pair: AttackPair, known: Containment, view: ClusterView, pods: Iterable[str]) -> AttackPair:
-    """The pair with the present address of whichever side the containment is about, where its pod was replaced."""
-    decision = known.decision
-    ends = (*decision.attackers, *decision.victims) if decision is not None else ()
-    present = [pod for pod in map(view.pod, pods) if pod is not None and pod.ips]
-    for end in ends:
-        if end.pod is None or view.pod(f"{end.namespace}/{end.pod}") is not None or not present:
-            continue
-        alike = next((pod for pod in present if pod.workload and pod.workload == end.workload), None)
-        if alike is not None and pair.source == end.ip:
-            pair = replace(pair, source=alike.ips[0])
-        if alike is not None and pair.destination == end.ip:
-            pair = replace(pair, destination=alike.ips[0])
-    return pair

@@ -115,6 +115,11 @@ class Responder:
             if verdict.status == "ineffective" and known is not None:
                 yield from escalate(site, known, now)
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether the last look at the cluster left something for the next, which should come at once."""
+        return self._reconciler.unfinished
+
     def _looked(self, look: Callable[[], Iterable[Action]], now: float) -> tuple[Action, ...]:
         """The steps of a look at the cluster; what was done before it broke off is told, too."""
         done: list[Action] = []

@@ -10,7 +10,10 @@ from schemas.finding import Endpoint, Severity
 from schemas.word import Word
 
 Mode = Literal["observe", "dry-run", "approve", "enforce"]
-ActionName = Literal["block_egress_destination", "block_ingress_source", "quarantine_pod", "rate_limit", "cut_on_node"]
+ActionName = Literal[
+    "block_egress_destination", "block_ingress_source", "quarantine_pod", "rate_limit", "cut_on_node",
+    "isolate_workload", "isolate_namespace", "allow_only_baseline", "close_hole",
+]  # fmt: skip
 
 
 class ResponseDecision(Word):

@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
@@ -33,8 +34,9 @@ def make_candidate(lease: str) -> Candidate | None:
 class Leadership:
     """One candidate and the Lease it wants."""
 
-    def __init__(self, store: LeaseStore, candidate: Candidate) -> None:
+    def __init__(self, store: LeaseStore, candidate: Candidate, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
+        self._clock = clock
         self._candidate = candidate
         self._place = (candidate.namespace, candidate.name)
         self._ending = threading.Event()
@@ -77,7 +79,7 @@ class Leadership:
 
     def attempt(self) -> bool:
         """Try once to get or to keep the Lease; whether it is ours now."""
-        tick = time.monotonic()
+        tick = self._clock()
         try:
             present = self._store.read_lease(*self._place)
             wanted = self._candidate.wanted(present, time.time(), tick)  # noqa: TID251 - what others read in the Lease
@@ -93,7 +95,7 @@ class Leadership:
 
     def _renew(self) -> None:
         while not self._ending.wait(RENEW_S):
-            if not self.attempt() and not self._candidate.leads(time.monotonic()):
+            if not self.attempt() and not self._candidate.leads(self._clock()):
                 log.error("not leading any more", holder=self._candidate.holder)
                 # A clean stop; what starts next stands by. Nothing is changed meanwhile: the fence is down already.
                 os.kill(os.getpid(), signal.SIGTERM)

@@ -30,9 +30,16 @@ MAX_UNWRITTEN = 10_000
 class UpkeepLoop:
     """A task of the running loop; it ends with the loop, or by ``stop``."""
 
-    def __init__(self, kafka: KafkaSettings, look: Callable[[], Sequence[Action]], interval_s: float) -> None:
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        look: Callable[[], Sequence[Action]],
+        interval_s: float,
+        unfinished: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._kafka = kafka
         self._look = look
+        self._unfinished = unfinished
         self._interval_s = interval_s
         self._unwritten: deque[Action] = deque(maxlen=MAX_UNWRITTEN)
         self._task: asyncio.Task[None] | None = None
@@ -63,6 +70,8 @@ class UpkeepLoop:
             self._unwritten.extend(await asyncio.to_thread(self._look))
             if self._unwritten:
                 await self._publish()
+            if self._unfinished():
+                continue
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), self._interval_s)
                 await asyncio.sleep(min(_SETTLE_SECONDS, self._interval_s))

@@ -48,12 +48,23 @@ class Pod:
 
 
 @dataclass(frozen=True, slots=True)
+class Forward:
+    """A port of a Service, and the port of the pods behind it that it leads to: a number or a name."""
+
+    protocol: Protocol
+    port: int
+    target: int | str
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
-    """A Service's virtual addresses; enforcers never see them, only the pods behind."""
+    """A Service's virtual addresses; enforcers never see them, only the pods behind, which `selector` selects."""
 
     namespace: str
     name: str
     ips: tuple[str, ...] = ()
+    selector: Mapping[str, str] = field(default_factory=dict)
+    forwards: tuple[Forward, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from schemas.inventory import InventoryObject
 from schemas.policy.addresses import span_of_address, span_of_cidr
-from schemas.policy.cluster import ClusterView, NamedPort, Pod, Service
+from schemas.policy.cluster import ClusterView, Forward, NamedPort, Pod, Service
 from schemas.policy.networkpolicy import PROTOCOLS, NetworkPolicy, ObjectMeta, PolicySpec
 
 
@@ -34,9 +34,14 @@ def view_of_inventory(
         pods=tuple(pod_of(item, nodes.get(item.node, ())) for item in valid if item.kind == "Pod"),
         namespaces={item.name: item.labels for item in valid if item.kind == "Namespace"},
         policies=(*policies, *(policy_of(item) for item in valid if item.kind == "NetworkPolicy")),
-        services=tuple(Service(o.namespace, o.name, o.ips) for o in valid if o.kind == "Service"),
+        services=tuple(_service_of(item) for item in valid if item.kind == "Service"),
         shared=tuple(shared),
     )
+
+
+def _service_of(item: InventoryObject) -> Service:
+    forwards = tuple(Forward(port.protocol, port.port, port.target_port) for port in item.service_ports)
+    return Service(item.namespace, item.name, item.ips, item.selector, forwards)
 
 
 def policy_of(item: InventoryObject) -> NetworkPolicy:

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 import response.edges
-from response.edges import EdgeMemory, addresses_of
+from response.edges import EdgeMemory, Talk, places_of
 from response.plan import PlanContext, climb
 from response.prove import Proof
 from response.render import proof_table
 from response.settings import ResponseSettings
 from schemas.edge import Edge
+from schemas.policy.cluster import Forward, NamedPort, Service
 from schemas.word import iso_time
 from tests.unit.response.cluster_cases import DB, NOW, OUTSIDE, VIEW, WEB, decision
 
@@ -91,12 +92,12 @@ def test_a_quarantine_lists_all_that_it_cuts_and_says_what_it_cannot_judge() -> 
     )  # fmt: skip
     statuses = {row.what.split()[2]: row.status for row in proof.recent}
     assert statuses == {
-        "shop/StatefulSet/db": "cut", "bank/Deployment/api": "cut", "shop/Service/db": "unjudged",
+        "shop/StatefulSet/db": "cut", "bank/Deployment/api": "cut", "shop/Service/db": "gone",
         "Node/n1": "unjudged", "shop/Job/done": "gone", "192.0.2.9": "unjudged",
     }  # fmt: skip
     table = proof_table(proof)
     assert "recent cut  shop/Deployment/web → shop/StatefulSet/db TCP/5432: 5000 bytes in 1 flows" in table
-    assert "recent      2 cut, 1 gone, 3 unjudged" in table
+    assert "recent      2 cut, 2 gone, 2 unjudged" in table
 
 
 def test_a_proof_without_edges_is_as_before_and_older_proofs_still_read() -> None:
@@ -111,5 +112,20 @@ def test_a_proof_without_edges_is_as_before_and_older_proofs_still_read() -> Non
 def test_a_pod_without_owner_is_its_own_workload() -> None:
     alone = replace(WEB, workload="")
     view = replace(VIEW, pods=(alone, DB))
-    assert addresses_of("shop/Pod/web-a", view) == ("10.0.0.10",)
-    assert addresses_of("fd00::9", view) == ("fd00::9",)
+    assert places_of(Talk("shop/Pod/web-a", "TCP", 80, True, 1, 1, HOUR), view) == (("10.0.0.10", 80),)
+    assert places_of(Talk("fd00::9", "TCP", 80, True, 1, 1, HOUR), view) == (("fd00::9", 80),)
+
+
+def test_a_service_is_its_pods_on_their_port() -> None:
+    service = Service(
+        "shop", "db", ("10.96.0.9",), {"app": "db"}, (Forward("TCP", 5432, "pg"), Forward("TCP", 80, 8080))
+    )
+    named = replace(DB, ports=(NamedPort("pg", "TCP", 15432),))
+    view = replace(VIEW, pods=(WEB, named), services=(service,))
+
+    def places(port: int, peer: str = "shop/Service/db") -> object:
+        return places_of(Talk(peer, "TCP", port, True, 1, 1, HOUR), view)
+
+    assert places(5432) == (("10.0.0.20", 15432), ("fd00::20", 15432))
+    assert places(80) == (("10.0.0.20", 8080), ("fd00::20", 8080))
+    assert places(81) == places(80, "shop/Service/gone") == ()

@@ -19,6 +19,7 @@ from tests.unit.response.cluster_cases import API, DB, DNS, NODE, OUTSIDE, VIEW,
 
 EXPIRES = "2027-01-15T08:10:00.000Z"
 ALL: tuple[ActionName, ...] = ("block_egress_destination", "block_ingress_source", "quarantine_pod")
+WIDER: tuple[ActionName, ...] = ("isolate_workload", "isolate_namespace", "allow_only_baseline")
 
 
 def attempts(asked: ResponseDecision, view: ClusterView = VIEW) -> tuple[Attempt, ...]:
@@ -40,7 +41,7 @@ def reason(asked: ResponseDecision, view: ClusterView = VIEW) -> str:
 
 
 def test_the_listing_of_the_directory_is_the_registry() -> None:
-    assert sorted(load_actions()) == sorted((*ALL, "rate_limit", "cut_on_node"))
+    assert sorted(load_actions()) == sorted((*ALL, "rate_limit", "cut_on_node", *WIDER, "close_hole"))
     for name, module in load_actions().items():
         assert name == module.NAME
         assert module.TITLE

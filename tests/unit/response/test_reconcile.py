@@ -6,11 +6,17 @@ from dataclasses import replace
 
 import pytest
 
+from response import reconcile
+from response.cluster_site import Site
+from response.ledger import Containment
 from response.objects import QUARANTINE_LABEL
+from response.prove import Proof
 from response.settings import BudgetSettings, ResponseSettings, UpkeepSettings
+from response.standing import prove_standing
 from schemas.action import Action, Outcome
+from schemas.policy.cluster import ClusterView
 from schemas.word import iso_time
-from tests.unit.response.cluster_cases import NOW, OUTSIDE, VIEW, WEB, WEB_B, MemoryGateway, decision, end, policy
+from tests.unit.response.cluster_cases import API, NOW, OUTSIDE, VIEW, WEB, WEB_B, MemoryGateway, decision, end, policy
 from tests.unit.response.test_orders import RESPONSE, TWO, Desk
 
 POLICY = f"shop/sluicegate-{RESPONSE}"
@@ -148,22 +154,54 @@ def test_what_needed_approval_needs_it_again_for_the_next_rung() -> None:
     assert desk.said("approve", now=NOW + 3) == ["approved approval"], "one person is not enough the second time"
 
 
-def test_proofs_are_made_again_only_after_a_change() -> None:
+@pytest.fixture
+def proofs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which responses were proven again, in order."""
+    made: list[str] = []
+
+    def noted(known: Containment, view: ClusterView, site: Site) -> Proof | None:
+        made.append(known.response_id)
+        return prove_standing(known, view, site)
+
+    monkeypatch.setattr(reconcile, "prove_standing", noted)
+    return made
+
+
+def test_proofs_are_made_again_only_after_a_change_that_matters(proofs: list[str]) -> None:
     desk = contained()
-    looks: list[int] = []
-    real = desk.gateway.view
-
-    def counted() -> object:
-        looks.append(1)
-        return real()
-
-    desk.gateway.view = counted  # type: ignore[method-assign, assignment]
     desk.looked(NOW + 1)
-    first = len(looks)
     desk.looked(NOW + 2)
-    assert len(looks) == 2 * first
-    desk.gateway.base = replace(VIEW, pods=(replace(WEB, labels={**WEB.labels, "x": "y"}), *VIEW.pods[1:]))
-    assert desk.looked(NOW + 3) == []
+    assert proofs == [RESPONSE]
+    relabelled = replace(WEB, labels={**WEB.labels, "x": "y"})
+    changes = [
+        replace(VIEW, pods=(relabelled, *VIEW.pods[1:])),
+        VIEW,
+        VIEW.with_policies(policy("shop/all", {"podSelector": {}, "policyTypes": ["Ingress"]})),
+        replace(VIEW, namespaces={**VIEW.namespaces, "new": {}}),
+    ]
+    for number, view in enumerate(changes):
+        proofs.clear()
+        desk.gateway.base = view
+        assert desk.looked(NOW + 10 + number) == []
+        assert proofs == [RESPONSE], number
+    proofs.clear()
+    stranger = replace(API, name="api-b", ips=("10.0.1.11",))
+    last = changes[-1]
+    desk.gateway.base = replace(last, pods=(*last.pods, stranger))
+    desk.looked(NOW + 20)
+    assert proofs == [], "somebody else's pod cannot open what everybody was allowed before"
+
+
+def test_many_proofs_are_spread_over_looks(proofs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile, "MAX_PROOFS", 1)
+    desk = Desk(ResponseSettings(budgets=BudgetSettings(replica_share=1)))
+    assert many(desk, 2) == ["applied proven", "applied proven"]
+    seen = []
+    for number in range(3):
+        desk.looked(NOW + number)
+        seen.append(desk.responder.unfinished)
+    assert seen == [True, False, False]
+    assert sorted(proofs) == ["r0", "r1"]
 
 
 def test_a_block_follows_its_workload_to_a_new_replica() -> None:
@@ -317,6 +355,13 @@ def test_budgets_recover_with_time_and_room() -> None:
     assert many(desk, 2) == ["applied proven", "refused budget_cluster"]
     desk.looked(NOW + 600)
     assert many(desk, 1, NOW + 601) == ["applied proven"]
+
+
+def test_resume_begins_the_hour_anew() -> None:
+    desk = Desk(ResponseSettings(budgets=BudgetSettings(stop_after=1, replica_share=1)))
+    assert many(desk, 2) == ["applied proven", "refused budget_stop"]
+    assert desk.said("resume", "*") == ["resumed command"]
+    assert many(desk, 2) == ["applied proven"]
 
 
 def test_a_repeat_is_not_counted_twice() -> None:
