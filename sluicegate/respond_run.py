@@ -24,7 +24,7 @@ from response.signing import Verifier, load_operators
 from schemas.action import Action
 from schemas.command import Command
 from schemas.inventory import InventoryObject
-from schemas.policy.networkpolicy import NetworkPolicy
+from schemas.policy.networkpolicy import PolicyObject
 from schemas.response import ResponseDecision
 from schemas.watch import WatchRow
 from sluicegate.action_reader import read_ledger
@@ -162,7 +162,7 @@ def _gateway(
     return known, known.add
 
 
-def _policies(path: Path | None) -> tuple[NetworkPolicy, ...]:
+def _policies(path: Path | None) -> tuple[PolicyObject, ...]:
     if path is None:
         return ()
     try:

@@ -221,7 +221,7 @@ def _calico_rule(draw: st.DrawFn, ingress: bool) -> tuple[dict[str, Any], dict[s
         st.just({}), _calico_ports.map(lambda p: {"ports": p}), _numbers.map(lambda p: {"notPorts": p})
     )
     ports = draw(choices)
-    if ports or draw(st.booleans()):
+    if bool(ports) or draw(st.booleans()):
         rule["protocol"] = draw(st.sampled_from(["TCP", "UDP", 6]))
     elif draw(st.booleans()):
         rule["notProtocol"] = "UDP"
