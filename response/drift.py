@@ -61,7 +61,7 @@ def holds(manifest: Manifest, found: Manifest) -> bool:
         except PolicyError:
             return False
         return one.model_dump(exclude={"metadata"}) == other.model_dump(exclude={"metadata"})
-    # Of a pod only labels are ours, and nothing of its spec.
+    # Of a pod we only write labels; the rest of it is not ours to compare.
     return "spec" not in manifest or _within(manifest["spec"], found.get("spec"))
 
 

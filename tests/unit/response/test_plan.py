@@ -302,11 +302,12 @@ def test_the_table_says_what_was_proven() -> None:
     _, proof = proven(decision("block_egress_destination"))
     lines = proof_table(proof).splitlines()
     assert [line.split("  ")[0].strip() for line in lines] == [
-        "holds", "pods", "attack", "allows new", "dns", "peers cut", "node",
+        "holds", "dialect", "pods", "attack", "allows new", "dns", "peers cut", "node",
     ]  # fmt: skip
     assert lines[0].split()[1] == "yes"
-    assert "shop/web-a, shop/web-b" in lines[1]
-    assert "kept (4 paths)" in lines[4]
+    assert lines[1].endswith("networkpolicy (evaluated with networkpolicy in force)")
+    assert "shop/web-a, shop/web-b" in lines[2]
+    assert "kept (4 paths)" in lines[5]
 
 
 def test_replicas_of_both_revisions_are_contained() -> None:
