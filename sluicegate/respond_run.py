@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections import Counter
@@ -68,6 +69,8 @@ def run_respond(settings: Settings, plan: RespondPlan) -> int:
     candidate = make_candidate(settings.response.upkeep.lease)
     gateway, identity = _gateway(plan, candidate)
     configure_logs(plan.log_level)
+    # One line for every request, and the Lease alone makes two every three seconds.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     log.info("cluster", view="inventory" if identity is not None else "kubernetes", name=plan.cluster)
     leader = None
     if candidate is not None and isinstance(gateway, LeaseStore):

@@ -132,7 +132,11 @@ class MemoryGateway:
 
     def managed(self) -> tuple[Managed, ...]:
         self._maybe_fail("managed")
-        pods = [{"metadata": item} for item in self.pod_metadata.values() if QUARANTINE_LABEL in item["labels"]]
+        pods = [
+            {"metadata": item, "spec": {"containers": []}}
+            for item in self.pod_metadata.values()
+            if QUARANTINE_LABEL in item["labels"]
+        ]
         return group_managed((*self.policies.values(), *self.others.values()), pods)
 
     def kill_switch(self, name: str) -> str:
