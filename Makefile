@@ -26,7 +26,7 @@ SYSTEM_TOOLS := java:default-jre-headless mvn:maven ip:iproute2 nft:nftables pin
 	dumpcap:wireshark-common tshark:tshark ethtool:ethtool setpriv:util-linux sysctl:procps \
 	arpspoof:dsniff arping:arping arp-scan:arp-scan udhcpc:udhcpc dhcpstarv:dhcpstarv \
 	atk6-fake_router26:thc-ipv6 openssl:openssl slowhttptest:slowhttptest dnsperf:dnsperf \
-	ptunnel-ng:ptunnel-ng ftp:ftp telnet:telnet swaks:swaks nc:netcat-openbsd
+	ptunnel-ng:ptunnel-ng ftp:ftp telnet:telnet swaks:swaks nc:netcat-openbsd iptables:iptables ipset:ipset ncat:ncat
 
 # Likewise files that tests read, as path:package.
 SYSTEM_FILES := /usr/share/dict/american-english:wamerican /usr/share/dict/french:wfrench \
@@ -36,7 +36,7 @@ SYSTEM_FILES := /usr/share/dict/american-english:wamerican /usr/share/dict/frenc
 help: ## this menu
 	@echo "Sluicegate: make TARGET"
 	@sed -nE 's/^([a-z0-9]+):[^#]*## (.*)$$/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
-		printf '  %-8s %s\n' "$$name" "$$text"; done
+		printf '  %-11s %s\n' "$$name" "$$text"; done
 
 .PHONY: setup
 setup: $(VENV)/.installed ## install the locked dependencies and this project into .venv
@@ -111,6 +111,10 @@ TORTURE = --scale $(SCALE) $(foreach name,$(ONLY),--only $(name)) $(if $(SEED),-
 torture: setup ## one answer, whatever happens: kills, outages, overload (ONLY=kill, SCALE=short, SEED, FLOWS, MINUTES, KILLS)
 	@$(BIN)/python -m tests.torture $(TORTURE)
 
+.PHONY: live
+live: setup ## live exporters on two lab nodes: 50,000 connections, kills, outage, attacks (root; ONLY="once attacks")
+	@$(BIN)/python -m tests.live $(ONLY)
+
 $(VENV)/.bench: $(VENV)/.locked requirements/bench.txt
 	@echo "bench: installing the peers we are measured beside"
 	@$(PIP) install --quiet --require-hashes --only-binary :all: -r requirements/bench.txt
@@ -121,8 +125,13 @@ quality: setup ## grade the detectors: cases, benign hour, poisoning, delays; wr
 	@$(BIN)/python -m tests.quality $(if $(DEVSET),--devset $(DEVSET))
 
 .PHONY: e2e
-e2e: setup ## tests against a real Kubernetes API server (Go 1.26; the first build takes minutes)
+e2e: setup ## tests on a real Kubernetes API server, controllers and policy enforcer (Go 1.26; built once)
 	@$(PYTEST) tests/e2e
+
+RUNS ?= 20
+.PHONY: enforcement
+enforcement: setup ## how soon attacks are stopped, with every part real (root; RUNS=20, ATTACK=scan)
+	@$(BIN)/python -m tests.e2e.enforcement --runs $(RUNS) $(foreach name,$(ATTACK),--attack $(name))
 
 .PHONY: chart
 chart: setup $(HELM) ## lint, render and validate the Helm chart (Go 1.26, builds Helm once)

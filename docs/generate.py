@@ -10,10 +10,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from exporter.inventory.telemetry import metrics_table
+from exporter.inventory.telemetry import metrics_table as inventory_metrics
+from exporter.telemetry import metrics_table as exporter_metrics
 from schemas.reference import documents
 from sluicegate.reference import documents as command_documents
-from stream.node_telemetry import metrics_table as node_metrics_table
+from stream.node_telemetry import metrics_table as node_metrics
 from stream.telemetry import metrics_markdown
 from stream.topics_admin import topics_markdown
 
@@ -22,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 
 def pages() -> dict[str, str]:
     """Return the text of every generated file, by its path in this folder."""
-    metrics = metrics_markdown() + metrics_table() + node_metrics_table()
+    metrics = metrics_markdown() + inventory_metrics() + exporter_metrics() + node_metrics()
     return {**documents(), **command_documents(), "metrics.md": metrics, "topics.md": topics_markdown()}
 
 

@@ -56,11 +56,15 @@ class LiveSummary:
     Attributes:
         messages: messages handed to the delivery.
         rows: rows in them, all kinds.
+        lost_rows: rows shed, as the messages told.
+        cut: the last second made, s since epoch.
         sources: how each source stood at the end, by name.
     """
 
     messages: int = 0
     rows: int = 0
+    lost_rows: int = 0
+    cut: int = 0
     sources: dict[str, SourceState] = field(default_factory=dict)
 
 
@@ -216,6 +220,8 @@ async def run_live(
             await delivery.send(message)
             summary.messages += 1
             summary.rows += sum(message.rows(kind) for kind in message.batches)
+            summary.lost_rows += message.header.lost_rows
+            summary.cut = message.header.cut
         if progress is not None:
             progress(summary)
 

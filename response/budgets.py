@@ -40,7 +40,7 @@ def overrun(ledger: Ledger, now: float, budgets: BudgetSettings) -> Refusal | No
     applied = ledger.applied_since(now - 3600)
     if applied < budgets.stop_after:
         return None
-    message = f"{applied} containments were applied within an hour: stopped until an operator says resume"
+    message = f"{applied} containments were applied within an hour; no more until it has passed or somebody says resume"
     return Refusal("budget_stop", message)
 
 

@@ -130,6 +130,9 @@ class Ledger:
             _put(self.commands, action.command_id, at, MAX_CONTAINMENTS)
         if action.outcome in ("stopped", "resumed"):
             self.stopped = action.message if action.outcome == "stopped" else ""
+            if action.outcome == "resumed":
+                # Whoever resumes has looked at what was applied.
+                self._recent.clear()
             return None
         if action.outcome in ("allowed", "disallowed"):
             self._fold_allowed(action)

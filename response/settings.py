@@ -53,8 +53,8 @@ class BudgetSettings(BaseModel):
     stop_after: int = Field(
         100,
         ge=1,
-        description="containments newly applied within an hour after which nothing more is applied until an "
-        "operator says resume: so many attacks at once are a mistake, or somebody playing with us",
+        description="containments newly applied within an hour after which nothing more is applied until the hour has "
+        "passed or an operator says resume: so many attacks at once are a mistake, or somebody playing with us",
     )
 
 

@@ -162,7 +162,9 @@ def load_signer(path: Path, key_id: str) -> Signer:
         KeyFileError: the file cannot be read, is open to others, or holds no such key.
     """
     pem = _read(path, _MAX_PRIVATE_BYTES, "the private key")
-    if path.stat().st_mode & 0o077:
+    status = path.stat()
+    # A Secret that Kubernetes mounts belongs to root, and this process reads it as its group.
+    if status.st_mode & (0o077 if status.st_uid == os.geteuid() else 0o037):
         message = f"{path}: others than its owner may read this private key; chmod 600 it"
         raise KeyFileError(message)
     try:

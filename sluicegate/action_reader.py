@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from contextlib import aclosing
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -26,7 +27,7 @@ _REORDERED = 1000
 
 async def read_topic(
     kafka: KafkaSettings, topic: TopicSpec, since: float | None, *, follow: bool = False
-) -> AsyncIterator[tuple[int, bytes] | None]:
+) -> AsyncGenerator[tuple[int, bytes] | None, None]:
     """Give offset and value of the records of a topic's first partition from a time on (s since epoch; None: its end).
 
     While `follow` waits for more it gives None now and then, so that its reader can look at the clock.
@@ -68,11 +69,12 @@ async def read_actions(
     kafka: KafkaSettings, since: float | None, *, follow: bool = False
 ) -> AsyncGenerator[Action | None, None]:
     """Give the audit from a time on; see `read_topic`. What cannot be read is passed over."""
-    async for record in read_topic(kafka, ACTIONS, since, follow=follow):
-        if record is None:
-            yield None
-        elif (action := _action(record[1], record[0])) is not None:
-            yield action
+    async with aclosing(read_topic(kafka, ACTIONS, since, follow=follow)) as records:
+        async for record in records:
+            if record is None:
+                yield None
+            elif (action := _action(record[1], record[0])) is not None:
+                yield action
 
 
 async def read_ledger(

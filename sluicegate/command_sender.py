@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
@@ -74,22 +75,19 @@ async def send(kafka: KafkaSettings, command: Command, wait_s: float) -> list[Ac
     Raises:
         ConnectionProblem: the broker does not answer.
     """
-    audit = read_actions(kafka, None, follow=True)
-    # The first look places the reader at the end, before anything can be said.
-    await anext(audit)
-    producer = AIOKafkaProducer(**client_arguments(kafka, "command"), acks="all")
-    try:
-        await producer.start()
-        topic = COMMANDS.name(kafka.prefix)
-        await producer.send_and_wait(topic, command.encode(), key=command.target.encode())
-    except (KafkaError, OSError) as error:
-        raise unreachable(kafka, error) from None
-    finally:
-        await producer.stop()
-    try:
+    async with aclosing(read_actions(kafka, None, follow=True)) as audit:
+        # The first look places the reader at the end, before anything can be said.
+        await anext(audit)
+        producer = AIOKafkaProducer(**client_arguments(kafka, "command"), acks="all")
+        try:
+            await producer.start()
+            topic = COMMANDS.name(kafka.prefix)
+            await producer.send_and_wait(topic, command.encode(), key=command.target.encode())
+        except (KafkaError, OSError) as error:
+            raise unreachable(kafka, error) from None
+        finally:
+            await producer.stop()
         return await _answers(audit, command, wait_s)
-    finally:
-        await audit.aclose()
 
 
 async def _answers(audit: AsyncIterator[Action | None], command: Command, wait_s: float) -> list[Action]:

@@ -8,6 +8,7 @@ import socket
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -22,11 +23,13 @@ from exporter.live_source import LiveSource
 from exporter.live_sources import LIVE_SOURCES, make_sources
 from exporter.message_stream import Identity, MessageStream
 from exporter.settings import ExporterSettings
+from exporter.telemetry import ExporterCollector, make_registry
 from schemas.topics import EVENTS
 from sluicegate.node_settings import NodeSettings
 from sluicegate.problems import CommandProblem
 from sluicegate.terminal import note
 from stream.connection import ConnectionProblem, client_arguments
+from stream.health import HealthServer
 from stream.topics_admin import check_topics
 
 _EXPORTER = "exporter"
@@ -86,7 +89,15 @@ async def _run(settings: NodeSettings, plan: LivePlan, seconds: NodeSeconds) -> 
         loop.add_signal_handler(number, stop.set)
     delivery = await _delivery(settings, plan)
     teller = _Teller(delivery)
-    summary = await run_live(seconds, delivery, stop, settings.exporter.live, teller.tell)
+    async with AsyncExitStack() as stack:
+        if isinstance(delivery, Backlog):
+            # Only who sends for others to read is looked after; who looks at rows himself needs no port.
+            collector = ExporterCollector(seconds.states, lambda: delivery.state, lambda: time.time_ns() / 1e9)
+            teller.tells = collector
+            server = HealthServer(settings.stream.health, make_registry(collector), collector.problems, list)
+            note(f"health port {await server.start()}")
+            stack.push_async_callback(server.stop)
+        summary = await run_live(seconds, delivery, stop, settings.exporter.live, teller.tell)
     for name, state in summary.sources.items():
         note(f"{name}: {state.packets:,} packets, {state.lost_packets:,} lost by the kernel")
     note(f"{summary.rows:,} rows, {summary.messages:,} messages")
@@ -109,13 +120,20 @@ async def _delivery(settings: NodeSettings, plan: LivePlan) -> Delivery:
 
 
 class _Teller:
-    """Says on standard error when the broker goes away and comes back, once each."""
+    """Says on standard error when the broker goes away and comes back, once each, and hands on what was exported.
+
+    Attributes:
+        tells: who shows it as metrics; None: nobody.
+    """
 
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
         self._problem = ""
+        self.tells: ExporterCollector | None = None
 
-    def tell(self, _summary: LiveSummary) -> None:
+    def tell(self, summary: LiveSummary) -> None:
+        if self.tells is not None:
+            self.tells.summary = summary
         if not isinstance(self._delivery, Backlog):
             return
         problem = self._delivery.state.problem

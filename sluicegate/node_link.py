@@ -14,11 +14,16 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from response.gateway import ClusterError
+from response.gateway import ClusterError, Gateway
+from response.node_commands import IssuedCommands
+from response.node_gateway import NodeGateway
+from response.node_settings import NodeStepSettings
+from response.signing import load_signer
 from schemas.node_command import NodeCommand
 from schemas.node_report import NodeReport
 from schemas.topics import CONTENT_TYPE_HEADER, JSON, NODE_COMMANDS, NODE_REPORTS
 from schemas.word import WordError
+from sluicegate.problems import CommandProblem
 from stream.connection import ConnectionProblem, client_arguments, unreachable
 from stream.deadletters import printable
 from stream.settings import KafkaSettings
@@ -27,8 +32,34 @@ log = structlog.get_logger("sluicegate.node_link")
 
 _POLL_MS = 200
 _RETRY_SECONDS = 2.0
+_OPEN_SECONDS = 120.0
 # A node reports what it was told lately in each report; more are not waited for.
 _ANSWERS = 10_000
+
+
+def reach_nodes(
+    gateway: Gateway, kafka: KafkaSettings, steps: NodeStepSettings, cluster: str, fence: Callable[[], None]
+) -> tuple[Gateway, Callable[[], None]]:
+    """A gateway that also commands nodes, where the settings say so, and what ends its connections.
+
+    Raises:
+        CommandProblem, KeyFileError, ConnectionProblem: the key or the broker cannot be used.
+    """
+    if not steps.enabled:
+        return gateway, lambda: None
+    if steps.private_key_file is None or not steps.key_id:
+        message = "response.node_steps.enabled needs private_key_file and key_id: nodes obey signed commands only"
+        raise CommandProblem(message)
+    signer = load_signer(steps.private_key_file, steps.key_id)
+    issued = IssuedCommands()
+    link = KafkaNodeLink(kafka, cluster, steps.answer_s)
+    link.open(lambda command: issued.remember(command, signer))
+    log.info("nodes are commanded", key=signer.key_id)
+    return NodeGateway(gateway, link, signer, issued, cluster, _now, fence), link.close
+
+
+def _now() -> float:
+    return time.time()  # noqa: TID251 - when a command is issued, and until when it holds
 
 
 class KafkaNodeLink:
@@ -54,7 +85,10 @@ class KafkaNodeLink:
             ConnectionProblem: the broker does not answer.
         """
         self._thread.start()
-        self._call(self._open(told), 120.0)
+        try:
+            self._call(self._open(told), _OPEN_SECONDS)
+        except ClusterError as error:
+            raise ConnectionProblem(str(error)) from None
 
     def close(self) -> None:
         """Disconnect."""
@@ -62,6 +96,8 @@ class KafkaNodeLink:
             self._call(self._close(), 10.0)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5.0)
+        if not self._thread.is_alive():
+            self._loop.close()
 
     def send(self, command: NodeCommand) -> None:
         """Make a command durable on nodecommands.v1. Raises ClusterError."""

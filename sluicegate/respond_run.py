@@ -29,6 +29,7 @@ from schemas.response import ResponseDecision
 from schemas.watch import WatchRow
 from sluicegate.action_reader import read_ledger
 from sluicegate.leadership import Leadership, make_candidate
+from sluicegate.node_link import reach_nodes
 from sluicegate.problems import CommandProblem
 from sluicegate.proposals import InventoryGateway
 from sluicegate.settings import Settings
@@ -75,7 +76,11 @@ def run_respond(settings: Settings, plan: RespondPlan) -> int:
     ledger, _ = asyncio.run(read_ledger(settings.stream.kafka, plan.cluster, _now()))
     log.info("ledger", containments=len(ledger.all()), standing=len(ledger.all(STANDING)))
     edges = EdgeMemory(plan.cluster, settings.response.edges_hours)
-    responder = Responder(gateway, settings.response, plan.cluster, ledger, verifier, edges)
+    acting, end_nodes = gateway, _nothing
+    if identity is None:
+        steps = settings.response.node_steps
+        acting, end_nodes = reach_nodes(gateway, settings.stream.kafka, steps, plan.cluster, _fence(candidate))
+    responder = Responder(acting, settings.response, plan.cluster, ledger, verifier, edges)
     telemetry = make_telemetry()
 
     def counted(actions: Sequence[Action]) -> Sequence[Action]:
@@ -112,8 +117,21 @@ def run_respond(settings: Settings, plan: RespondPlan) -> int:
     try:
         return run_service("sluicegate respond", settings.stream, make)
     finally:
+        end_nodes()
         if leader is not None:
             leader.release()
+
+
+def _nothing() -> None:
+    return
+
+
+def _fence(candidate: Candidate | None) -> Callable[[], None]:
+    """What raises ClusterError once this process may no longer change anything."""
+    if candidate is None:
+        return _nothing
+    known = candidate
+    return lambda: known.fence(time.monotonic())
 
 
 def _verifier(commands: CommandSettings) -> Verifier:
@@ -139,8 +157,7 @@ def _gateway(
         if plan.policies is not None:
             message = "--policies is for use without a cluster: the cluster's own policies are read"
             raise CommandProblem(message)
-        fence = (lambda: candidate.fence(time.monotonic())) if candidate is not None else (lambda: None)
-        return KubeGateway(plan.kubeconfig, plan.context, fence=fence), None
+        return KubeGateway(plan.kubeconfig, plan.context, fence=_fence(candidate)), None
     known = InventoryGateway(_policies(plan.policies))
     return known, known.add
 

@@ -95,7 +95,7 @@ def context_of(name: Dialect, attack: str, others: str = "none") -> PlanContext:
         for side in (attackers, victims)
     ]
     asked = decision(action, attackers=ends[0], victims=ends[1], mode="enforce")
-    return PlanContext(asked, view, settings_of(name), "2027-01-15T08:10:00Z", name)
+    return PlanContext(asked, view, settings_of(name), "2027-01-15T08:10:00Z", dialect=name)
 
 
 def first(name: Dialect, attack: str, others: str = "none") -> Attempt:
@@ -113,7 +113,7 @@ def attempts_in(name: Dialect, attack: str, others: str) -> Attempt:
 def test_every_dialect_is_there_and_named_as_its_file() -> None:
     assert set(NAMES) == set(get_args(Dialect)) == set(DIALECTS)
     for name, module in load_dialects().items():
-        assert module.__name__.endswith(f".{name}")
+        assert getattr(module, "__name__", "").endswith(f".{name}")
         assert module.TITLE
         assert module.RBAC
 

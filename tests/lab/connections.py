@@ -4,9 +4,8 @@ python -m tests.lab.connections serve PLAN OUT      until SIGTERM
 python -m tests.lab.connections connect PLAN OUT
 
 A plan is JSON. Serving: ``{"port": 8000, "spaces": [...]}``. Connecting: ``{"routes": [[space, address, port], ...],
-"count": n, "rate": per second, "seed": 1}``; connection i takes route i modulo their number. Both write one JSON
-array a line: the initiator's address and port, the responder's as that side sees them, payload bytes of the
-initiator and of the responder.
+"count": n, "rate": per second, "seed": 1}``; connection i takes route i modulo their number, and a port that no other
+connection of its namespace has. Both write one ``Counted`` a line, as a JSON array.
 """
 
 from __future__ import annotations
@@ -19,10 +18,11 @@ import struct
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.lab.namespaces import inside, listener
 
@@ -30,8 +30,20 @@ _SIZES = struct.Struct("!II")  # of the rest of the question, of the answer
 _THREADS = 8
 _BLOCK = b"x" * 65_536
 _TIMEOUT_S = 30.0
+_FIRST_PORT, _LAST_PORT = 10_000, 65_000
 
-Counted = tuple[str, int, str, int, int, int]
+
+class Counted(NamedTuple):
+    """One connection as one side counted it; times in ns since epoch."""
+
+    src: str
+    src_port: int
+    dst: str
+    dst_port: int
+    asked: int  # payload bytes of the initiator
+    answered: int  # and of the responder
+    began: int
+    ended: int
 
 
 def _read(peer: socket.socket, size: int) -> int:
@@ -53,11 +65,12 @@ def _serve_one(listening: socket.socket, counted: list[Counted]) -> None:
     while True:
         with listening.accept()[0] as peer, suppress(OSError):
             peer.settimeout(_TIMEOUT_S)
-            asker, own = peer.getpeername(), peer.getsockname()
+            began = time.time_ns()
+            (asker, asker_port), (own, own_port) = peer.getpeername(), peer.getsockname()
             asked, wanted = _SIZES.unpack(peer.recv(_SIZES.size, socket.MSG_WAITALL))
             got = _SIZES.size + _read(peer, asked)
             _write(peer, wanted)
-            counted.append((*asker, *own, got, wanted))
+            counted.append(Counted(asker, asker_port, own, own_port, got, wanted, began, time.time_ns()))
 
 
 def serve(plan: dict[str, Any]) -> list[Counted]:
@@ -72,22 +85,38 @@ def serve(plan: dict[str, Any]) -> list[Counted]:
     return counted
 
 
-def _connect_one(space: str, address: str, port: int, asked: int, wanted: int) -> Counted:
+def _connect_one(space: str, address: str, port: int, own_port: int, asked: int, wanted: int) -> Counted:
+    began = time.time_ns()
     with inside(space):
         peer = socket.socket()
     with peer:
         peer.settimeout(_TIMEOUT_S)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        peer.bind(("", own_port))
         peer.connect((address, port))
-        own = peer.getsockname()
+        own, _ = peer.getsockname()
         peer.sendall(_SIZES.pack(asked, wanted) + _BLOCK[:asked])
         got = _read(peer, wanted + 1)  # one more, so that the other side's end is waited for
-    return (*own, address, port, _SIZES.size + asked, got)
+    return Counted(own, own_port, address, port, _SIZES.size + asked, got, began, time.time_ns())
+
+
+def _ports(spaces: Sequence[str]) -> list[int]:
+    used: Counter[str] = Counter()
+    ports = []
+    for space in spaces:
+        ports.append(_FIRST_PORT + used[space])
+        used[space] += 1
+    if ports and max(ports) > _LAST_PORT:
+        problem = f"more than {_LAST_PORT - _FIRST_PORT} connections from one namespace"
+        raise ValueError(problem)
+    return ports
 
 
 def connect(plan: dict[str, Any]) -> list[Counted]:
     """Make the connections; raises what the first that failed raised."""
     routes: Sequence[tuple[str, str, int]] = plan["routes"]
     count, rate = int(plan["count"]), float(plan["rate"])
+    ports = _ports([routes[number % len(routes)][0] for number in range(count)])
     counted: list[Counted] = []
     failed: list[BaseException] = []
     begin = time.monotonic()
@@ -99,7 +128,8 @@ def connect(plan: dict[str, Any]) -> list[Counted]:
                 time.sleep(max(0.0, begin + number / rate - time.monotonic()))
                 # One in fifty is large.
                 wanted = chance.randrange(200_000 if chance.random() < 0.02 else 4_000)
-                counted.append(_connect_one(*routes[number % len(routes)], chance.randrange(2_000), wanted))
+                asked = chance.randrange(2_000)
+                counted.append(_connect_one(*routes[number % len(routes)], ports[number], asked, wanted))
         except BaseException as error:
             failed.append(error)
             raise
@@ -116,7 +146,7 @@ def connect(plan: dict[str, Any]) -> list[Counted]:
 
 def read_counts(path: Path) -> list[Counted]:
     """Return what ``serve`` or ``connect`` wrote."""
-    return [tuple(json.loads(line)) for line in path.read_text().splitlines()]
+    return [Counted(*json.loads(line)) for line in path.read_text().splitlines()]
 
 
 if __name__ == "__main__":

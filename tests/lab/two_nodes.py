@@ -115,8 +115,8 @@ class TwoNodes(Lab):
                 }}
             }}"""
         self.run(node, ["nft", rules])
-        # Connections that have ended need not be remembered for two minutes; counting bytes is off by default.
-        self.sysctl(node, net__netfilter__nf_conntrack_tcp_timeout_time_wait=10, net__netfilter__nf_conntrack_acct=1)
+        # Counting is off by default.
+        self.sysctl(node, net__netfilter__nf_conntrack_acct=1)
 
 
 def objects() -> list[InventoryObject]:

@@ -164,7 +164,7 @@ async def _follow(consumer: AIOKafkaConsumer, heard: Heard) -> None:
 @asynccontextmanager
 async def live_cluster(
     lab: Lab, nodes: Mapping[str, str], bootstrap: str, folder: Path, exporter: Mapping[str, Any],
-    objects: Iterable[InventoryObject], *, worker: bool = True,
+    objects: Iterable[InventoryObject], *, worker: bool = True, own: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> AsyncIterator[LiveCluster]:  # fmt: skip
     """Bring up topics, identities, a worker and the nodes' exporters (not started yet); take all down at the end.
 
@@ -176,6 +176,7 @@ async def live_cluster(
         exporter: settings of the exporters.
         objects: what inventory.v1 says from the beginning.
         worker: run one.
+        own: more settings of some nodes' exporters, by the node's name.
     """
     kafka = KafkaSettings(bootstrap=bootstrap, prefix=f"live{uuid.uuid4().hex[:10]}")
     await create_topics(kafka, _TOPICS)
@@ -197,10 +198,11 @@ async def live_cluster(
         port = int(bootstrap.rsplit(":", 1)[1])
         for space in set(nodes.values()):
             stack.enter_context(Tunnel(lab.space(space), port))
-        exporters = {
-            name: NodeExporter(lab, space, {"exporter": dict(exporter), "stream": stream}, folder, name)
-            for name, space in nodes.items()
-        }
+        exporters = {}
+        for name, space in nodes.items():
+            spool = {"live": {"spool": str(folder / f"spool-{name}")}}
+            settings = {**exporter, **spool, **(own or {}).get(name, {})}
+            exporters[name] = NodeExporter(lab, space, {"exporter": settings, "stream": stream}, folder, name)
         for each in exporters.values():
             stack.callback(each.kill)
         yield LiveCluster(lab, bootstrap, kafka.prefix, folder, heard, exporters)

@@ -50,6 +50,10 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
 {{/* The engine is told the same layout; the program refuses settings where the two differ. */}}
 {{- $engine := dict "event_partitions" (int .Values.topics.eventPartitions) "rollup_partitions" (int .Values.topics.rollupPartitions) -}}
 {{- $ours := dict "stream" (dict "kafka" $kafka "topics" $topics "health" $health) "engine" $engine -}}
+{{- if .Values.exporter.enabled -}}
+{{- $packets := dict "uplinks" .Values.exporter.uplinks "cluster_networks" .Values.exporter.clusterNetworks -}}
+{{- $_ := set $ours "exporter" (dict "packets" $packets "live" (dict "spool" "/var/spool/sluicegate")) -}}
+{{- end -}}
 {{- toYaml (mustMergeOverwrite $ours (deepCopy .Values.settings)) -}}
 {{- end -}}
 
@@ -104,6 +108,11 @@ env:
   - {name: SLUICEGATE_STREAM__WORKER__INSTANCE, value: responder}
   - {name: SLUICEGATE_RESPONSE__UPKEEP__KILL_SWITCH, value: {{ printf "%s/sluicegate-stop" .Release.Namespace | quote }}}
   - {name: SLUICEGATE_RESPONSE__UPKEEP__LEASE, value: {{ printf "%s/%s-responder" .Release.Namespace (include "sluicegate.name" .) | quote }}}
+  {{- if .Values.responder.nodeKey.secret }}
+  - {name: SLUICEGATE_RESPONSE__NODE_STEPS__ENABLED, value: "true"}
+  - {name: SLUICEGATE_RESPONSE__NODE_STEPS__PRIVATE_KEY_FILE, value: /etc/sluicegate/node-key/key.pem}
+  - {name: SLUICEGATE_RESPONSE__NODE_STEPS__KEY_ID, value: {{ .Values.responder.nodeKey.keyId | quote }}}
+  {{- end }}
   {{- if .Values.responder.operators }}
   - {name: SLUICEGATE_RESPONSE__COMMANDS__PUBLIC_KEYS_FILE, value: /etc/sluicegate/settings/operators.yaml}
   {{- end }}
@@ -111,6 +120,9 @@ env:
 volumeMounts:
   - {name: settings, mountPath: /etc/sluicegate/settings, readOnly: true}
   - {name: scratch, mountPath: /tmp}
+  {{- if and (eq $component "responder") .Values.responder.nodeKey.secret }}
+  - {name: node-key, mountPath: /etc/sluicegate/node-key, readOnly: true}
+  {{- end }}
   {{- if hasPrefix "sasl" .Values.kafka.security }}
   - {name: login, mountPath: /etc/sluicegate/login, readOnly: true}
   {{- end }}

@@ -22,18 +22,18 @@ from sluicegate.local_broker import local_broker
 from tests.e2e import apiserver
 from tests.e2e.enforcement import audit
 from tests.e2e.enforcement.attacks import ATTACKS, BY_ATTACK, Attack
-from tests.e2e.enforcement.chain import CAST, Played, play
+from tests.e2e.enforcement.chain import CAST, JUDGED_SECONDS, Played, play
 from tests.e2e.enforcement.conftest import unavailable
 from tests.e2e.enforcement.lab_cluster import LabCluster
 
 GOAL_S = 3.0
 
 
-def run(attack: Attack, server: apiserver.ApiServer, bootstrap: str) -> Played:
+def run(attack: Attack, server: apiserver.ApiServer, bootstrap: str, judged: float) -> Played:
     """One attack in a lab of its own; what its neighbours saw is read before their files go."""
     port = int(bootstrap.rsplit(":", 1)[1])
     with tempfile.TemporaryDirectory() as name, LabCluster(server, Path(name), CAST, more_ports=[port]) as cluster:
-        return play(attack, cluster, bootstrap, Path(name))
+        return play(attack, cluster, bootstrap, Path(name), judged)
 
 
 def rank(values: Sequence[float], share: float) -> float:
@@ -58,6 +58,8 @@ def report(attack: Attack, runs: Sequence[Played]) -> None:
     exchanges, failures = sum(played.exchanges for played in runs), sum(len(played.failed) for played in runs)
     stopped = sum(played.timeline.stopped for played in runs)
     print(f"\n{attack.name}: {len(runs)} runs, stopped in {stopped}, by {dict(actions)}")
+    verdicts = Counter(p.timeline.verdict.outcome if p.timeline.verdict else "not judged" for p in runs)
+    print(f"verdicts {dict(verdicts)}")
     print(f"load {min(loads):.1f} to {max(loads):.1f} on {os.cpu_count()} cores; "
           f"neighbours: {exchanges:,} exchanges, {failures} failed\n")  # fmt: skip
     print("\n".join(table(runs)), flush=True)
@@ -82,7 +84,7 @@ def main(options: argparse.Namespace) -> int:
         for attack in (BY_ATTACK[name] for name in options.attack):
             runs = []
             for number in range(options.runs):
-                runs.append(run(attack, server, bootstrap))
+                runs.append(run(attack, server, bootstrap, options.judged))
                 print(f"{attack.name} {number + 1}: {runs[-1].line()}", flush=True)
             report(attack, runs)
             late = rank([played.timeline.stages()["packet to answered"] for played in runs], 0.99) > GOAL_S
@@ -96,6 +98,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--attack", action="append", choices=sorted(BY_ATTACK), help="may be repeated; default: all")
+    parser.add_argument("--judged", type=float, default=JUDGED_SECONDS,
+                        help="s to wait for the product's own verdict; 0: only the times")  # fmt: skip
     options = parser.parse_args()
     options.attack = options.attack or [attack.name for attack in ATTACKS]
     sys.exit(main(options))

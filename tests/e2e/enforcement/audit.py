@@ -44,11 +44,12 @@ def entries(server: ApiServer) -> Iterator[dict[str, Any]]:
         yield json.loads(line)
 
 
-def writes(server: ApiServer, response_id: str) -> list[float]:
-    """When each write of one response was complete, s since the epoch."""
-    mark = response_id
-    return [
-        datetime.datetime.fromisoformat(entry["stageTimestamp"]).timestamp()
-        for entry in entries(server)
-        if mark in json.dumps(entry.get("requestObject", {})) or mark in entry["objectRef"].get("name", "")
-    ]
+def written(server: ApiServer, response_id: str) -> float:
+    """When everything that a response wrote was there, s since the epoch; what is written again does not count."""
+    first: dict[str, float] = {}
+    for entry in entries(server):
+        named = response_id in entry["objectRef"].get("name", "")
+        if named or response_id in json.dumps(entry.get("requestObject", {})):
+            done = datetime.datetime.fromisoformat(entry["stageTimestamp"]).timestamp()
+            first.setdefault(entry["requestURI"], done)
+    return max(first.values())

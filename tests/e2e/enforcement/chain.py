@@ -29,6 +29,9 @@ from tests.lab.stage import Stage, cluster_dns
 CAST = ("web", "api", "dns", "client1", "client2", "client3", "client4", "attacker")
 # From the responder's word until the attack is said to go on all the same.
 STOP_SECONDS = 10.0
+# Five seconds for the enforcer, five of calm, and a node's second; an unattempted flow is quiet after minutes.
+JUDGED_SECONDS = 30.0
+VERDICTS = frozenset({"effective", "ineffective", "quiet", "unknown"})
 # A busy client's pace, below what anybody would take for a flood.
 NEIGHBOURLY_S = 0.1
 # An attack whose packets have not been answered for so long is stopped.
@@ -51,6 +54,8 @@ class Timeline:
     told: float
     answered: float
     action: Action
+    verdict: Action | None
+    then: Action | None
     stopped: bool
     load: float
 
@@ -75,6 +80,10 @@ class Played:
         """What there is to say of one run."""
         stages = ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in self.timeline.stages().items())
         end = "stopped" if self.timeline.stopped else "goes on"
+        verdict = self.timeline.verdict
+        end += f", judged {verdict.outcome}: {verdict.message}" if verdict is not None else ", not judged"
+        if self.timeline.then is not None:
+            end += f", then {self.timeline.then.message}"
         return f"{end}; {stages}; load {self.timeline.load:.1f}; {len(self.failed)} of {self.exchanges} failed"
 
 
@@ -93,8 +102,19 @@ def neighbours(cluster: LabCluster, attack: Attack) -> list[Prober]:
     return [cluster.prober(*pair, every=NEIGHBOURLY_S) for pair in pairs if not attacker & set(pair)]
 
 
-def play(attack: Attack, cluster: LabCluster, bootstrap: str, folder: Path) -> Played:
+def play(
+    attack: Attack,
+    cluster: LabCluster,
+    bootstrap: str,
+    folder: Path,
+    judged_within: float = JUDGED_SECONDS,
+    *,
+    node_agent: bool = False,
+) -> Played:
     """Run one attack on a running lab until it is stopped, or goes on after a response all the same.
+
+    The product's own word on that, by packets as well, is waited for so many s. With an agent on the node, what a
+    policy did not stop is waited for to be dropped there.
 
     Raises:
         TimeoutError: it was not detected, or nothing was done about it.
@@ -102,15 +122,20 @@ def play(attack: Attack, cluster: LabCluster, bootstrap: str, folder: Path) -> P
     stage = Stage(cluster.lab)
     attack.prepare(stage, folder)
     others = neighbours(cluster, attack)
-    with Stack(cluster, bootstrap, folder) as stack:
+    with Stack(cluster, bootstrap, folder, node_agent=node_agent) as stack:
         capture = Capture(cluster.lab, folder, attack.pod, attack.victims)
         attack.begin(stage, folder)
         _await_response(stack, attack)
         told = now()
         stopped = _stopped(capture, told)
         load = os.getloadavg()[0]
+        verdict = _verdict(stack, attack, judged_within)
+        then = None
+        if node_agent and verdict is not None and verdict.outcome == "ineffective":
+            then = _cut(stack, verdict.alert_id)
+            stopped = _stopped(capture, now())
         capture.stop()
-        timeline = _timeline(attack, stack, cluster.server, capture, stopped, load)
+        timeline = _timeline(attack, stack, cluster.server, capture, verdict, then, stopped, load)
     failed = [f"{prober.name} {exchange}" for prober in others for exchange in prober.failures()]
     return Played(timeline, sum(len(prober.exchanges()) for prober in others), tuple(failed))
 
@@ -145,6 +170,44 @@ def _applied(stack: Stack, attack: Attack) -> tuple[ConsumerRecord, Action] | No
     return None
 
 
+def _verdict(stack: Stack, attack: Attack, within: float) -> Action | None:
+    """The first word of the verification on what was applied first, waited for; none in time: none."""
+    found: list[Action] = []
+
+    def said() -> bool:
+        applied = _applied(stack, attack)
+        assert applied is not None
+        for record in stack.records("actions.v1"):
+            action = Action.decode(record.value)
+            if action.response_id == applied[1].response_id and action.outcome in VERDICTS:
+                found.append(action)
+        return bool(found)
+
+    try:
+        wait_for(said, f"the verification of {attack.name}", within)
+    except TimeoutError:
+        return None
+    return found[0]
+
+
+def _cut(stack: Stack, alert_id: str) -> Action:
+    """The cut on the node that follows, waited for."""
+    done: list[Action] = []
+
+    def said() -> bool:
+        done[:] = [
+            a for record in stack.records("actions.v1") if (a := Action.decode(record.value)).alert_id == alert_id
+        ]
+        return any((a.action, a.outcome) == ("cut_on_node", "applied") for a in done)
+
+    try:
+        wait_for(said, "the cut on the node", 20.0)
+    except TimeoutError as error:
+        message = f"{error}; {[f'{a.action} {a.outcome} {a.reason}: {a.message}' for a in done]}"
+        raise TimeoutError(message) from None
+    return next(a for a in done if (a.action, a.outcome) == ("cut_on_node", "applied"))
+
+
 def _alerts(stack: Stack, attack: Attack) -> list[tuple[ConsumerRecord, Alert]]:
     found = []
     for record in stack.records("alerts.v1"):
@@ -156,7 +219,14 @@ def _alerts(stack: Stack, attack: Attack) -> list[tuple[ConsumerRecord, Alert]]:
 
 
 def _timeline(
-    attack: Attack, stack: Stack, server: ApiServer, capture: Capture, stopped: bool, load: float
+    attack: Attack,
+    stack: Stack,
+    server: ApiServer,
+    capture: Capture,
+    verdict: Action | None,
+    then: Action | None,
+    stopped: bool,
+    load: float,
 ) -> Timeline:
     applied = _applied(stack, attack)
     assert applied is not None
@@ -178,10 +248,12 @@ def _timeline(
         events=max(found.timestamp for found in events) / 1000,
         alert=alerted.timestamp / 1000,
         decision=decided.timestamp / 1000,
-        written=max(audit.writes(server, action.response_id)),
+        written=audit.written(server, action.response_id),
         told=record.timestamp / 1000,
         answered=max(seen.answered),
         action=action,
+        verdict=verdict,
+        then=then,
         stopped=stopped,
         load=load,
     )

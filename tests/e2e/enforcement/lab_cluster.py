@@ -154,7 +154,7 @@ class LabCluster:
     def policies(self) -> dict[str, dict[str, Any]]:
         """Every NetworkPolicy by namespace/name."""
         found = self.client.list(RawNetworkPolicy, namespace="*")
-        return {f"{i['metadata']['namespace']}/{i['metadata']['name']}": i.to_dict() for i in found}
+        return {f"{i['metadata']['namespace']}/{i['metadata']['name']}": dict(i) for i in found}
 
     def objects(self) -> dict[str, dict[str, Any]]:
         """Everything that a response may touch, without what any write changes (versions, managed fields)."""
@@ -162,7 +162,7 @@ class LabCluster:
         for kind in (*KINDS, RawNamespace):
             scope: dict[str, Any] = {} if kind is RawNamespace else {"namespace": "*"}
             for item in self.client.list(kind, **scope):
-                document = item.to_dict()
+                document = dict(item)
                 metadata = document["metadata"]
                 kept = {
                     k: v for k, v in metadata.items() if k not in ("resourceVersion", "managedFields", "generation")

@@ -15,6 +15,7 @@ import yaml
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
+from response.signing import new_keys, write_private_key
 from sluicegate.demo_processes import DemoProcess
 from stream.settings import KafkaSettings, TopicSettings
 from stream.topics_admin import create_topics, wanted_topics
@@ -32,10 +33,10 @@ NETWORKS = ("10.244.0.0/16", "fd00:244::/32", f"{pods.NODE_UPLINK4}/32", f"{pods
 class Stack:
     """Every process of the product, on topics of its own; use as a context manager inside a `LabCluster`."""
 
-    def __init__(self, cluster: LabCluster, bootstrap: str, folder: Path, *, policy: Path = POLICY) -> None:
+    def __init__(self, cluster: LabCluster, bootstrap: str, folder: Path, *, node_agent: bool = False) -> None:
         self._cluster = cluster
         self._folder = folder
-        self._policy = policy
+        self.node_agent = node_agent
         self._kafka = KafkaSettings(bootstrap=bootstrap, prefix=f"t{uuid.uuid4().hex[:12]}")
         self._closing = ExitStack()
 
@@ -56,8 +57,23 @@ class Stack:
 
     def _settings(self) -> dict[str, object]:
         return {
-            "stream": {"kafka": {"bootstrap": self._kafka.bootstrap, "prefix": self._kafka.prefix}},
+            "stream": {
+                "kafka": {"bootstrap": self._kafka.bootstrap, "prefix": self._kafka.prefix},
+                "health": {"port": 0},  # two processes of the node share its loopback
+            },
             "exporter": {"packets": {"uplinks": [pods.UPLINK], "cluster_networks": list(NETWORKS)}},
+            **({"response": self._node_settings()} if self.node_agent else {}),
+        }
+
+    def _node_settings(self) -> dict[str, object]:
+        """What the responder signs with, and what the node's agent believes."""
+        private, lines = new_keys("responder", "the responder")
+        key, known = self._folder / "responder.pem", self._folder / "keys.yaml"
+        write_private_key(key, private)
+        known.write_text(lines)
+        return {
+            "node_steps": {"enabled": True, "private_key_file": str(key), "key_id": "responder"},
+            "node_agent": {"public_keys_file": str(known), "interval_s": 1},
         }
 
     def _start(self, closing: ExitStack, config: Path) -> None:
@@ -65,7 +81,7 @@ class Stack:
         common = ["--cluster", CLUSTER, "--log-level", "warning"]
         commands = {
             "inventory": ["inventory", "--kubeconfig", kubeconfig, *common],
-            "worker": ["worker", "--policy", str(self._policy), "--log-level", "warning"],
+            "worker": ["worker", "--policy", str(POLICY), "--log-level", "warning"],
             "responder": ["respond", "--kubeconfig", kubeconfig, *common],
         }
         processes = []
@@ -78,12 +94,19 @@ class Stack:
             await asyncio.gather(*(process.ready() for process in processes))
 
         asyncio.run(ready())
-        command = [sys.executable, "-m", "sluicegate", "--config", str(config), "export", "--to", "kafka",
+        self._on_node(closing, config, "exporter", "export", "--to", "kafka")
+        if self.node_agent:
+            self._on_node(closing, config, "node-agent", "node-agent")
+            log = self._folder / "node-agent.log"
+            wait_for(lambda: b"commands read" in log.read_bytes(), "the node's agent to read commands", 60.0)
+
+    def _on_node(self, closing: ExitStack, config: Path, name: str, *arguments: str) -> None:
+        command = [sys.executable, "-m", "sluicegate", "--config", str(config), *arguments,
                    "--node", pods.NODE, "--cluster", CLUSTER]  # fmt: skip
-        with (self._folder / "exporter.log").open("wb") as log:
-            exporter = self._cluster.lab.start("node", command, stdout=log.fileno(), stderr=log.fileno())
-        closing.callback(exporter.wait, 30)
-        closing.callback(exporter.terminate)
+        with (self._folder / f"{name}.log").open("wb") as log:
+            process = self._cluster.lab.start("node", command, stdout=log.fileno(), stderr=log.fileno())
+        closing.callback(process.wait, 30)
+        closing.callback(process.terminate)
 
     def records(self, word: str) -> Sequence[ConsumerRecord]:
         """Everything on a topic now, by append time."""

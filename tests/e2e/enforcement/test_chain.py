@@ -7,19 +7,48 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.enforcement.attacks import BY_ATTACK
-from tests.e2e.enforcement.chain import CAST, play
+from tests.e2e.enforcement.chain import CAST, Timeline, play
 from tests.e2e.enforcement.conftest import Enforced
+from tests.e2e.enforcement.lab_cluster import LabCluster
 
 pytestmark = [pytest.mark.e2e, pytest.mark.lab, pytest.mark.kafka, pytest.mark.timeout(600)]
 
 
-@pytest.mark.parametrize("name", ["scan", "dns"])
-def test_the_attack_is_stopped_and_nobody_else_is(
-    name: str, enforced: Enforced, bootstrap: str, tmp_path: Path
-) -> None:
-    cluster = enforced(CAST, more_ports=[int(bootstrap.rsplit(":", 1)[1])])
-    played = play(BY_ATTACK[name], cluster, bootstrap, tmp_path)
-    assert played.timeline.stopped
-    assert played.timeline.packet <= played.timeline.answered
+def _play(name: str, cluster: LabCluster, bootstrap: str, folder: Path, *, node_agent: bool = False) -> Timeline:
+    played = play(BY_ATTACK[name], cluster, bootstrap, folder, node_agent=node_agent)
     assert played.exchanges > 0
     assert played.failed == ()
+    return played.timeline
+
+
+@pytest.fixture
+def cluster(enforced: Enforced, bootstrap: str) -> LabCluster:
+    return enforced(CAST, more_ports=[int(bootstrap.rsplit(":", 1)[1])])
+
+
+def test_an_attack_is_stopped_and_nobody_else_is(cluster: LabCluster, bootstrap: str, tmp_path: Path) -> None:
+    done = _play("scan", cluster, bootstrap, tmp_path)
+    assert done.stopped
+    assert done.packet <= done.events <= done.alert <= done.decision <= done.written
+    assert done.verdict is not None
+    assert done.verdict.outcome == "effective", done.verdict.message
+
+
+def test_what_no_enforcer_carries_out_is_ineffective(cluster: LabCluster, bootstrap: str, tmp_path: Path) -> None:
+    cluster.enforcer.pause()
+    done = _play("scan", cluster, bootstrap, tmp_path)
+    assert not done.stopped
+    assert done.verdict is not None
+    assert (done.verdict.outcome, done.verdict.reason) == ("ineffective", "answered")
+
+
+def test_an_upload_that_no_policy_ends_is_ended_on_the_node(
+    cluster: LabCluster, bootstrap: str, tmp_path: Path
+) -> None:
+    """One connection, open before the policy: the policy is ineffective, says packets; then the node drops it."""
+    done = _play("long_upload", cluster, bootstrap, tmp_path, node_agent=True)
+    assert done.action.action == "block_egress_destination"
+    assert done.verdict is not None
+    assert (done.verdict.outcome, done.verdict.reason) == ("ineffective", "answered")
+    assert done.then is not None
+    assert done.stopped

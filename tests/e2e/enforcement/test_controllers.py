@@ -77,7 +77,7 @@ class Workload:
 
     def pods(self, cluster: LabCluster, name: str) -> list[dict[str, Any]]:
         """The pods that it owns."""
-        found = [item.to_dict() for item in cluster.client.list(RawPod, namespace=NAMESPACE)]
+        found = [dict(item) for item in cluster.client.list(RawPod, namespace=NAMESPACE)]
         return [pod for pod in found if (name in [o["name"] for o in pod["metadata"].get("ownerReferences", ())])]
 
 
@@ -97,7 +97,7 @@ def controlled(server: ApiServer) -> Iterator[ApiServer]:
 
 def endpoints(cluster: LabCluster) -> set[tuple[str, bool]]:
     """Addresses of the Service, and whether each is ready."""
-    slices = [item.to_dict() for item in cluster.client.list(RawEndpointSlice, namespace=NAMESPACE)]
+    slices = [dict(item) for item in cluster.client.list(RawEndpointSlice, namespace=NAMESPACE)]
     return {
         (address, bool(end["conditions"].get("ready")))
         for part in slices if part["metadata"]["labels"].get("kubernetes.io/service-name") == "import"

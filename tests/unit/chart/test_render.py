@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 import yaml
 
 from detectors.rule_file import load_rules
+from exporter.live_sources import LIVE_SOURCES
+from response.plan import load_dialects
 from response.policyfile import parse_policy
 from response.signing import load_operators
 from sluicegate.settings import Settings
@@ -21,6 +24,11 @@ ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "helm" / "sluicegate"
 EVERYTHING = str(Path(__file__).with_name("everything.yaml"))
 
+# Root of the container, with one right: Kubernetes gives added capabilities to nobody else.
+NODE_AGENT = {
+    "runAsNonRoot": False, "runAsUser": 0, "runAsGroup": 0, "capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN"]},
+}  # fmt: skip
+
 Documents = list[dict[str, Any]]
 Render = Callable[..., Documents]
 RunHelm = Callable[..., subprocess.CompletedProcess[str]]
@@ -28,7 +36,7 @@ RunHelm = Callable[..., subprocess.CompletedProcess[str]]
 
 def _pods(objects: Documents) -> Iterator[tuple[str, dict[str, Any]]]:
     for item in objects:
-        if item["kind"] in ("Deployment", "StatefulSet", "Job"):
+        if item["kind"] in ("Deployment", "StatefulSet", "Job", "DaemonSet"):
             yield item["metadata"]["labels"]["app.kubernetes.io/component"], item["spec"]["template"]
 
 
@@ -67,10 +75,10 @@ def test_objects_are_valid(objects: Documents) -> None:
 def test_kinds_are_complete(render: Render) -> None:
     everything = {item["kind"] for item in render("--values", EVERYTHING)}
     assert everything == {
-        "ClusterRole", "ClusterRoleBinding", "ConfigMap", "Deployment", "Job", "NetworkPolicy",
+        "ClusterRole", "ClusterRoleBinding", "ConfigMap", "DaemonSet", "Deployment", "Job", "NetworkPolicy",
         "PodDisruptionBudget", "Role", "RoleBinding", "Service", "ServiceAccount", "ServiceMonitor", "StatefulSet",
     }  # fmt: skip
-    assert everything - {item["kind"] for item in render()} == {"ServiceMonitor"}
+    assert everything - {item["kind"] for item in render()} == {"DaemonSet", "ServiceMonitor"}
 
 
 def test_names_are_unique(objects: Documents) -> None:
@@ -83,6 +91,8 @@ def test_pods_are_confined(objects: Documents) -> None:
     for component, template in _pods(objects):
         components.add(component)
         pod = template["spec"]
+        if component == "exporter":
+            continue  # It cannot be: test_the_exporter_has_what_its_sources_need.
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         for container in pod["containers"]:
@@ -90,11 +100,73 @@ def test_pods_are_confined(objects: Documents) -> None:
                 "allowPrivilegeEscalation": False,
                 "readOnlyRootFilesystem": True,
                 "capabilities": {"drop": ["ALL"]},
+                **(NODE_AGENT if component == "node-agent" else {}),
             }
             assert "memory" in container["resources"]["limits"]
             # The image's entry point is the command; the chart gives arguments only.
             assert "command" not in container
-    assert components == {"worker", "responder", "inventory", "topics"}
+        assert pod.get("hostNetwork", False) is (component == "node-agent")
+        assert not any("hostPath" in volume for volume in pod["volumes"])
+    assert components - {"node-agent", "exporter"} == {"worker", "responder", "inventory", "topics"}
+
+
+def test_nodes_obey_the_key_that_the_responder_signs_with(render: Render) -> None:
+    objects = render("--values", EVERYTHING)
+    variables = {component: _variables(template) for component, template in _pods(objects)}
+    responder, agent = variables["responder"], variables["node-agent"]
+    assert responder["SLUICEGATE_RESPONSE__NODE_STEPS__ENABLED"] == "true"
+    keys = yaml.safe_load(_files(objects)["node-keys.yaml"])
+    assert responder["SLUICEGATE_RESPONSE__NODE_STEPS__KEY_ID"] in keys
+    assert agent["SLUICEGATE_RESPONSE__NODE_AGENT__PUBLIC_KEYS_FILE"] == "/etc/sluicegate/settings/node-keys.yaml"
+    assert not any("NODE" in name for name in variables["worker"])
+
+
+def test_agents_without_a_key_are_not_rendered(run_helm: RunHelm) -> None:
+    done = run_helm("template", "demo", str(CHART), "--kube-version", "1.34.0", "--set", "nodeAgent.enabled=true")
+    assert done.returncode != 0
+    assert "nodeAgent.keys" in done.stderr
+
+
+def _variables(template: dict[str, Any]) -> dict[str, str]:
+    (container,) = template["spec"]["containers"]
+    return {item["name"]: str(item.get("value", "")) for item in container["env"]}
+
+
+@pytest.mark.parametrize(
+    ("sources", "added", "processes"),
+    [
+        ("packets", ["NET_RAW"], False),
+        ("packets,conntrack", ["NET_RAW", "NET_ADMIN"], False),
+        ("packets,conntrack,host", ["NET_RAW", "NET_ADMIN", "SYS_PTRACE"], True),
+    ],
+)
+def test_the_exporter_has_what_its_sources_need(
+    render: Render, sources: str, added: list[str], processes: bool
+) -> None:
+    names = sources.split(",")
+    needs = {privilege.name.removeprefix("CAP_") for name in names for privilege in LIVE_SOURCES[name].needs}
+    assert needs == set(added)
+    made = render("--set", f"exporter.enabled=true,exporter.sources={{{sources}}}")
+    pod = _one(made, "DaemonSet", "exporter")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"], "add": added},
+    }  # fmt: skip
+    assert (pod["hostNetwork"], pod["hostPID"], pod["securityContext"]["seccompProfile"]) == (
+        True, processes, {"type": "RuntimeDefault"},
+    )  # fmt: skip
+    assert [a for a in container["args"] if a.startswith("--source")] == [f"--source={name}" for name in names]
+    assert "memory" in container["resources"]["limits"]
+
+
+def test_the_exporter_is_told_of_its_network_and_has_a_place_for_what_waits(render: Render) -> None:
+    made = render("--values", EVERYTHING)
+    exporter = _settings(made).exporter
+    assert exporter.packets.uplinks == ("eth*",)
+    assert [str(network) for network in exporter.packets.cluster_networks] == ["10.244.0.0/16"]
+    (container,) = _one(made, "DaemonSet", "exporter")["spec"]["template"]["spec"]["containers"]
+    assert str(exporter.live.spool) in {mount["mountPath"] for mount in container["volumeMounts"]}
 
 
 def test_only_responder_and_inventory_can_talk_to_the_cluster(objects: Documents) -> None:
@@ -117,6 +189,7 @@ def test_selectors_match_their_pods(objects: Documents) -> None:
         selector = {
             "Deployment": lambda spec: spec["selector"]["matchLabels"],
             "StatefulSet": lambda spec: spec["selector"]["matchLabels"],
+            "DaemonSet": lambda spec: spec["selector"]["matchLabels"],
             "PodDisruptionBudget": lambda spec: spec["selector"]["matchLabels"],
             "NetworkPolicy": lambda spec: spec["podSelector"]["matchLabels"],
             "Service": lambda spec: spec["selector"],
@@ -135,7 +208,11 @@ def test_probes_ask_the_health_port(objects: Documents) -> None:
         if component == "topics":
             assert probes == {}
             continue
-        assert container["ports"] == [{"name": "metrics", "containerPort": port}]
+        if component == "node-agent":
+            assert container["ports"] == [{"name": "metrics", "containerPort": 19465}]
+            assert _variables(template)["SLUICEGATE_STREAM__HEALTH__PORT"] == "19465"
+        else:
+            assert container["ports"] == [{"name": "metrics", "containerPort": port}]
         assert probes == {
             "startupProbe": {"path": "/healthz", "port": "metrics"},
             "livenessProbe": {"path": "/healthz", "port": "metrics"},
@@ -188,15 +265,23 @@ def test_program_is_told_of_every_file_it_is_given(objects: Documents) -> None:
         (container,) = template["spec"]["containers"]
         variables = {item["name"]: item.get("value") for item in container["env"]}
         assert variables["SLUICEGATE_CONFIG"] == "/etc/sluicegate/settings/settings.yaml"
-        told = [*container["args"], variables.get("SLUICEGATE_RESPONSE__COMMANDS__PUBLIC_KEYS_FILE") or ""]
+        told = [
+            *container["args"],
+            variables.get("SLUICEGATE_RESPONSE__COMMANDS__PUBLIC_KEYS_FILE") or "",
+            variables.get("SLUICEGATE_RESPONSE__NODE_AGENT__PUBLIC_KEYS_FILE") or "",
+        ]
         given = {argument.rsplit("/", 1)[-1] for argument in told if argument.startswith("/etc/")}
         operators = {"operators.yaml"} & set(_files(objects))
-        wanted = {"worker": set(_files(objects)) - {"settings.yaml"} - operators, "responder": operators}
+        nodes = {"node-keys.yaml"} & set(_files(objects))
+        rest = set(_files(objects)) - {"settings.yaml"} - operators - nodes
+        wanted = {"worker": rest, "responder": operators, "node-agent": nodes}
         assert given == wanted.get(component, set())
 
 
 def test_arguments_are_commands_of_ours(objects: Documents) -> None:
     commands = {component: parse(template["spec"]["containers"][0]["args"]) for component, template in _pods(objects)}
+    assert commands.pop("node-agent", "node-agent") == "node-agent"
+    assert commands.pop("exporter", "export") == "export"
     assert commands == {
         "worker": "worker", "responder": "respond", "inventory": "inventory", "topics": "topics create",
     }  # fmt: skip
@@ -229,23 +314,41 @@ def test_operators_are_ones_that_the_program_believes(render: Render, tmp_path: 
     assert [operator.person for operator in load_operators(tmp_path / "operators.yaml").values()] == ["Ana"]
 
 
+READ, WRITE = {"get", "list", "watch"}, {"create", "patch", "delete", "update"}
+
+
+def _declared(wanted: set[str]) -> dict[tuple[str, str], set[str]]:
+    """What the dialects say that they need, by API group and resource, of some verbs."""
+    needs: dict[tuple[str, str], set[str]] = {}
+    for permission in (item for module in load_dialects().values() for item in module.RBAC):
+        needs.setdefault((permission.group, permission.resource), set()).update(wanted.intersection(permission.verbs))
+    return {key: verbs for key, verbs in needs.items() if verbs}
+
+
+def _granted(role: dict[str, Any], wanted: set[str]) -> dict[tuple[str, str], set[str]]:
+    grants: dict[tuple[str, str], set[str]] = {}
+    for rule in role["rules"]:
+        for group, resource in product(rule["apiGroups"], rule["resources"]):
+            grants.setdefault((group, resource), set()).update(wanted.intersection(rule["verbs"]))
+    return {key: verbs for key, verbs in grants.items() if verbs}
+
+
 def test_responder_may_only_read_unless_told(render: Render) -> None:
     role = _one(render(), "ClusterRole", "responder")
-    read = {"get", "list", "watch"}
-    assert _verbs(role) == dict.fromkeys(("namespaces", "pods", "services", "networkpolicies"), read)
+    assert _granted(role, WRITE) == {}
+    read = _granted(role, READ)
+    for resource in ("namespaces", "pods", "services"):
+        assert read["", resource] == READ
+    assert read["networking.k8s.io", "networkpolicies"] == READ
+    assert all(verbs <= read[key] for key, verbs in _declared(READ).items())
     own = _verbs(_one(render(), "Role", "responder"))
     assert own == {"configmaps": {"get"}, "leases": {"get", "create", "update"}}
 
 
-def test_enforcing_responder_may_write_policies_and_label_pods(render: Render) -> None:
+def test_enforcing_responder_may_write_policies_of_its_dialects_and_label_pods(render: Render) -> None:
     role = _one(render("--set", "responder.enforce=true"), "ClusterRole", "responder")
-    assert _verbs(role) == {
-        "namespaces": {"get", "list", "watch"},
-        "services": {"get", "list", "watch"},
-        "pods": {"get", "list", "watch", "patch"},
-        "networkpolicies": {"get", "list", "watch", "create", "patch", "delete"},
-        "events": {"create"},
-    }
+    besides = {("", "pods"): {"patch"}, ("", "events"): {"create"}}
+    assert _granted(role, WRITE) == {**_declared(WRITE), **besides}
 
 
 @pytest.mark.parametrize("component", ["responder", "inventory"])

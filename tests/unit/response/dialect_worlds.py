@@ -202,7 +202,8 @@ _numbers = st.lists(st.sampled_from([1, 2, "2:3"]), min_size=1, max_size=2)
 
 @st.composite
 def _entity_rule(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
-    entity, trees = {}, {}
+    entity: dict[str, Any] = {}
+    trees: dict[str, Any] = {}
     for field, of in (("selector", _expression), ("notSelector", _test), ("namespaceSelector", _space_expression)):
         if draw(st.integers(0, 2)) == 0:
             entity[field], trees[field] = draw(of)
@@ -216,10 +217,11 @@ def _entity_rule(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
 def _calico_rule(draw: st.DrawFn, ingress: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     entity, trees = draw(_entity_rule())
     rule: dict[str, Any] = {"action": draw(st.sampled_from(["Allow", "Deny", "Pass", "Log"]))}
-    ports = draw(
-        st.one_of(st.just({}), _calico_ports.map(lambda p: {"ports": p}), _numbers.map(lambda p: {"notPorts": p}))
+    choices: st.SearchStrategy[dict[str, Any]] = st.one_of(
+        st.just({}), _calico_ports.map(lambda p: {"ports": p}), _numbers.map(lambda p: {"notPorts": p})
     )
-    if ports or draw(st.booleans()):
+    ports = draw(choices)
+    if bool(ports) or draw(st.booleans()):
         rule["protocol"] = draw(st.sampled_from(["TCP", "UDP", 6]))
     elif draw(st.booleans()):
         rule["notProtocol"] = "UDP"
@@ -299,10 +301,10 @@ _workloads = st.fixed_dictionaries({}, optional={"selector": labels.map(lambda o
 
 @st.composite
 def _istio_objects(draw: st.DrawFn) -> list[dict[str, Any]]:
-    made = []
+    made: list[dict[str, Any]] = []
     for number in range(draw(st.integers(1, 3))):
         kind = draw(st.sampled_from(["AuthorizationPolicy", "AuthorizationPolicy", "PeerAuthentication"]))
-        spec = draw(_workloads)
+        spec: dict[str, Any] = draw(_workloads)
         if kind == "AuthorizationPolicy":
             spec = {**spec, "action": draw(st.sampled_from(["ALLOW", "DENY"])), "rules": draw(_few(_istio_rule))}
         else:

@@ -12,7 +12,7 @@ import yaml
 from response.reach import pair_ports
 from schemas.policy.addresses import span_of_address
 from schemas.policy.calico_selector import SelectorError, selector
-from schemas.policy.cluster import ClusterView, Unread
+from schemas.policy.cluster import ClusterView, Pod, Unread
 from schemas.policy.dialects import KINDS, doubts, read_object, read_or_note, served_kinds
 from schemas.policy.evaluator import READINGS, Flow, evaluate
 from schemas.policy.networkpolicy import PROTOCOLS, PolicyError
@@ -28,7 +28,7 @@ def document(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def view_of(case: dict[str, Any]) -> ClusterView:
-    pods = PODS
+    pods: tuple[Pod, ...] = PODS
     if case["dialect"] == "istio":
         pods = tuple(
             replace(pod, labels={**pod.labels, "security.istio.io/tlsMode": "istio"}, service_account="payer")
@@ -150,7 +150,7 @@ def test_what_could_not_be_read_is_in_doubt_where_it_applies_and_in_force() -> N
 
 
 def test_a_tie_of_priorities_with_different_words_is_in_doubt() -> None:
-    rules = [{"action": word, "from": [{"namespaces": {}}]} for word in ("Accept", "Deny")]
+    rules: list[dict[str, Any]] = [{"action": word, "from": [{"namespaces": {}}]} for word in ("Accept", "Deny")]
     tied = [document({**_admin(ingress=[rule]), "metadata": {"name": f"p{n}"}}) for n, rule in enumerate(rules)]
     view = ClusterView(
         PODS, NAMESPACES, objects=tuple(map(read_object, tied)), in_force=frozenset(("clusternetworkpolicy",))

@@ -357,6 +357,13 @@ def test_budgets_recover_with_time_and_room() -> None:
     assert many(desk, 1, NOW + 601) == ["applied proven"]
 
 
+def test_resume_begins_the_hour_anew() -> None:
+    desk = Desk(ResponseSettings(budgets=BudgetSettings(stop_after=1, replica_share=1)))
+    assert many(desk, 2) == ["applied proven", "refused budget_stop"]
+    assert desk.said("resume", "*") == ["resumed command"]
+    assert many(desk, 2) == ["applied proven"]
+
+
 def test_a_repeat_is_not_counted_twice() -> None:
     desk = Desk(ResponseSettings(budgets=BudgetSettings(per_minute=1, cluster=1, per_namespace=1, stop_after=5)))
     desk.decided(QUARANTINE)

@@ -52,7 +52,7 @@ def second(node: Node, at: int, *flows: dict[str, Any], **header: Any) -> EventM
 def packets(at: float, asked: int, replied: int, *, since: float | None = None, **more: Any) -> dict[str, Any]:
     """A row of POD towards VICTIM whose packets came from ``since`` to ``at``, s after BEGIN."""
     begin = at if since is None else since
-    times = {"start": round((BEGIN + begin) * 10**9), "end": round((BEGIN + at) * 10**9)}
+    times: dict[str, Any] = {"start": round((BEGIN + begin) * 10**9), "end": round((BEGIN + at) * 10**9)}
     ends: dict[str, Any] = {"src": more.pop("src", POD), "dst": more.pop("dst", VICTIM), "port": more.pop("port", 80)}
     return flow(**{**ends, **times, "marks": CONVERSATION, "src_packets": asked, "dst_packets": replied, **more})
 
