@@ -20,11 +20,10 @@ from pathlib import Path
 from sluicegate.demo_place import CACHE
 from sluicegate.local_broker import local_broker
 from tests.e2e import apiserver
-from tests.e2e.enforcement import audit
 from tests.e2e.enforcement.attacks import ATTACKS, BY_ATTACK, Attack
 from tests.e2e.enforcement.chain import CAST, JUDGED_SECONDS, Played, play
 from tests.e2e.enforcement.conftest import unavailable
-from tests.e2e.enforcement.lab_cluster import LabCluster
+from tests.e2e.enforcement.lab_cluster import LabCluster, server_flags
 
 GOAL_S = 3.0
 
@@ -70,7 +69,7 @@ def session() -> Iterator[tuple[apiserver.ApiServer, str]]:
     """A broker and an API server."""
     with local_broker(CACHE) as broker, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with apiserver.running(folder, flags=audit.flags(folder)) as server:
+        with apiserver.running(folder, flags=server_flags(folder)) as server:
             yield server, broker.bootstrap
 
 
