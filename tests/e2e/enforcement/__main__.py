@@ -1,7 +1,7 @@
 """How soon attacks are stopped: `make enforcement`, or `python -m tests.e2e.enforcement --runs N [--attack NAME]…`.
 
-Each run has a lab, topics and processes of its own; broker and API server are shared. Prints a line per run, then the
-tables of docs/enforcement.md.
+What policies cannot end, an agent on the node ends. Each run has a lab, topics and processes of its own; broker and API
+server are shared. Prints a line per run, then the tables of docs/enforcement.md.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def run(attack: Attack, server: apiserver.ApiServer, bootstrap: str, judged: flo
     """One attack in a lab of its own; what its neighbours saw is read before their files go."""
     port = int(bootstrap.rsplit(":", 1)[1])
     with tempfile.TemporaryDirectory() as name, LabCluster(server, Path(name), CAST, more_ports=[port]) as cluster:
-        return play(attack, cluster, bootstrap, Path(name), judged)
+        return play(attack, cluster, bootstrap, Path(name), judged, node_agent=attack.established)
 
 
 def rank(values: Sequence[float], share: float) -> float:
@@ -74,7 +74,7 @@ def session() -> Iterator[tuple[apiserver.ApiServer, str]]:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Run what was asked for; 1 where an attack that policies can stop was not, was late, or a neighbour suffered."""
+    """Run what was asked for; 1 where an attack went on, was stopped late by a policy, or hurt a neighbour."""
     if reason := unavailable():
         print(reason, file=sys.stderr)
         return 2
@@ -89,7 +89,7 @@ def main(options: argparse.Namespace) -> int:
             late = rank([played.timeline.stages()["packet to answered"] for played in runs], 0.99) > GOAL_S
             hurt = any(played.failed for played in runs)
             alive = any(not played.timeline.stopped for played in runs)
-            missed |= hurt or (not attack.established and (late or alive))
+            missed |= hurt or alive or (late and not attack.established)
     return int(missed)
 
 
