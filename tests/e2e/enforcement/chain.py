@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -36,6 +37,14 @@ VERDICTS = frozenset({"effective", "ineffective", "quiet", "unknown"})
 NEIGHBOURLY_S = 0.1
 # An attack whose packets have not been answered for so long is stopped.
 QUIET_SECONDS = 3.0
+
+
+# What makes a policy stop nothing; done to a lab before the attack.
+FAULTS: dict[str, Callable[[LabCluster], None]] = {
+    "enforcer stands still": lambda cluster: cluster.enforcer.pause(),
+    "enforcer is dead": lambda cluster: cluster.enforcer.kill(),
+    "bridge is not filtered": lambda cluster: cluster.filter_bridged(False),
+}
 
 
 @dataclass(frozen=True)
@@ -248,7 +257,7 @@ def _timeline(
         events=max(found.timestamp for found in events) / 1000,
         alert=alerted.timestamp / 1000,
         decision=decided.timestamp / 1000,
-        written=audit.written(server, action.response_id),
+        written=audit.written(server, action.response_id, record.timestamp / 1000),
         told=record.timestamp / 1000,
         answered=max(seen.answered),
         action=action,
