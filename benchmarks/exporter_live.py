@@ -20,7 +20,8 @@ from tests.lab.lab import ROOT, Lab, wait_for
 LOAD = str(ROOT / "benchmarks" / "live_load.py")
 EXPORT = str(Path(sys.executable).with_name("sluicegate"))
 MIXED = (("connect", 1000), ("send", 10_000), ("ask", 1000))
-PACED = (10_000, 25_000, 50_000)
+PACED = (50_000, 100_000, 150_000, 200_000, 300_000)
+ALL = ("packets", "conntrack", "host")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _WARM_S = 4
 
@@ -47,8 +48,8 @@ def command_of(kind: str, rate: int, seconds: int) -> list[str]:
     return [sys.executable, LOAD, kind, address, str(rate), str(seconds)]
 
 
-def measure(load: tuple[tuple[str, int], ...], seconds: int) -> dict[str, object]:
-    """Run one load and return what the exporter cost, saw and lost."""
+def measure(load: tuple[tuple[str, int], ...], seconds: int, sources: tuple[str, ...] = ALL[:1]) -> dict[str, object]:
+    """Run one load and return what the exporter cost, saw and lost, and how busy the machine was."""
     with tempfile.TemporaryDirectory() as folder, Lab(("web", "client1", "client2", "client3")) as lab:
         out = Path(folder) / "events"
         serving = lab.start("web", [sys.executable, LOAD, "serve"])
@@ -67,6 +68,7 @@ def measure(load: tuple[tuple[str, int], ...], seconds: int) -> dict[str, object
             "node1",
             "--uplink",
             "eth0",
+            *(f"--source={name}" for name in sources),
         ]
         exporter = lab.start("node", command)
         wait_for(lambda: out.with_suffix(".partial").exists(), "the exporter to start", 30.0)
@@ -91,7 +93,8 @@ def measure(load: tuple[tuple[str, int], ...], seconds: int) -> dict[str, object
         sent = sum(int(b.column(f"{side}_packets").to_numpy().sum()) for b in flows for side in ("src", "dst"))
         lost = sum(m.header.lost_packets for m in messages)
         return {
-            "load": [f"{kind} {rate}" for kind, rate in load],
+            "load": [f"{kind} {rate}" for kind, rate in load], "sources": "+".join(sources),
+            "load_average": round(os.getloadavg()[0], 1),
             "cpu_percent": round(100 * spent / passed, 1), "rss_mb": round(memory, 1),
             "generator_percent": round(100 * generator / passed, 1), "packets_per_s": round(sent / seconds),
             "lost": lost, "lost_percent": round(100 * lost / max(1, 2 * sent + lost), 2), "rows": rows,
@@ -102,6 +105,7 @@ if __name__ == "__main__":
     span = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     print(json.dumps(measure((), span)), flush=True)
     print(json.dumps(measure(MIXED, span)), flush=True)
+    print(json.dumps(measure(MIXED, span, ALL)), flush=True)
     for pace in PACED:
-        print(json.dumps(measure((("send", pace), ("send", pace)), span)), flush=True)
+        print(json.dumps(measure((("blast", pace),), span)), flush=True)
     print(json.dumps(measure((("flood", 0),), span)), flush=True)

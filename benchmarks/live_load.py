@@ -1,7 +1,7 @@
 """Load for a live exporter, run inside network namespaces of the benchmark: a server, a client, at a stated pace.
 
 python benchmarks/live_load.py serve
-python benchmarks/live_load.py connect|send|ask ADDRESS RATE SECONDS
+python benchmarks/live_load.py connect|send|ask|blast ADDRESS RATE SECONDS
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from contextlib import suppress
 TCP_PORT, UDP_PORT, DNS_PORT = 8000, 9000, 53
 _BATCH_S = 0.005
 _PAYLOAD = b"x" * 64
+_UDP_SEGMENT, _TOGETHER = 103, 64  # <linux/udp.h>; datagrams of one call
 
 
 def serve() -> None:
@@ -77,6 +78,19 @@ def _send(address: str) -> Callable[[int], None]:
     return act
 
 
+def _blast(address: str) -> Callable[[int], None]:
+    """Hand the kernel many datagrams at once: more than a loop of calls can send."""
+    sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sender.connect((address, UDP_PORT))
+    sender.setsockopt(socket.SOL_UDP, _UDP_SEGMENT, len(_PAYLOAD))
+    together = _PAYLOAD * _TOGETHER
+
+    def act(_: int) -> None:
+        sender.send(together)
+
+    return act
+
+
 def _ask(address: str) -> Callable[[int], None]:
     asker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     asker.settimeout(1)
@@ -91,10 +105,12 @@ def _ask(address: str) -> Callable[[int], None]:
     return act
 
 
-ACTS = {"connect": _connect, "send": _send, "ask": _ask}
+ACTS = {"connect": _connect, "send": _send, "ask": _ask, "blast": _blast}
 
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
         serve()
     else:
-        print(_paced(float(sys.argv[3]), float(sys.argv[4]), ACTS[sys.argv[1]](sys.argv[2])), flush=True)
+        each = _TOGETHER if sys.argv[1] == "blast" else 1
+        acted = _paced(float(sys.argv[3]) / each, float(sys.argv[4]), ACTS[sys.argv[1]](sys.argv[2]))
+        print(acted * each, flush=True)

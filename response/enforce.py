@@ -15,6 +15,7 @@ from response.ledger import STANDING, time_to_live
 from response.objects import EXPIRES_ANNOTATION, QUARANTINE_LABEL, RESPONSE_LABEL
 from response.plan import Attempt, Plan, PlanContext, attack_pairs, climb
 from response.prove import Claim, prove
+from response.resolver import needs_approval
 from schemas.action import Action
 from schemas.policy.cluster import ClusterView
 from schemas.response import ResponseDecision
@@ -69,6 +70,11 @@ def _attempted(
         name = attempt.plan.dialect
         message = f"{name} is not set to be enforced here: set response.dialects.{name} to enforce if it is"
         return told(decision, attempt.action, "proposed", Refusal("not_enforced", message), now, attempt, by)
+    alone = decision.mode == "enforce" and by.operator is None
+    if alone and needs_approval(decision, attempt.proof, present, site.settings):
+        waiting = decision.model_copy(update={"mode": "approve"})
+        why = Refusal("dns_approval", "the attack goes through the resolver: to stop it is to cut the pod's DNS")
+        return told(waiting, attempt.action, "proposed", why, now, attempt, by)
     if decision.mode == "enforce":
         return _apply(site, decision, attempt, expires_at, now, by, level)
     awaiting = Refusal("awaiting_approval" if decision.mode == "approve" else "dry_run", "")

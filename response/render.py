@@ -21,7 +21,8 @@ def manifests_yaml(manifests: Iterable[Mapping[str, Any]]) -> str:
 
 def proof_table(proof: Proof) -> str:
     """A proof as a small table, one claim a line; control characters are replaced."""
-    rows = [("holds", "yes" if proof.holds else f"no: {proof.message}"), ("pods", _some(proof.pods))]
+    rows = [("holds", "yes" if proof.holds else f"no: {proof.message}"), ("dialect", _dialect_text(proof))]
+    rows.append(("pods", _some(proof.pods)))
     rows += [("attack", f"{row.flow}: {row.before} → {row.after}") for row in proof.attack[:5]]
     if len(proof.attack) > 5:
         rows.append(("attack", f"and {len(proof.attack) - 5} more pairs, all evaluated"))
@@ -35,6 +36,12 @@ def proof_table(proof: Proof) -> str:
     rows.append(("node", proof.note))
     width = max(len(name) for name, _ in rows)
     return "\n".join(_CONTROL.sub("?", f"{name:<{width}}  {text}") for name, text in rows)
+
+
+def _dialect_text(proof: Proof) -> str:
+    """The dialect, and everything in which the proof was made: with and without what nobody knows to be enforced."""
+    told = " and with ".join("+".join(names) for names in proof.in_force)
+    return f"{proof.dialect} (evaluated with {told} in force)"
 
 
 def _cut(proof: Proof) -> list[RecentPeer]:

@@ -75,7 +75,7 @@ _add(app, "respond", respond.respond, "respond --kubeconfig ~/.kube/config")
 _add(app, "inventory", inventory.inventory, "inventory --cluster east", "inventory --once > inventory.jsonl",
      "inventory --docker /var/run/docker.sock")  # fmt: skip
 _add(app, "evaluate", evaluate.evaluate, "evaluate tests/cases --kinds port_scan_vertical,syn_flood")
-_add(app, "doctor", doctor.doctor, "doctor --kubeconfig ~/.kube/config")
+_add(app, "doctor", doctor.doctor, "doctor --kubeconfig ~/.kube/config", "doctor --cluster")
 _add(app, "demo", demo.demo, "demo --embedded")
 _add(app, "version", version.version, "version --json")
 

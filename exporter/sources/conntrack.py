@@ -13,7 +13,7 @@ from exporter.privileges import Privilege
 from exporter.second import Second
 from exporter.settings import ExporterSettings
 from exporter.sides import Locality
-from exporter.sources.ctnetlink import Connections, parse
+from exporter.sources.ctnetlink import ConnectionMessages, Connections
 from exporter.sources.ctnetlink_socket import ConnectionSocket, everything
 from exporter.sources.rtnetlink import AddressMessage
 from exporter.sources.rtnetlink import everything as node_state
@@ -48,6 +48,7 @@ class ConntrackSource:
         self._rows = ConnectionRows(settings.conntrack.connections, node_hash, self._place, settings.flow.seed)
         self._table: Translations | None = None
         self._socket: ConnectionSocket | None = None
+        self._messages = ConnectionMessages()
         self._heard = self._malformed = self._malformed_before = 0
         self._refused_before = self._dropped = self._dropped_before = 0
 
@@ -106,7 +107,7 @@ class ConntrackSource:
             self._table.start_again(cut)
         listed: list[Connections] = []
         for slots, sizes in everything():
-            found, _ = parse(slots, sizes)
+            found, _ = self._messages.parse(slots, sizes)
             if self._table is not None:
                 self._table.take(found, cut)
             elif first:
@@ -125,7 +126,7 @@ class ConntrackSource:
             try:
                 for slots, sizes in self._socket.events():
                     self._heard += len(slots)
-                    found, unread = parse(slots, sizes)
+                    found, unread = self._messages.parse(slots, sizes)
                     self._malformed += unread
                     self._table.take(found, cut) if self._table is not None else self._rows.take(found, self._now)
             except OSError as error:

@@ -1,13 +1,14 @@
 """The kernel's messages about tracked connections (ctnetlink), many at once and by columns.
 
-A message is a fixed header, the two tuples of the connection, whose layout depends on the family and the protocol
-alone, and attributes in any order. So the tuples are read at known places of all messages together, and the
-attributes by walking through all messages side by side. Attribute numbers: <linux/netfilter/nfnetlink_conntrack.h>.
+Messages about connections of one family and protocol are alike: the same attributes, of the same sizes, in the same
+order. So the first of each shape is walked through, and of all others with the same attribute headers in the same
+places the fields are read as columns. Attribute numbers: <linux/netfilter/nfnetlink_conntrack.h>.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,14 @@ from exporter.tuples import Tuples
 NEW, DESTROY = 0, 2  # low byte of the type of messages
 SEEN_REPLY, ASSURED, TRANSLATED = 0x2, 0x4, 0x30  # bits of the status
 HEADER = 20  # bytes of struct nlmsghdr and struct nfgenmsg
-STATUS, _COUNTERS, _REPLY_COUNTERS, _ID = 3, 9, 10, 12
-_COUNTED_PACKETS, _COUNTED_BYTES = 1, 2
+STATUS = 3
+_ORIGIN, _REPLY, _COUNTERS, _REPLY_COUNTERS, _ID = 1, 2, 9, 10, 12
+_IP, _PROTO, _PROTO_NUMBER = 1, 2, 1
+_IP4, _IP6, _PORTS, _ICMP, _ICMP6 = (1, 2), (3, 4), (2, 3), (4, 5, 6), (7, 8, 9)
 _TYPE_BITS = 0x3FFF  # of an attribute's type, without the flags
-_ATTRIBUTES = 24  # of one message, walked through at most
+_SHAPES = 64  # remembered; a kernel has about ten
+
+_Attribute = tuple[int, int, int]  # place, size with header, type
 
 
 @dataclass(frozen=True)
@@ -56,89 +61,91 @@ class Connections:
 
 
 @dataclass(frozen=True)
-class _Layout:
-    """Where the fields of both tuples are, for one family and kind of protocol; ``heads`` are known bytes."""
+class _Shape:
+    """Where everything is in messages of ``size`` bytes whose attribute headers are ``heads`` at ``places``.
 
-    heads: list[tuple[int, int, int]] = field(default_factory=list)  # place, size of an attribute, its type
-    addresses: list[int] = field(default_factory=list)
-    ports: list[int] = field(default_factory=list)
-    proto: int = 0
-    size: int = 4  # of an address
-    end: int = 0
-
-
-def _layout(size: int, port_types: tuple[int, ...]) -> _Layout:
-    """Lay out two tuples; ``port_types``: attributes of two ports, or of identifier, type and code of ICMP."""
-    ip = 4 + 2 * (4 + size)
-    transport = 4 + 8 + 8 * len(port_types)
-    heads: list[tuple[int, int, int]] = []
-    addresses: list[int] = []
-    ports: list[int] = []
-    at, proto = HEADER, 0
-    for number in (1, 2):
-        heads += [(at, 4 + ip + transport, number), (at + 4, ip, 1), (at + 4 + ip, transport, 2)]
-        for which in (0, 1):
-            place = at + 8 + which * (4 + size)
-            heads.append((place, 4 + size, which + (1 if size == 4 else 3)))
-            addresses.append(place + 4)
-        first = at + 8 + ip
-        heads.append((first, 5, 1))
-        proto = proto or first + 4
-        for which, kind in enumerate(port_types):
-            # Ports and the identifier have two bytes, type and code of ICMP one.
-            heads.append((first + 8 + 8 * which, 6 if which == 0 or len(port_types) == 2 else 5, kind))
-            ports.append(first + 12 + 8 * which)
-        at += 4 + ip + transport
-    return _Layout(heads, addresses, ports, proto, size, at)
-
-
-_LAYOUTS = (_layout(4, (2, 3)), _layout(16, (2, 3)), _layout(4, (4, 5, 6)), _layout(16, (7, 8, 9)))
-
-
-def parse(slots: U8, sizes: I64) -> tuple[Connections, int]:
-    """Return what messages say, and how many could not be read: other protocols, zones.
-
-    Args:
-        slots: uint8 (n, width), each with a message at its beginning.
-        sizes: int64 (n,), bytes of each message.
+    Attributes:
+        addresses: places of source and destination, of both tuples.
+        wide: bytes of an address.
+        ports: places of two ports, or of identifier, type and code of ICMP, of both tuples.
+        status, number: places, 0 where there is none.
+        counted: places of four counters, likewise.
     """
-    found: list[tuple[I64, _Layout]] = []
-    left = np.ones(len(slots), np.bool_)
-    for layout in _LAYOUTS:
-        fits = left & (sizes >= layout.end)
-        for at, size, kind in layout.heads:
-            fits &= (_u16(slots, at) == size) & (_u16(slots, at + 2) & _TYPE_BITS == kind)
-        found.append((np.flatnonzero(fits), layout))
-        left &= ~fits
-    parts = [_read(slots[rows], sizes[rows], layout) for rows, layout in found]
-    order = np.argsort(np.concatenate([rows for rows, _ in found]), kind="stable")
-    return _joined(parts, order), int(left.sum())
+
+    size: int
+    places: I64
+    heads: U8
+    addresses: tuple[int, ...]
+    wide: int
+    proto: int
+    ports: tuple[tuple[int, ...], tuple[int, ...]]
+    status: int
+    number: int
+    counted: tuple[int, ...]
+
+    def fits(self, slots: U8, sizes: I64) -> Bool:
+        found: Bool = sizes == self.size
+        found[found] = (slots[found][:, self.places] == self.heads).all(axis=1)
+        return found
+
+    def read(self, slots: U8) -> Connections:
+        addresses = [_address(slots, at, self.wide) for at in self.addresses]
+        origin, reply = ([_number(slots, at, 2) for at in side[:2]] for side in self.ports)
+        icmp = np.zeros(len(slots), np.int64)
+        if len(self.ports[0]) == len(_ICMP):
+            _, kind, code = self.ports[0]
+            icmp = _number(slots, kind, 1) * 256 + _number(slots, code, 1)
+            # An answer bears the same identifier, which stands where the source port of either side's packets would.
+            origin[1], reply[1], reply[0] = icmp * 0, reply[0], icmp * 0
+        return Connections(
+            slots[:, 4] == DESTROY, Tuples(*addresses[0], *addresses[1], origin[0], origin[1]),
+            Tuples(*addresses[2], *addresses[3], reply[0], reply[1]), _number(slots, self.proto, 1), icmp,
+            _number(slots, self.number, 4).astype(np.uint64), _number(slots, self.status, 4),
+            np.stack([_number(slots, at, 8) for at in self.counted], axis=1),
+        )  # fmt: skip
 
 
-def _read(slots: U8, sizes: I64, layout: _Layout) -> Connections:
-    addresses = [_address(slots, at, layout.size) for at in layout.addresses]
-    half = len(layout.ports) // 2
-    first, second = (layout.ports[side * half : side * half + 2] for side in (0, 1))
-    icmp = half == 3
-    ports = [_be16(slots, at) for at in (*first, *second)]
-    if icmp:
-        ports[1], ports[3] = np.zeros_like(ports[1]), np.zeros_like(ports[3])
-        # An answer bears the same identifier, which stands where the source port of either side's packets would.
-        ports[2], ports[3] = ports[3], ports[2]
-    at = _attribute_places(slots, sizes, layout.end)
-    counted = np.zeros((len(slots), 4), np.int64)
-    for side, kind in enumerate((_COUNTERS, _REPLY_COUNTERS)):
-        nested = _attribute_places(slots, np.where(at[:, kind] > 0, at[:, kind] + 24, 0), at[:, kind])
-        for column, inner in enumerate((_COUNTED_PACKETS, _COUNTED_BYTES)):
-            counted[:, 2 * side + column] = _number_at(slots, nested[:, inner], 8)
-    code = _u8(slots, layout.ports[1]) * 256 + _u8(slots, layout.ports[2]) if icmp else np.zeros(len(slots), np.int64)
-    return Connections(
-        _u8(slots, 4) == DESTROY,
-        Tuples(*addresses[0], *addresses[1], ports[0], ports[1]),
-        Tuples(*addresses[2], *addresses[3], ports[2], ports[3]),
-        _u8(slots, layout.proto), code, _number_at(slots, at[:, _ID], 4).astype(np.uint64),
-        _number_at(slots, at[:, STATUS], 4), counted,
-    )  # fmt: skip
+class ConnectionMessages:
+    """Reads messages; remembers the shapes that it has met."""
+
+    def __init__(self) -> None:
+        self._shapes: list[_Shape] = []
+
+    def parse(self, slots: U8, sizes: I64) -> tuple[Connections, int]:
+        """Return what messages say, and how many could not be read: other protocols, zones, cut off.
+
+        Args:
+            slots: uint8 (n, width), each with a message at its beginning.
+            sizes: int64 (n,), bytes of each message.
+        """
+        left = np.arange(len(slots))
+        found: list[tuple[I64, _Shape]] = []
+        for shape in self._shapes:
+            left = _take(shape, slots, sizes, left, found)
+        unread = 0
+        while len(left):
+            first = left[0]
+            made = _shape(slots[first, : sizes[first]].tobytes())
+            if made is None:
+                unread += 1
+                left = left[1:]
+                continue
+            self._shapes = [*self._shapes, made][-_SHAPES:]
+            left = _take(made, slots, sizes, left, found)
+        parts = [shape.read(slots[rows]) for rows, shape in found] or [_NO_SHAPE.read(slots[:0])]
+        if len(parts) == 1:
+            return parts[0], unread
+        return _joined(parts, np.argsort(np.concatenate([rows for rows, _ in found]), kind="stable")), unread
+
+
+def _take(shape: _Shape, slots: U8, sizes: I64, left: I64, found: list[tuple[I64, _Shape]]) -> I64:
+    """Note the rows that have a shape; returns those that are left."""
+    if not len(left):
+        return left
+    fits = shape.fits(slots[left], sizes[left])
+    if fits.any():
+        found.append((left[fits], shape))
+    return left[~fits]
 
 
 def _joined(parts: list[Connections], order: I64) -> Connections:
@@ -155,45 +162,78 @@ def _joined(parts: list[Connections], order: I64) -> Connections:
     )  # fmt: skip
 
 
-def _attribute_places(slots: U8, ends: I64, start: int | I64) -> I64:
-    """Return where the values of attributes begin, int64 (n, 16), 0 where there is none; walks all rows together."""
-    places = np.zeros((len(slots), 16), np.int64)
-    at = np.zeros(len(slots), np.int64) + start
-    rows = np.arange(len(slots))
-    ends = np.minimum(ends, slots.shape[1])
-    for _ in range(_ATTRIBUTES):
-        rows = rows[at[rows] + 4 <= ends[rows]]
-        if not len(rows):
-            break
-        here = at[rows]
-        size = slots[rows, here].astype(np.int64) | slots[rows, here + 1].astype(np.int64) << 8
-        kind = (slots[rows, here + 2].astype(np.int64) | slots[rows, here + 3].astype(np.int64) << 8) & _TYPE_BITS
-        good = (size >= 4) & (here + size <= ends[rows])
-        known = good & (kind < 16)
-        places[rows[known], kind[known]] = here[known] + 4
-        at[rows] = np.where(good, here + (size + 3 & ~3), np.iinfo(np.int64).max >> 1)
-    return places
+def _attributes(raw: bytes, at: int, end: int) -> Iterator[_Attribute]:
+    """Give the attributes between two places, as far as they are whole."""
+    while at + 4 <= end:
+        size = int.from_bytes(raw[at : at + 2], "little")
+        if size < 4 or at + size > end:
+            return
+        yield at, size, int.from_bytes(raw[at + 2 : at + 4], "little") & _TYPE_BITS
+        at += size + -size % 4
 
 
-def _number_at(slots: U8, places: I64, size: int) -> I64:
-    """Return big-endian numbers at places that differ by row; 0 where the place is 0."""
-    value = np.zeros(len(slots), np.int64)
-    rows = np.flatnonzero((places > 0) & (places + size <= slots.shape[1]))
-    for byte in range(size):
-        value[rows] = value[rows] << 8 | slots[rows, places[rows] + byte]
-    return value
+def _within(raw: bytes, outer: _Attribute, heads: list[int]) -> dict[int, _Attribute]:
+    """Return the attributes inside one by type, and note where their headers are."""
+    at, size, _ = outer
+    found = {each[2]: each for each in _attributes(raw, at + 4, at + size)}
+    heads += [each[0] for each in found.values()]
+    return found
 
 
-def _u8(slots: U8, at: int) -> I64:
-    return slots[:, at].astype(np.int64)
+def _values(found: dict[int, _Attribute], kinds: tuple[int, ...], sizes: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return where the values of attributes are; None unless all are there, with these sizes."""
+    chosen = [found[kind] for kind in kinds if kind in found]
+    if [each[1] - 4 for each in chosen] != list(sizes):
+        return None
+    return tuple(each[0] + 4 for each in chosen)
 
 
-def _u16(slots: U8, at: int) -> I64:
-    return slots[:, at].astype(np.int64) | slots[:, at + 1].astype(np.int64) << 8
+def _shape(raw: bytes) -> _Shape | None:
+    """Walk through one message; None where it is none about two ends that are known."""
+    tops = {each[2]: each for each in _attributes(raw, HEADER, len(raw))}
+    heads = [each[0] for each in tops.values()]
+    addresses: list[int] = []
+    ports: list[tuple[int, ...]] = []
+    proto = wide = 0
+    for kind in (_ORIGIN, _REPLY):
+        parts = _within(raw, tops[kind], heads) if kind in tops else {}
+        # Anything else in a tuple, such as a zone, would be lost.
+        if parts.keys() != {_IP, _PROTO}:
+            return None
+        ip, transport = (_within(raw, parts[part], heads) for part in (_IP, _PROTO))
+        ends = _values(ip, _IP4, (4, 4)) or _values(ip, _IP6, (16, 16))
+        told = _values(transport, _PORTS, (2, 2)) or _values(transport, _ICMP, (2, 1, 1))
+        told = told or _values(transport, _ICMP6, (2, 1, 1))
+        number = _values(transport, (_PROTO_NUMBER,), (1,))
+        if ends is None or told is None or number is None:
+            return None
+        addresses += ends
+        ports.append(told)
+        proto, wide = proto or number[0], ends[1] - ends[0] - 4
+    counted: list[int] = []
+    for kind in (_COUNTERS, _REPLY_COUNTERS):
+        inner = _within(raw, tops[kind], heads) if kind in tops else {}
+        counted += _values(inner, (1, 2), (8, 8)) or (0, 0)
+    status, identity = (_values(tops, (kind,), (4,)) or (0,) for kind in (STATUS, _ID))
+    places = np.array(sorted(at + byte for at in set(heads) for byte in range(4)), np.int64)
+    found = np.frombuffer(raw, np.uint8)[places]
+    both = (ports[0], ports[1])
+    return _Shape(
+        len(raw), places, found, tuple(addresses), wide, proto, both, status[0], identity[0], tuple(counted)
+    )  # fmt: skip
 
 
-def _be16(slots: U8, at: int) -> I64:
-    return slots[:, at].astype(np.int64) << 8 | slots[:, at + 1].astype(np.int64)
+_NO_SHAPE = _Shape(
+    0, np.zeros(0, np.int64), np.zeros(0, np.uint8), (0,) * 4, 4, 0, ((0, 0), (0, 0)), 0, 0, (0,) * 4
+)  # fmt: skip
+
+
+def _number(slots: U8, at: int, size: int) -> I64:
+    """Return big-endian numbers at one place of all messages; 0 where the place is 0: there is none."""
+    if not at:
+        return np.zeros(len(slots), np.int64)
+    raw = np.ascontiguousarray(slots[:, at : at + size])
+    return raw.view(f">u{size}")[:, 0].astype(np.int64)
 
 
 def _address(slots: U8, at: int, size: int) -> tuple[U64, U64]:

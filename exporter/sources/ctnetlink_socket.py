@@ -75,7 +75,7 @@ class ConnectionSocket:
         self._library = ctypes.CDLL(None, use_errno=True)
 
     def events(self) -> Iterator[tuple[U8, I64]]:
-        """Give what has happened as ``parse`` takes it, without waiting; each is to be used before the next.
+        """Give what has happened as ``ConnectionMessages`` takes it, without waiting; use each before the next.
 
         Raises:
             OSError: ENOBUFS: more happened than the socket held.
@@ -104,7 +104,7 @@ class ConnectionSocket:
 
 
 def everything() -> Iterator[tuple[U8, I64]]:
-    """Give every connection that there is, as ``parse`` takes it.
+    """Give every connection that there is, as ``ConnectionMessages`` takes it.
 
     Raises:
         OSError: the kernel refuses.

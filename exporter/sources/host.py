@@ -19,13 +19,14 @@ from exporter.privileges import Privilege
 from exporter.second import Second
 from exporter.settings import ExporterSettings
 from exporter.sources.interfaces import watched
-from exporter.sources.pod_sockets import PodSockets, SocketEntry, Space, is_global
+from exporter.sources.pod_sockets import MOST_SOCKETS, PodSockets, SocketEntry, Space, is_global
 from exporter.sources.rtnetlink import AddressMessage, LinkMessage, everything
 from schemas.events import Capability, LinkClaim
 
 _SECOND = 1_000_000_000
 _ETHERNET = 1  # ARPHRD_ETHER
 _HALF = (1 << 64) - 1
+_TRIES = 3  # looks at a socket without a known owner: its program may be between two steps of its start
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,10 @@ class HostSource:
         self._settings = settings
         self._sockets = PodSockets()
         self._due: dict[Claim, int] = {}  # states, and the cut from which each is told again
-        self._owners: dict[tuple[int, int], str] = {}  # by namespace and socket
+        # By namespace and socket: the name, and how often it is still looked for where it was not found.
+        self._owners: dict[tuple[int, int], tuple[str, int]] = {}
+        self._kept: set[tuple[int, int]] = set()
+        self._shed = 0
         self._listeners: set[tuple[int, int]] = set()
         self._links: dict[int, LinkMessage] = {}
         self._names: list[str] = [""]
@@ -121,7 +125,8 @@ class HostSource:
             self._note(f"cannot look at the node: {error.strerror}")
             claims = []
         self._rows += len(claims)
-        return Second(links=[self._block(claims, cut)] if claims else [])
+        shed, self._shed = self._shed, 0
+        return Second(links=[self._block(claims, cut)] if claims else [], lost_rows=shed)
 
     def _note(self, problem: str) -> None:
         if problem not in self._problems:
@@ -132,22 +137,44 @@ class HostSource:
         pods = self._pods(links.values())
         states = self._promiscuous(links.values(), pods)
         claims = self._changes(links)
-        kept: set[tuple[int, int]] = set()
+        self._kept = set()
         mine = self._sockets.own()
         for space in self._sockets.spaces():
+            raw = self._bounded(self._sockets.packet_sockets(space))
+            listening = self._bounded(self._sockets.listeners(space))
+            fresh = [entry for entry in listening if (space.inode, entry.inode) not in self._listeners]
+            self._kept |= {(space.inode, entry.inode) for entry in (*raw, *listening)}
+            self._listeners |= {(space.inode, entry.inode) for entry in fresh}
+            if not raw and not fresh:
+                continue
             address = "" if space.inode == mine else self._address(space, pods)
             if address is None:
                 continue
-            for entry in self._sockets.packet_sockets(space):
-                kept.add((space.inode, entry.inode))
-                owner = self._owner(space, entry)
-                states.append(
-                    Claim(LinkClaim.PACKET_SOCKET, self._sockets.interface(space, entry.number), address, owner)
+            owners = self._named(space, [*raw, *fresh])
+            states += [
+                Claim(
+                    LinkClaim.PACKET_SOCKET, self._sockets.interface(space, entry.number), address, owners[entry.inode]
                 )
-            claims += self._new_listeners(space, address, kept)
-        self._listeners &= kept
-        self._owners = {key: owner for key, owner in self._owners.items() if key in kept}
+                for entry in raw
+            ]
+            claims += [Claim(LinkClaim.LISTENER, "", address, owners[e.inode], e.number) for e in fresh]
+        self._listeners &= self._kept
+        self._owners = {key: owner for key, owner in self._owners.items() if key in self._kept}
         return claims + self._fresh(states, cut)
+
+    def _bounded(self, found: list[SocketEntry]) -> list[SocketEntry]:
+        """Return as many sockets as are looked at; that there are more is counted."""
+        self._shed += len(found) > MOST_SOCKETS
+        return found[:MOST_SOCKETS]
+
+    def _named(self, space: Space, entries: Sequence[SocketEntry]) -> dict[int, str]:
+        """Return the owner of each socket, empty where it is not known; one that is not found is looked for again."""
+        known = {e.inode: self._owners.get((space.inode, e.inode), ("", _TRIES)) for e in entries}
+        wanted = [inode for inode, (name, tries) in known.items() if not name and tries]
+        found = self._sockets.owners(space, wanted)
+        known |= {inode: (found.get(inode, ""), known[inode][1] - 1) for inode in wanted}
+        self._owners |= {(space.inode, inode): value for inode, value in known.items()}
+        return {inode: name for inode, (name, _) in known.items()}
 
     def _pods(self, links: Iterable[LinkMessage]) -> list[_Pod]:
         """Ask for the interfaces and addresses of every pod whose interface leads to this node."""
@@ -195,24 +222,6 @@ class HostSource:
             kind = kind if new else LinkClaim.INTERFACE_REMOVED
             text = " ".join(filter(None, (about.kind, names.get(about.master, ""))))
             claims.append(Claim(kind, about.name, "", text, number, about.mac))
-        return claims
-
-    def _owner(self, space: Space, entry: SocketEntry) -> str:
-        key = (space.inode, entry.inode)
-        # A name that was not found is looked for again: the program may have been between two steps of its start.
-        found = self._owners.get(key) or self._sockets.owner(space, entry.inode)
-        self._owners[key] = found
-        return found
-
-    def _new_listeners(self, space: Space, address: str, kept: set[tuple[int, int]]) -> list[Claim]:
-        claims = []
-        for entry in self._sockets.listeners(space):
-            key = (space.inode, entry.inode)
-            kept.add(key)
-            if key not in self._listeners:
-                self._listeners.add(key)
-                owner = self._sockets.owner(space, entry.inode)
-                claims.append(Claim(LinkClaim.LISTENER, "", address, owner, entry.number))
         return claims
 
     def _fresh(self, states: Iterable[Claim], cut: int) -> list[Claim]:

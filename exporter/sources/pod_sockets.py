@@ -7,14 +7,16 @@ processes of one namespace are known. Only the owner of a socket needs a privile
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
+from itertools import islice
 from pathlib import Path
 
 _LISTENING = "0A"
-_MOST_BYTES = 1 << 18  # of one file; a pod with more listeners than fit is cut off there
-_MOST_PROCESSES, _MOST_DESCRIPTORS = 64, 512  # looked through for an owner
+_MOST_BYTES = 1 << 18  # of one file
+_MOST_PROCESSES, _MOST_DESCRIPTORS = 64, 512  # looked through for owners
+MOST_SOCKETS = 256  # of one kind and namespace; a pod could open thousands to keep the exporter busy
 _MOST_NAME = 64
 
 
@@ -69,7 +71,13 @@ class PodSockets:
         for pid in space.pids:
             try:
                 with (self._proc / str(pid) / "net" / name).open(encoding="ascii", errors="replace") as file:
-                    yield from (line.split() for line in file.read(_MOST_BYTES).splitlines())
+                    left = _MOST_BYTES
+                    # Line by line: the kernel makes them as they are read, and there may be very many.
+                    for line in file:
+                        left -= len(line)
+                        if left < 0:
+                            break
+                        yield line.split()
             except OSError:
                 continue
             return
@@ -88,23 +96,25 @@ class PodSockets:
         return {text for text in found if is_global(text)}
 
     def packet_sockets(self, space: Space) -> list[SocketEntry]:
-        """Return the packet sockets of a namespace with the numbers of their interfaces, 0 for all."""
-        return [
+        """Return the first packet sockets of a namespace with the numbers of their interfaces, 0 for all."""
+        found = (
             SocketEntry(int(words[8]), int(words[4]))
             for words in self._lines(space, "packet") if len(words) >= 9 and words[8].isdigit() and words[4].isdigit()
-        ]  # fmt: skip
+        )  # fmt: skip
+        return list(islice(found, MOST_SOCKETS + 1))
 
     def listeners(self, space: Space) -> list[SocketEntry]:
-        """Return the listening TCP sockets of a namespace with their ports."""
-        found = []
+        """Return the first listening TCP sockets of a namespace with their ports."""
+        return list(islice(self._listening(space), MOST_SOCKETS + 1))
+
+    def _listening(self, space: Space) -> Iterator[SocketEntry]:
         for name in ("tcp", "tcp6"):
             for words in self._lines(space, name):
                 if len(words) < 10 or not words[0].endswith(":"):
                     continue
                 if words[3] != _LISTENING:
                     break  # Listening ones come first.
-                found.append(SocketEntry(int(words[9]), int(words[1].rsplit(":", 1)[1], 16)))
-        return found
+                yield SocketEntry(int(words[9]), int(words[1].rsplit(":", 1)[1], 16))
 
     def interface(self, space: Space, number: int) -> str:
         """Return the name of an interface of a namespace; empty for none or where it is not told."""
@@ -113,18 +123,22 @@ class PodSockets:
                 return words[1]
         return ""
 
-    def owner(self, space: Space, inode: int) -> str:
-        """Return the name of a program that has a socket; empty where it is not found, or must not be looked at."""
-        wanted = f"socket:[{inode}]"
-        for pid in space.pids[-_MOST_PROCESSES:]:
+    def owners(self, space: Space, inodes: Collection[int]) -> dict[int, str]:
+        """Return the names of the programs that have sockets; those are left out that are not found."""
+        wanted = {f"socket:[{inode}]": inode for inode in inodes}
+        found: dict[int, str] = {}
+        for pid in space.pids[-_MOST_PROCESSES:] if wanted else ():
             folder = f"{self._proc}/{pid}/fd"
             try:
                 for name in os.listdir(folder)[:_MOST_DESCRIPTORS]:
-                    if os.readlink(f"{folder}/{name}") == wanted:
-                        return self._name(pid)
+                    inode = wanted.get(os.readlink(f"{folder}/{name}"))
+                    if inode is not None:
+                        found.setdefault(inode, self._name(pid))
             except OSError:
-                continue
-        return ""
+                continue  # It has ended, or must not be looked at.
+            if len(found) == len(wanted):
+                break
+        return found
 
     def _name(self, pid: int) -> str:
         raw = Path(f"{self._proc}/{pid}/comm").read_bytes()[:_MOST_NAME]

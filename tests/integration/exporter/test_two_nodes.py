@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from schemas.events import Capability
 from sluicegate.local_broker import LocalBroker
 from tests.lab import two_nodes
 from tests.lab.lab import missing
 from tests.lab.two_nodes import NODES, TwoNodes
-from tests.live.cluster import LiveCluster, live_cluster
+from tests.live.cluster import LiveCluster, live_cluster, until
+from tests.live.comparison import kind_of, node_of, told
 from tests.live.disturbances import KILLED, kill_during, outage_during
-from tests.live.once import EXPORTER, run_once
+from tests.live.once import EXPORTER, make_connections, run_once
 from tests.live.spoofing import ATTACKER, pod_name, run_spoofed
 
 pytestmark = [
@@ -25,6 +27,7 @@ pytestmark = [
 ]  # fmt: skip
 
 CONNECTIONS, RATE = 2_000, 200.0
+ATTEMPTS = int(Capability.ATTEMPTS)
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +74,27 @@ async def test_a_flood_under_a_pods_address_of_another_node_is_found_and_traced_
     assert set(found.pods) == {pod_name(ATTACKER)}
     # The victim's node has seen them, too; only the victim counts those.
     assert found.copies > found.pods[pod_name(ATTACKER)] // 2
+
+
+async def test_connection_tracking_alone_tells_each_beginning_once_with_its_endpoint(
+    lab: TwoNodes, bootstrap: str, tmp_path: Path
+) -> None:
+    nodes = {name: name for name in NODES}
+    own = {name: {"conntrack": {"pod_networks": [f"10.244.{n}.0/24"]}} for n, name in enumerate(NODES, 1)}
+    objects = two_nodes.objects()
+    async with live_cluster(lab, nodes, bootstrap, tmp_path, EXPORTER, objects, worker=False, own=own) as running:
+        for exporter in running.exporters.values():
+            exporter.start("--source", "conntrack")
+        await running.listening()
+        clients, _ = await make_connections(running, 600, 100.0)
+        for name, exporter in running.exporters.items():
+            await exporter.stop()
+            await until(lambda name=name: running.heard.ended(name), f"the end of {name}")  # type: ignore[misc]
+        messages = [message for name in NODES for message in running.heard.messages(name)]
+    rows = told(messages)
+    for made in clients:
+        about = rows[made[:4]]
+        assert (about.opened, about.nodes) == (1, {node_of(made)}), made
+        assert len(about.backends) == (kind_of(made) in ("Service", "NodePort")), made
+    assert not any(ATTEMPTS & message.header.capabilities for message in messages)
+    assert messages[0].header.notes[0].startswith("connection tracking alone")

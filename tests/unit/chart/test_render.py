@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 import yaml
 
 from detectors.rule_file import load_rules
+from exporter.live_sources import LIVE_SOURCES
+from response.plan import load_dialects
 from response.policyfile import parse_policy
 from response.signing import load_operators
 from sluicegate.settings import Settings
@@ -88,6 +91,8 @@ def test_pods_are_confined(objects: Documents) -> None:
     for component, template in _pods(objects):
         components.add(component)
         pod = template["spec"]
+        if component == "exporter":
+            continue  # It cannot be: test_the_exporter_has_what_its_sources_need.
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         for container in pod["containers"]:
@@ -102,7 +107,7 @@ def test_pods_are_confined(objects: Documents) -> None:
             assert "command" not in container
         assert pod.get("hostNetwork", False) is (component == "node-agent")
         assert not any("hostPath" in volume for volume in pod["volumes"])
-    assert components - {"node-agent"} == {"worker", "responder", "inventory", "topics"}
+    assert components - {"node-agent", "exporter"} == {"worker", "responder", "inventory", "topics"}
 
 
 def test_nodes_obey_the_key_that_the_responder_signs_with(render: Render) -> None:
@@ -127,6 +132,43 @@ def _variables(template: dict[str, Any]) -> dict[str, str]:
     return {item["name"]: str(item.get("value", "")) for item in container["env"]}
 
 
+@pytest.mark.parametrize(
+    ("sources", "added", "processes"),
+    [
+        ("packets", ["NET_RAW"], False),
+        ("packets,conntrack", ["NET_RAW", "NET_ADMIN"], False),
+        ("packets,conntrack,host", ["NET_RAW", "NET_ADMIN", "SYS_PTRACE"], True),
+    ],
+)
+def test_the_exporter_has_what_its_sources_need(
+    render: Render, sources: str, added: list[str], processes: bool
+) -> None:
+    names = sources.split(",")
+    needs = {privilege.name.removeprefix("CAP_") for name in names for privilege in LIVE_SOURCES[name].needs}
+    assert needs == set(added)
+    made = render("--set", f"exporter.enabled=true,exporter.sources={{{sources}}}")
+    pod = _one(made, "DaemonSet", "exporter")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"], "add": added},
+    }  # fmt: skip
+    assert (pod["hostNetwork"], pod["hostPID"], pod["securityContext"]["seccompProfile"]) == (
+        True, processes, {"type": "RuntimeDefault"},
+    )  # fmt: skip
+    assert [a for a in container["args"] if a.startswith("--source")] == [f"--source={name}" for name in names]
+    assert "memory" in container["resources"]["limits"]
+
+
+def test_the_exporter_is_told_of_its_network_and_has_a_place_for_what_waits(render: Render) -> None:
+    made = render("--values", EVERYTHING)
+    exporter = _settings(made).exporter
+    assert exporter.packets.uplinks == ("eth*",)
+    assert [str(network) for network in exporter.packets.cluster_networks] == ["10.244.0.0/16"]
+    (container,) = _one(made, "DaemonSet", "exporter")["spec"]["template"]["spec"]["containers"]
+    assert str(exporter.live.spool) in {mount["mountPath"] for mount in container["volumeMounts"]}
+
+
 def test_only_responder_and_inventory_can_talk_to_the_cluster(objects: Documents) -> None:
     for component, template in _pods(objects):
         may = component in ("responder", "inventory")
@@ -147,6 +189,7 @@ def test_selectors_match_their_pods(objects: Documents) -> None:
         selector = {
             "Deployment": lambda spec: spec["selector"]["matchLabels"],
             "StatefulSet": lambda spec: spec["selector"]["matchLabels"],
+            "DaemonSet": lambda spec: spec["selector"]["matchLabels"],
             "PodDisruptionBudget": lambda spec: spec["selector"]["matchLabels"],
             "NetworkPolicy": lambda spec: spec["podSelector"]["matchLabels"],
             "Service": lambda spec: spec["selector"],
@@ -238,6 +281,7 @@ def test_program_is_told_of_every_file_it_is_given(objects: Documents) -> None:
 def test_arguments_are_commands_of_ours(objects: Documents) -> None:
     commands = {component: parse(template["spec"]["containers"][0]["args"]) for component, template in _pods(objects)}
     assert commands.pop("node-agent", "node-agent") == "node-agent"
+    assert commands.pop("exporter", "export") == "export"
     assert commands == {
         "worker": "worker", "responder": "respond", "inventory": "inventory", "topics": "topics create",
     }  # fmt: skip
@@ -270,23 +314,41 @@ def test_operators_are_ones_that_the_program_believes(render: Render, tmp_path: 
     assert [operator.person for operator in load_operators(tmp_path / "operators.yaml").values()] == ["Ana"]
 
 
+READ, WRITE = {"get", "list", "watch"}, {"create", "patch", "delete", "update"}
+
+
+def _declared(wanted: set[str]) -> dict[tuple[str, str], set[str]]:
+    """What the dialects say that they need, by API group and resource, of some verbs."""
+    needs: dict[tuple[str, str], set[str]] = {}
+    for permission in (item for module in load_dialects().values() for item in module.RBAC):
+        needs.setdefault((permission.group, permission.resource), set()).update(wanted.intersection(permission.verbs))
+    return {key: verbs for key, verbs in needs.items() if verbs}
+
+
+def _granted(role: dict[str, Any], wanted: set[str]) -> dict[tuple[str, str], set[str]]:
+    grants: dict[tuple[str, str], set[str]] = {}
+    for rule in role["rules"]:
+        for group, resource in product(rule["apiGroups"], rule["resources"]):
+            grants.setdefault((group, resource), set()).update(wanted.intersection(rule["verbs"]))
+    return {key: verbs for key, verbs in grants.items() if verbs}
+
+
 def test_responder_may_only_read_unless_told(render: Render) -> None:
     role = _one(render(), "ClusterRole", "responder")
-    read = {"get", "list", "watch"}
-    assert _verbs(role) == dict.fromkeys(("namespaces", "pods", "services", "networkpolicies"), read)
+    assert _granted(role, WRITE) == {}
+    read = _granted(role, READ)
+    for resource in ("namespaces", "pods", "services"):
+        assert read["", resource] == READ
+    assert read["networking.k8s.io", "networkpolicies"] == READ
+    assert all(verbs <= read[key] for key, verbs in _declared(READ).items())
     own = _verbs(_one(render(), "Role", "responder"))
     assert own == {"configmaps": {"get"}, "leases": {"get", "create", "update"}}
 
 
-def test_enforcing_responder_may_write_policies_and_label_pods(render: Render) -> None:
+def test_enforcing_responder_may_write_policies_of_its_dialects_and_label_pods(render: Render) -> None:
     role = _one(render("--set", "responder.enforce=true"), "ClusterRole", "responder")
-    assert _verbs(role) == {
-        "namespaces": {"get", "list", "watch"},
-        "services": {"get", "list", "watch"},
-        "pods": {"get", "list", "watch", "patch"},
-        "networkpolicies": {"get", "list", "watch", "create", "patch", "delete"},
-        "events": {"create"},
-    }
+    besides = {("", "pods"): {"patch"}, ("", "events"): {"create"}}
+    assert _granted(role, WRITE) == {**_declared(WRITE), **besides}
 
 
 @pytest.mark.parametrize("component", ["responder", "inventory"])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from exporter.connection_rows import ConnectionRows
 from exporter.event_batches import flow_batch
 from exporter.sides import TO_UPLINK, Locality
-from exporter.sources.ctnetlink import ASSURED, DESTROY, NEW, SEEN_REPLY, Connections, parse
+from exporter.sources.ctnetlink import ASSURED, DESTROY, NEW, SEEN_REPLY, ConnectionMessages, Connections
 from exporter.translated_rows import translated
 from exporter.translations import Translations
 from exporter.tuples import flow_tuples
@@ -69,7 +69,7 @@ def slots(*messages: bytes) -> tuple[Any, Any]:
 
 
 def read(*messages: bytes) -> Connections:
-    found, unread = parse(*slots(*messages))
+    found, unread = ConnectionMessages().parse(*slots(*messages))
     assert unread == 0
     return found
 
@@ -101,7 +101,7 @@ def test_both_families_and_icmp_are_read_in_the_order_in_which_they_came() -> No
 def test_what_has_no_ports_is_counted_as_unread() -> None:
     plain = message((POD, 1, WORLD, 2))
     other = plain[:47] + b"\x09" + plain[48:]
-    found, unread = parse(*slots(other, plain))
+    found, unread = ConnectionMessages().parse(*slots(other, plain))
     assert (len(found), unread) == (1, 1)
 
 
@@ -112,8 +112,23 @@ def test_no_bytes_at_all_break_it(raw: list[bytes], data: st.DataObject) -> None
         if data.draw(st.booleans()):
             cut = data.draw(st.integers(0, len(whole)))
             raw[at] = (whole[:cut] + raw[at])[:1024]
-    found, unread = parse(*slots(*raw))
+    found, unread = ConnectionMessages().parse(*slots(*raw))
     assert len(found) + unread == len(raw)
+
+
+def test_what_has_been_met_changes_nothing_about_what_is_read() -> None:
+    """Messages of one shape, one that is alike up to a type, and one that is cut off."""
+    reader = ConnectionMessages()
+    whole = [message((POD, port, WORLD, 80), proto=proto) for port, proto in ((1, 6), (2, 17), (3, 1), (4, 6))]
+    alike = bytearray(whole[0])
+    alike[30] = 7  # another type of attribute where the source address was
+    mixed = [*whole, bytes(alike), whole[1][:90], whole[3]]
+    for _ in range(3):
+        found, unread = reader.parse(*slots(*mixed))
+        assert (found.origin.src_port.tolist(), unread) == ([1, 2, 3, 4, 4], 2)
+        assert found.proto.tolist() == [6, 17, 1, 6, 6]
+    none, unread = reader.parse(*slots())
+    assert (len(none), unread, none.counted.shape) == (0, 0, (0, 4))
 
 
 def rows_of(*ends: Ends, proto: int = 6) -> dict[str, Any]:

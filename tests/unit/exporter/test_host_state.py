@@ -192,3 +192,20 @@ def test_lines_that_are_no_sockets_are_passed_over(proc: Proc) -> None:
     assert sockets.listeners(space) == [SocketEntry(8, 443)]
     assert sockets.addresses(space) == {POD}
     assert (sockets.interface(space, 2), sockets.interface(space, 3), sockets.interface(space, 0)) == ("eth0", "", "")
+
+
+def test_a_pod_that_opens_thousands_is_looked_at_in_part_and_counted(source: HostSource, proc: Proc) -> None:
+    proc.space("pod", POD)
+    proc.process(50, "pod", "nc", **{f"fd{n}": n for n in range(900, 910)})
+    source.open()
+    proc.space(
+        "pod",
+        POD,
+        "".join(packet_socket(n, 0) for n in range(900, 1900)),
+        "".join(listener(n, n) for n in range(5000, 6000)),
+    )
+    second = source.close(100)
+    assert second.lost_rows == 2
+    (block,) = second.links
+    assert len(block["time"]) == 2 + 256  # a claim for the program, one for unknown ones, and listeners
+    assert source.close(101).lost_rows == 2

@@ -6,13 +6,11 @@ are kept beside their text as trees, under the key `trees`, so that nothing here
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
+from tests.unit.response.istio_oracle import Question, istio
 from tests.unit.response.policy_oracle import World, inside, owner, port_covers, selects, types_of
 from tests.unit.response.policy_oracle import peer_covers as kubernetes_peer_covers
-
-Question = tuple[str, str, int, str]  # address, protocol, port, reading
 
 
 def spaces(world: World, namespace: str) -> dict[str, str]:
@@ -93,8 +91,8 @@ _TIERED = ("ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPo
 
 
 def _tier(item: dict[str, Any]) -> str:
-    own = {"AdminNetworkPolicy": "Admin", "BaselineAdminNetworkPolicy": "Baseline"}
-    return own.get(item["kind"]) or str(item["spec"].get("tier", ""))
+    fixed = {"AdminNetworkPolicy": "Admin", "BaselineAdminNetworkPolicy": "Baseline"}
+    return str(fixed.get(item["kind"], item["spec"].get("tier", "")))
 
 
 def _admin_choice(world: World, choice: dict[str, Any], pod: dict[str, Any] | None, address: str) -> bool:
@@ -208,10 +206,10 @@ def _cilium_rule(
 def _cilium_port(item: dict[str, Any], destination: dict[str, Any] | None, protocol: str, port: int) -> bool:
     if item.get("protocol", "ANY") not in ("ANY", protocol):
         return False
-    text = str(item["port"])
+    text = item["port"]
     if not text.isdigit():
         return destination is not None and (text, protocol, port) in destination["ports"]
-    return text == "0" or int(text) <= port <= item.get("endPort", int(text))
+    return bool(text == "0" or int(text) <= port <= item.get("endPort", int(text)))
 
 
 def _cilium_peer(world: World, home: str, field: str, item: Any, question: Question) -> bool:
@@ -311,14 +309,15 @@ def tree_holds(tree: Any, labels: dict[str, str]) -> bool:
     if kind == "all":
         return True
     value = labels.get(tree[1])
-    tests: dict[str, Callable[[], bool]] = {
-        "==": lambda: value == tree[2], "!=": lambda: value != tree[2], "has": lambda: value is not None,
-        "in": lambda: value in tree[2], "not in": lambda: value not in tree[2],
-        "contains": lambda: value is not None and tree[2] in value,
-        "starts with": lambda: value is not None and value.startswith(tree[2]),
-        "ends with": lambda: value is not None and value.endswith(tree[2]),
-    }  # fmt: skip
-    return bool(tests[kind]())
+    if kind in ("==", "!="):
+        return bool((value == tree[2]) == (kind == "=="))
+    if kind in ("in", "not in"):
+        return bool((value in tree[2]) == (kind == "in"))
+    if kind == "has" or value is None:
+        return kind == "has" and value is not None
+    if kind == "contains":
+        return bool(tree[2] in value)
+    return bool(value.startswith(tree[2]) if kind == "starts with" else value.endswith(tree[2]))
 
 
 def _calico_rule(
@@ -380,84 +379,3 @@ def _calico_port(item: Any, destination: dict[str, Any] | None, protocol: str, p
     if not low.isdigit():
         return destination is not None and (text, protocol, port) in destination["ports"]
     return int(low) <= port <= int(high or low)
-
-
-# Istio
-
-
-def istio(world: World, pod: dict[str, Any], direction: str, question: Question) -> bool:
-    address, protocol, port, _ = question
-    if direction != "Ingress" or protocol != "TCP" or not _in_mesh(pod):
-        return True
-    client = owner(world, address)
-    known = client if client is not None and _in_mesh(client) else None
-    if _strict(world, pod) and known is None:
-        return False
-    allowing, allowed = False, False
-    for item in world["objects"]:
-        if item["kind"] != "AuthorizationPolicy" or not _istio_selects(item, pod):
-            continue
-        hit = any(_istio_rule(rule, known, address, port) for rule in item["spec"].get("rules", []))
-        if item["spec"].get("action", "ALLOW") == "DENY":
-            if hit:
-                return False
-        else:
-            allowing, allowed = True, allowed or hit
-    return allowed or not allowing
-
-
-def _in_mesh(pod: dict[str, Any]) -> bool:
-    return bool(pod["labels"].get("security.istio.io/tlsMode") == "istio")
-
-
-def _istio_selects(item: dict[str, Any], pod: dict[str, Any]) -> bool:
-    if item["metadata"]["namespace"] not in ("istio-system", pod["ns"]):
-        return False
-    return selects({"matchLabels": item["spec"].get("selector", {}).get("matchLabels", {})}, pod["labels"])
-
-
-def _strict(world: World, pod: dict[str, Any]) -> bool:
-    best: dict[int, list[str]] = {}
-    for item in world["objects"]:
-        if item["kind"] != "PeerAuthentication" or not _istio_selects(item, pod):
-            continue
-        mode = item["spec"].get("mtls", {}).get("mode", "UNSET")
-        if mode != "UNSET":
-            narrow = 0 if item["spec"].get("selector", {}).get("matchLabels") else 1
-            if narrow and item["metadata"]["namespace"] != pod["ns"]:
-                narrow = 2
-            best.setdefault(narrow, []).append(mode)
-    return bool(best) and all(mode == "STRICT" for mode in best[min(best)])
-
-
-def _istio_rule(rule: dict[str, Any], client: dict[str, Any] | None, address: str, port: int) -> bool:
-    if rule.get("from") and not any(_istio_source(item["source"], client, address) for item in rule["from"]):
-        return False
-    if not rule.get("to"):
-        return True
-    return any(
-        str(port) in item["operation"].get("ports", [str(port)])
-        and str(port) not in item["operation"].get("notPorts", [])
-        for item in rule["to"]
-    )
-
-
-def _istio_source(source: dict[str, Any], client: dict[str, Any] | None, address: str) -> bool:
-    space = client["ns"] if client else None
-    principal = f"cluster.local/ns/{space}/sa/" if client else None
-    if "namespaces" in source and not (space and space in source["namespaces"]):
-        return False
-    if space and space in source.get("notNamespaces", []):
-        return False
-    if "principals" in source and not (principal and _principal(source["principals"], principal)):
-        return False
-    if "ipBlocks" in source and not any(inside(address, cidr) for cidr in source["ipBlocks"]):
-        return False
-    return not any(inside(address, cidr) for cidr in source.get("notIpBlocks", []))
-
-
-def _principal(patterns: list[str], principal: str) -> bool:
-    for pattern in patterns:
-        if pattern == "*" or pattern == principal or (pattern[-1] == "*" and principal.startswith(pattern[:-1])):
-            return True
-    return False

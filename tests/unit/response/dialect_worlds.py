@@ -217,9 +217,10 @@ def _entity_rule(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
 def _calico_rule(draw: st.DrawFn, ingress: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     entity, trees = draw(_entity_rule())
     rule: dict[str, Any] = {"action": draw(st.sampled_from(["Allow", "Deny", "Pass", "Log"]))}
-    ports: dict[str, Any] = draw(
-        st.one_of(st.just({}), _calico_ports.map(lambda p: {"ports": p}), _numbers.map(lambda p: {"notPorts": p}))
+    choices: st.SearchStrategy[dict[str, Any]] = st.one_of(
+        st.just({}), _calico_ports.map(lambda p: {"ports": p}), _numbers.map(lambda p: {"notPorts": p})
     )
+    ports = draw(choices)
     if bool(ports) or draw(st.booleans()):
         rule["protocol"] = draw(st.sampled_from(["TCP", "UDP", 6]))
     elif draw(st.booleans()):
@@ -300,7 +301,7 @@ _workloads = st.fixed_dictionaries({}, optional={"selector": labels.map(lambda o
 
 @st.composite
 def _istio_objects(draw: st.DrawFn) -> list[dict[str, Any]]:
-    made = []
+    made: list[dict[str, Any]] = []
     for number in range(draw(st.integers(1, 3))):
         kind = draw(st.sampled_from(["AuthorizationPolicy", "AuthorizationPolicy", "PeerAuthentication"]))
         spec: dict[str, Any] = draw(_workloads)

@@ -56,7 +56,7 @@ def policy(**changes: Any) -> DecisionPolicy:
         ("syn_flood", "ddos", "high", 0, ("block_ingress_source",)),
         ("port_scan_vertical", "intrusion", "high", 900, ("quarantine_pod", "block_ingress_source")),
         ("dns_tunnel", "data_leak", "medium", 1800, ("block_egress_destination", "quarantine_pod")),
-        ("cleartext_credentials", "misconfiguration", "medium", 3600, ()),
+        ("cleartext_credentials", "misconfiguration", "medium", 3600, ("close_hole",)),
         ("something_new", "intrusion", "high", 900, ("quarantine_pod", "block_ingress_source")),
     ],
 )

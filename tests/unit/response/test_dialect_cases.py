@@ -12,7 +12,7 @@ import yaml
 from response.reach import pair_ports
 from schemas.policy.addresses import span_of_address
 from schemas.policy.calico_selector import SelectorError, selector
-from schemas.policy.cluster import ClusterView, Unread
+from schemas.policy.cluster import ClusterView, Pod, Unread
 from schemas.policy.dialects import KINDS, doubts, read_object, read_or_note, served_kinds
 from schemas.policy.evaluator import READINGS, Flow, evaluate
 from schemas.policy.networkpolicy import PROTOCOLS, PolicyError
@@ -28,7 +28,7 @@ def document(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def view_of(case: dict[str, Any]) -> ClusterView:
-    pods = tuple(PODS)
+    pods: tuple[Pod, ...] = PODS
     if case["dialect"] == "istio":
         pods = tuple(
             replace(pod, labels={**pod.labels, "security.istio.io/tlsMode": "istio"}, service_account="payer")

@@ -41,7 +41,7 @@ def reason(asked: ResponseDecision, view: ClusterView = VIEW) -> str:
 
 
 def test_the_listing_of_the_directory_is_the_registry() -> None:
-    assert sorted(load_actions()) == sorted((*ALL, "rate_limit", "cut_on_node", *WIDER))
+    assert sorted(load_actions()) == sorted((*ALL, "rate_limit", "cut_on_node", *WIDER, "close_hole"))
     for name, module in load_actions().items():
         assert name == module.NAME
         assert module.TITLE
@@ -302,11 +302,12 @@ def test_the_table_says_what_was_proven() -> None:
     _, proof = proven(decision("block_egress_destination"))
     lines = proof_table(proof).splitlines()
     assert [line.split("  ")[0].strip() for line in lines] == [
-        "holds", "pods", "attack", "allows new", "dns", "peers cut", "node",
+        "holds", "dialect", "pods", "attack", "allows new", "dns", "peers cut", "node",
     ]  # fmt: skip
     assert lines[0].split()[1] == "yes"
-    assert "shop/web-a, shop/web-b" in lines[1]
-    assert "kept (4 paths)" in lines[4]
+    assert lines[1].endswith("networkpolicy (evaluated with networkpolicy in force)")
+    assert "shop/web-a, shop/web-b" in lines[2]
+    assert "kept (4 paths)" in lines[5]
 
 
 def test_replicas_of_both_revisions_are_contained() -> None:

@@ -1,0 +1,70 @@
+"""What ``sluicegate doctor --cluster`` looks at: which dialects of policy a cluster serves, and who enforces them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from response.enforcers import DialectStatus, Enforcement, enforcement_of
+from response.gateway import ClusterError
+from response.kube import KubeGateway
+from response.settings import ResponseSettings
+from schemas.policy.cluster import ClusterView
+from sluicegate.checks import Finding
+
+
+def cluster_checks(settings: ResponseSettings, kubeconfig: Path | None, context: str | None) -> Iterator[Finding]:
+    """Read the cluster once, and say what was found; nothing is written and nothing is sent to pods."""
+    try:
+        gateway = KubeGateway(kubeconfig, context)
+        try:
+            view = gateway.view()
+        finally:
+            gateway.close()
+    except ClusterError as error:
+        yield Finding("cluster", "missing", str(error), "check the kubeconfig, its context and its rights")
+        return
+    yield from findings_of(view, settings)
+
+
+def findings_of(view: ClusterView, settings: ResponseSettings) -> Iterator[Finding]:
+    """The lines of the report on a cluster as it was read."""
+    found = enforcement_of(view, settings)
+    yield _enforcers(found)
+    yield from (_dialect(item) for item in found.dialects)
+    yield from (Finding("unread", "missing", item.why, "plans that it concerns are refused") for item in view.unread)
+
+
+def _enforcers(found: Enforcement) -> Finding:
+    known = [item for item in found.running if item.enforcer.name != "istio"]
+    if not known:
+        if found.flannel:
+            text = "FLANNEL ALONE: NO POLICY IS ENFORCED HERE, whatever the API server accepts"
+            return Finding("enforcer", "missing", text, "install an enforcer, for example kube-router or Calico's")
+        text = "NO ENFORCER WAS RECOGNISED: a policy that is accepted may stop nothing"
+        return Finding("enforcer", "missing", text, "see docs/dialects.md for those that are known; try one by hand")
+    words = [f"{item.enforcer.name} on {item.nodes} of {found.nodes or item.nodes} nodes" for item in known]
+    gaps = [item.enforcer.name for item in known if item.nodes < found.nodes]
+    if gaps:
+        remedy = f"pods on nodes without {', '.join(gaps)} are not protected: find out why it does not run there"
+        return Finding("enforcer", "missing", ", ".join(words), remedy)
+    return Finding("enforcer", "ok", ", ".join(words))
+
+
+def _dialect(status: DialectStatus) -> Finding:
+    if not status.served:
+        text = "not served"
+    elif status.enforcers:
+        text = f"served as {status.served}, enforced by {', '.join(status.enforcers)}"
+    elif status.perhaps:
+        text = f"served as {status.served}; whether {', '.join(status.perhaps)} enforces it depends on its version"
+    else:
+        text = f"served as {status.served}, and nobody was seen to enforce it"
+    text += f"; set to {status.mode}"
+    remedy = "" if status.mode == status.advice else f"response.dialects.{status.dialect}: {status.advice}"
+    if not status.served and status.mode != "enforce":
+        return Finding(status.dialect, "off", text)
+    if status.mode == "enforce" and status.advice != "enforce":
+        # Plans would be applied that nobody carries out.
+        return Finding(status.dialect, "missing", text, remedy)
+    return Finding(status.dialect, "ok" if status.enforcers else "off", text, remedy)

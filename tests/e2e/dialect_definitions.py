@@ -1,0 +1,123 @@
+"""The kinds of other dialects on a test API server: the released definitions, fetched by Go's own client.
+
+Each module is pinned by version and checksum, and only files of it are read; nothing is copied into this project.
+Calico's definitions are in no Go module that can be had, so those are a schema of our own from Calico's reference
+(`definitions/calico.yaml`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightkube import ApiError, Client
+from lightkube.generic_resource import GenericGlobalResource, create_api_info
+
+from tests.e2e.go_binary import ClusterUnavailableError
+
+OWN = Path(__file__).with_name("definitions")
+_CILIUM = "pkg/k8s/apis/cilium.io/client/crds/v2"
+_POLICY = "config/crd/standard/policy.networking.k8s.io"
+# module@version: checksum of its files as go.sum writes it, and the files to read.
+MODULES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "github.com/cilium/cilium@v1.18.4": (
+        "h1:/HrbeMmk46UDkJs4uJemIqxB7wuZ+QRMNVscNYua5C8=",
+        (f"{_CILIUM}/ciliumnetworkpolicies.yaml", f"{_CILIUM}/ciliumclusterwidenetworkpolicies.yaml"),
+    ),
+    "sigs.k8s.io/network-policy-api@v0.1.7": (
+        "h1:obY2FTEidLXVdRYu7gJ4q1RYE57pBnrpMqoE2LZgp4g=",
+        (f"{_POLICY}_adminnetworkpolicies.yaml", f"{_POLICY}_baselineadminnetworkpolicies.yaml"),
+    ),
+    "sigs.k8s.io/network-policy-api@v0.3.0": (
+        "h1:RL6fVXiix9IW1pj0ImkW645m+EWmb3dBGCiW19bg5+k=",
+        (f"{_POLICY}_clusternetworkpolicies.yaml",),
+    ),
+    "istio.io/api@v1.28.0": (
+        "h1:0fYY9G03CAdFwE/fCkpr0v7kKsy+Hz9OCCjLNBNLbnU=",
+        ("kubernetes/customresourcedefinitions.gen.yaml",),
+    ),
+}
+_ESTABLISHED_WITHIN_S = 60.0
+
+
+class Definition(GenericGlobalResource):
+    _api_info = create_api_info("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions")
+
+
+def released() -> list[dict[str, Any]]:
+    """Every definition, released ones first. Raises ClusterUnavailableError where Go is not installed."""
+    go = shutil.which("go")
+    if go is None:
+        message = "Go is not installed: the released definitions come as Go modules"
+        raise ClusterUnavailableError(message)
+    files = [file for module in MODULES for file in _files(go, module)]
+    documents = [
+        item for file in (*files, *sorted(OWN.glob("*.yaml"))) for item in yaml.safe_load_all(file.read_text())
+    ]
+    return [item for item in documents if item and item.get("kind") == "CustomResourceDefinition"]
+
+
+def _files(go: str, module: str) -> Iterator[Path]:
+    checksum, paths = MODULES[module]
+    with tempfile.TemporaryDirectory() as nowhere:
+        # Outside of any module, so that what is asked for is all that is fetched.
+        command = [go, "mod", "download", "-json", module]
+        environment = {**os.environ, "GOFLAGS": "-mod=mod"}
+        done = subprocess.run(command, cwd=nowhere, env=environment, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert found["Sum"] == checksum, f"{module}: other files than those that were tested with"
+    for path in paths:
+        yield Path(found["Dir"]) / path
+
+
+@contextmanager
+def served(client: Client) -> Iterator[None]:
+    """Serve all of them within the block."""
+    definitions = released()
+    made: list[str] = []
+    try:
+        for item in definitions:
+            made.append(item["metadata"]["name"])
+            client.create(Definition.from_dict(item))
+        _wait(client, made)
+        yield
+    finally:
+        for name in made:
+            client.delete(Definition, name)
+        _wait_gone(client, made)
+
+
+def _wait(client: Client, names: list[str]) -> None:
+    deadline = time.monotonic() + _ESTABLISHED_WITHIN_S
+    for name in names:
+        while not _established(dict(client.get(Definition, name))):
+            assert time.monotonic() < deadline, f"{name} is not served after {_ESTABLISHED_WITHIN_S:.0f} s"
+            time.sleep(0.1)
+
+
+def _established(item: Mapping[str, Any]) -> bool:
+    conditions = (item.get("status") or {}).get("conditions") or ()
+    return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
+
+
+def _wait_gone(client: Client, names: list[str]) -> None:
+    deadline = time.monotonic() + _ESTABLISHED_WITHIN_S
+    for name in names:
+        while True:
+            try:
+                client.get(Definition, name)
+            except ApiError as error:
+                if error.status.code == 404:
+                    break
+                raise
+            assert time.monotonic() < deadline, f"{name} is still there"
+            time.sleep(0.1)
