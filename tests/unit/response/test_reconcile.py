@@ -50,6 +50,13 @@ def test_a_quiet_look_changes_and_says_nothing() -> None:
     assert desk.gateway.policies == held
 
 
+def test_a_quarantine_that_nobody_touched_is_no_drift() -> None:
+    desk = Desk()
+    (applied,) = desk.decided(QUARANTINE)
+    assert applied.outcome == "applied", applied.message
+    assert desk.responder.reconcile(NOW + 60) == ()
+
+
 def test_what_is_due_goes_also_what_nobody_here_remembers() -> None:
     desk = contained()
     desk.audit.clear()
