@@ -92,7 +92,7 @@ class Played:
         verdict = self.timeline.verdict
         end += f", judged {verdict.outcome}: {verdict.message}" if verdict is not None else ", not judged"
         if self.timeline.then is not None:
-            end += f", then {self.timeline.then.message}"
+            end += f", then {self.timeline.then.outcome}: {self.timeline.then.message}"
         return f"{end}; {stages}; load {self.timeline.load:.1f}; {len(self.failed)} of {self.exchanges} failed"
 
 
@@ -200,21 +200,28 @@ def _verdict(stack: Stack, attack: Attack, within: float) -> Action | None:
 
 
 def _cut(stack: Stack, alert_id: str) -> Action:
-    """The cut on the node that follows, waited for."""
+    """What becomes of the cut on the node, waited for: it may be refused, as for a pod's way to its resolver.
+
+    Raises:
+        TimeoutError: nobody says anything of it; with what was said.
+    """
     done: list[Action] = []
 
     def said() -> bool:
-        done[:] = [
-            a for record in stack.records("actions.v1") if (a := Action.decode(record.value)).alert_id == alert_id
-        ]
-        return any((a.action, a.outcome) == ("cut_on_node", "applied") for a in done)
+        told = [Action.decode(record.value) for record in stack.records("actions.v1")]
+        done[:] = [action for action in told if action.alert_id == alert_id]
+        return any(_settles(action) for action in done)
 
     try:
         wait_for(said, "the cut on the node", 20.0)
     except TimeoutError as error:
         message = f"{error}; {[f'{a.action} {a.outcome} {a.reason}: {a.message}' for a in done]}"
         raise TimeoutError(message) from None
-    return next(a for a in done if (a.action, a.outcome) == ("cut_on_node", "applied"))
+    return next(action for action in done if _settles(action))
+
+
+def _settles(action: Action) -> bool:
+    return action.action == "cut_on_node" and action.outcome in ("applied", "refused", "failed")
 
 
 def _alerts(stack: Stack, attack: Attack) -> list[tuple[ConsumerRecord, Alert]]:

@@ -51,4 +51,5 @@ def test_an_upload_that_no_policy_ends_is_ended_on_the_node(
     assert done.verdict is not None
     assert (done.verdict.outcome, done.verdict.reason) == ("ineffective", "answered")
     assert done.then is not None
+    assert done.then.outcome == "applied", done.then.message
     assert done.stopped
