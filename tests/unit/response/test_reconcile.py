@@ -51,6 +51,13 @@ def test_a_quiet_look_changes_and_says_nothing() -> None:
     assert desk.gateway.policies == held
 
 
+def test_a_quarantine_that_nobody_touched_is_no_drift() -> None:
+    desk = Desk()
+    (applied,) = desk.decided(QUARANTINE)
+    assert applied.outcome == "applied", applied.message
+    assert [desk.looked(NOW + second) for second in (1, 2, 60)] == [[], [], []]
+
+
 def test_what_is_due_goes_also_what_nobody_here_remembers() -> None:
     desk = contained()
     desk.audit.clear()
@@ -119,12 +126,6 @@ def test_what_is_taken_away_during_a_look_is_repaired_by_the_next() -> None:
     desk.gateway.managed = real  # type: ignore[method-assign]
     assert desk.looked(NOW + 1) == ["repaired drift"]
     assert desk.gateway.policies == held
-
-
-def test_a_quarantine_that_nobody_touched_is_no_drift() -> None:
-    desk = Desk()
-    desk.decided(QUARANTINE)
-    assert [desk.looked(NOW + second) for second in (1, 2, 3)] == [[], [], []]
 
 
 def test_a_repair_that_fails_is_tried_again() -> None:
