@@ -13,7 +13,7 @@ from exporter.privileges import Privilege
 from exporter.second import Second
 from exporter.settings import ExporterSettings
 from exporter.sides import Locality
-from exporter.sources.ctnetlink import ConnectionMessages, Connections
+from exporter.sources.ctnetlink import DESTINATION_CHANGED, SOURCE_CHANGED, ConnectionMessages
 from exporter.sources.ctnetlink_socket import ConnectionSocket, everything
 from exporter.sources.rtnetlink import AddressMessage
 from exporter.sources.rtnetlink import everything as node_state
@@ -50,6 +50,7 @@ class ConntrackSource:
         self._socket: ConnectionSocket | None = None
         self._messages = ConnectionMessages()
         self._heard = self._malformed = self._malformed_before = 0
+        self._relist_at = 0
         self._refused_before = self._dropped = self._dropped_before = 0
 
     @property
@@ -103,19 +104,20 @@ class ConntrackSource:
             raise SourceError(problem) from None
 
     def _list(self, *, first: bool, cut: int) -> None:
-        if self._table is not None:
-            self._table.start_again(cut)
-        listed: list[Connections] = []
-        for slots, sizes in everything():
-            found, _ = self._messages.parse(slots, sizes)
-            if self._table is not None:
-                self._table.take(found, cut)
-            elif first:
-                self._rows.know(found, self._began)
-            else:
-                listed.append(found)
-        if listed:
+        """Look at everything that there is, and let go of what is gone."""
+        table = self._table
+        if table is not None:
+            table.start_again(cut)
+            for status in (SOURCE_CHANGED, DESTINATION_CHANGED):
+                for slots, sizes in everything(status):
+                    table.take(self._messages.parse(slots, sizes)[0], cut)
+            return
+        listed = [self._messages.parse(slots, sizes)[0] for slots, sizes in everything()]
+        if not first:
             self._rows.resume(listed, self._now)
+            return
+        for found in listed:
+            self._rows.know(found, self._began)
 
     def update(self, cut: int) -> None:
         """Take in what has happened, without waiting."""
@@ -147,6 +149,11 @@ class ConntrackSource:
 
     def close(self, cut: int, final: bool = False) -> Second:
         """End a second; messages for which there was no room count as lost packets, connections as lost rows."""
+        self._relist_at = self._relist_at or cut + self._settings.conntrack.relist_seconds
+        if self._socket is not None and cut >= self._relist_at:
+            self._relist_at = cut + self._settings.conntrack.relist_seconds
+            self.update(cut)
+            self._list(first=False, cut=cut)
         table = self._table
         if table is not None:
             table.close(cut)
