@@ -235,6 +235,10 @@ class HostSettings(BaseModel):
     repeat_seconds: Annotated[int, Field(ge=10, le=86_400)] = Field(
         600, description="s after which a promiscuous interface or a packet socket that is still there is told again"
     )
+    listener_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
+        60, description="s within which the listeners of each network namespace are looked at once; each look has the "
+        "kernel walk through the places of all connections, some ms of CPU"
+    )  # fmt: skip
 
 
 class LiveSettings(BaseModel):
