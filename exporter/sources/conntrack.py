@@ -21,6 +21,7 @@ from exporter.translations import Translations
 from schemas.events import Capability
 
 _COUNTING = Path("/proc/sys/net/netfilter/nf_conntrack_acct")
+_RETRY_S = 10
 _ALONE = Capability.REVERSE | Capability.PORTS | Capability.NAT
 
 
@@ -51,6 +52,7 @@ class ConntrackSource:
         self._messages = ConnectionMessages()
         self._heard = self._malformed = self._malformed_before = 0
         self._relist_at = 0
+        self._problems: list[str] = []
         self._refused_before = self._dropped = self._dropped_before = 0
 
     @property
@@ -119,6 +121,16 @@ class ConntrackSource:
         for found in listed:
             self._rows.know(found, self._began)
 
+    def _look_again(self, cut: int) -> None:
+        """List everything again; where the kernel does not answer, once more in a while."""
+        try:
+            self._list(first=False, cut=cut)
+        except OSError as error:
+            self._relist_at = cut + _RETRY_S
+            problem = f"cannot list connections again: {error.strerror}"
+            if problem not in self._problems:
+                self._problems.append(problem)
+
     def update(self, cut: int) -> None:
         """Take in what has happened, without waiting."""
         if self._socket is None:
@@ -139,7 +151,7 @@ class ConntrackSource:
                 continue
             break
         if lost:
-            self._list(first=False, cut=cut)
+            self._look_again(cut)
             self._dropped = self._socket.dropped()
 
     def collect(self, cut: int, now: int) -> None:
@@ -153,7 +165,7 @@ class ConntrackSource:
         if self._socket is not None and cut >= self._relist_at:
             self._relist_at = cut + self._settings.conntrack.relist_seconds
             self.update(cut)
-            self._list(first=False, cut=cut)
+            self._look_again(cut)
         table = self._table
         if table is not None:
             table.close(cut)
@@ -168,7 +180,7 @@ class ConntrackSource:
 
     def state(self) -> SourceState:
         """Return how it stands; its packets are messages of the kernel."""
-        return SourceState(self._heard, self._dropped)
+        return SourceState(self._heard, self._dropped, (), list(self._problems))
 
     def shut(self) -> None:
         """Let go of the socket."""

@@ -173,3 +173,20 @@ def test_what_is_older_than_the_exporter_is_let_go_by_listing_again(kernel: Kern
     beside.close(again + linger)
     assert len(beside.translations) == 1
     assert told(joined(beside.translations, TO_WORLD[0])[0])[5] == 50_123
+
+
+def test_a_kernel_that_refuses_the_list_is_asked_again(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(status: int = 0) -> Iterator[Any]:
+        raise PermissionError(1, "Operation not permitted")
+
+    alone = source()
+    alone.open()
+    monkeypatch.setattr(conntrack, "everything", refuse)
+    kernel.waiting = [OVERFLOW, [message(*TO_WORLD)]]
+    alone.collect(2, 2 * SECOND)
+    assert [row["src_port"] for row in rows(alone, 2)[0]] == [40_001]
+    assert alone.state().notes == ["cannot list connections again: Operation not permitted"]
+    monkeypatch.setattr(conntrack, "everything", kernel.everything)
+    kernel.listed = [message(*TO_WORLD), message(*TO_SERVICE)]
+    assert rows(alone, 11)[0] == []
+    assert [row["src_port"] for row in rows(alone, 12)[0]] == [40_000]
