@@ -147,7 +147,9 @@ class EdgeBook:
             ip = unpack(packed)
             found = self._identities.find(ip, int(latest[place]))
             known[place] = _number(texts, found, ip)
-            if earliest[place] < latest[place] and self._identities.find(ip, int(earliest[place])) is not found:
+            begin = int(earliest[place])
+            steady = begin == latest[place] or (found is not None and found.valid_from <= begin)
+            if not steady and self._identities.find(ip, begin) is not found:
                 # It changed hands within the minute: row by row.
                 known[place] = (-1, 0)
                 for row in positions(number == place).tolist():

@@ -11,7 +11,6 @@ from threading import Lock
 
 from response.audit import Cause, action_id, told
 from response.cluster_site import MAX_REMEMBERED, Site
-from response.drops import drops_of
 from response.edges import EdgeMemory
 from response.enforce import STALE_AFTER_S, carry_out
 from response.escalate import escalate
@@ -20,6 +19,7 @@ from response.guard import Refusal
 from response.ledger import STANDING, Ledger
 from response.notes import event_of
 from response.orders import Orders, approve, revert
+from response.plan import cuts_attackers
 from response.reconcile import Reconciler
 from response.settings import ResponseSettings
 from response.signing import Verifier
@@ -106,8 +106,7 @@ class Responder:
 
     def _verified(self, rows: Iterable[WatchRow], now: float) -> Iterator[Action]:
         site = self._site
-        # What only slows down is still answered, and that is no failure; nodes report what they drop of it.
-        standing = tuple(item for item in site.ledger.all(STANDING) if not drops_of(item.manifests).limits)
+        standing = [item for item in site.ledger.all(STANDING) if cuts_attackers(item.action)]
         self._verification.follow(standing)
         for row in rows:
             if not site.cluster or row.cluster == site.cluster:

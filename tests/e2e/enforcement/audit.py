@@ -44,12 +44,11 @@ def entries(server: ApiServer) -> Iterator[dict[str, Any]]:
         yield json.loads(line)
 
 
-def written(server: ApiServer, response_id: str) -> float:
-    """When everything that a response wrote was there, s since the epoch; what is written again does not count."""
-    first: dict[str, float] = {}
+def written(server: ApiServer, response_id: str, told: float) -> float:
+    """When everything that a response had written by the time it was told of was there; all in s since the epoch."""
+    done: list[float] = []
     for entry in entries(server):
         named = response_id in entry["objectRef"].get("name", "")
         if named or response_id in json.dumps(entry.get("requestObject", {})):
-            done = datetime.datetime.fromisoformat(entry["stageTimestamp"]).timestamp()
-            first.setdefault(entry["requestURI"], done)
-    return max(first.values())
+            done.append(datetime.datetime.fromisoformat(entry["stageTimestamp"]).timestamp())
+    return max(moment for moment in done if moment <= told)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -29,13 +30,21 @@ from tests.lab.stage import Stage, cluster_dns
 CAST = ("web", "api", "dns", "client1", "client2", "client3", "client4", "attacker")
 # From the responder's word until the attack is said to go on all the same.
 STOP_SECONDS = 10.0
-# Five seconds for the enforcer, five of calm, and a node's second; an unattempted flow is quiet after minutes.
-JUDGED_SECONDS = 30.0
+# Five seconds for the enforcer, five of calm; a flow that goes on with few packets is told once a minute.
+JUDGED_SECONDS = 100.0
 VERDICTS = frozenset({"effective", "ineffective", "quiet", "unknown"})
 # A busy client's pace, below what anybody would take for a flood.
 NEIGHBOURLY_S = 0.1
 # An attack whose packets have not been answered for so long is stopped.
 QUIET_SECONDS = 3.0
+
+
+# What makes a policy stop nothing; done to a lab before the attack.
+FAULTS: dict[str, Callable[[LabCluster], None]] = {
+    "enforcer stands still": lambda cluster: cluster.enforcer.pause(),
+    "enforcer is dead": lambda cluster: cluster.enforcer.kill(),
+    "bridge is not filtered": lambda cluster: cluster.filter_bridged(False),
+}
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,7 @@ class Played:
         verdict = self.timeline.verdict
         end += f", judged {verdict.outcome}: {verdict.message}" if verdict is not None else ", not judged"
         if self.timeline.then is not None:
-            end += f", then {self.timeline.then.message}"
+            end += f", then {self.timeline.then.outcome}: {self.timeline.then.message}"
         return f"{end}; {stages}; load {self.timeline.load:.1f}; {len(self.failed)} of {self.exchanges} failed"
 
 
@@ -191,21 +200,28 @@ def _verdict(stack: Stack, attack: Attack, within: float) -> Action | None:
 
 
 def _cut(stack: Stack, alert_id: str) -> Action:
-    """The cut on the node that follows, waited for."""
+    """What becomes of the cut on the node, waited for: it may be refused, as for a pod's way to its resolver.
+
+    Raises:
+        TimeoutError: nobody says anything of it; with what was said.
+    """
     done: list[Action] = []
 
     def said() -> bool:
-        done[:] = [
-            a for record in stack.records("actions.v1") if (a := Action.decode(record.value)).alert_id == alert_id
-        ]
-        return any((a.action, a.outcome) == ("cut_on_node", "applied") for a in done)
+        told = [Action.decode(record.value) for record in stack.records("actions.v1")]
+        done[:] = [action for action in told if action.alert_id == alert_id]
+        return any(_settles(action) for action in done)
 
     try:
         wait_for(said, "the cut on the node", 20.0)
     except TimeoutError as error:
         message = f"{error}; {[f'{a.action} {a.outcome} {a.reason}: {a.message}' for a in done]}"
         raise TimeoutError(message) from None
-    return next(a for a in done if (a.action, a.outcome) == ("cut_on_node", "applied"))
+    return next(action for action in done if _settles(action))
+
+
+def _settles(action: Action) -> bool:
+    return action.action == "cut_on_node" and action.outcome in ("applied", "refused", "failed")
 
 
 def _alerts(stack: Stack, attack: Attack) -> list[tuple[ConsumerRecord, Alert]]:
@@ -248,7 +264,7 @@ def _timeline(
         events=max(found.timestamp for found in events) / 1000,
         alert=alerted.timestamp / 1000,
         decision=decided.timestamp / 1000,
-        written=audit.written(server, action.response_id),
+        written=audit.written(server, action.response_id, record.timestamp / 1000),
         told=record.timestamp / 1000,
         answered=max(seen.answered),
         action=action,

@@ -14,8 +14,7 @@ from response.kube import KubeGateway
 from response.responder import Responder
 from response.settings import ResponseSettings
 from tests.e2e import apiserver
-from tests.e2e.enforcement import audit
-from tests.e2e.enforcement.lab_cluster import LabCluster
+from tests.e2e.enforcement.lab_cluster import LabCluster, server_flags
 from tests.e2e.enforcement.stack import CLUSTER
 from tests.e2e.go_binary import ClusterUnavailableError
 from tests.integration.conftest import bootstrap, local_kafka
@@ -44,7 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[apiserver.ApiSe
         pytest.skip("KUBECONFIG names a cluster whose nodes are not this lab's")
     try:
         folder = tmp_path_factory.mktemp("enforced-apiserver")
-        with apiserver.running(folder, flags=audit.flags(folder)) as running:
+        with apiserver.running(folder, flags=server_flags(folder)) as running:
             yield running
     except ClusterUnavailableError as error:
         pytest.skip(str(error))

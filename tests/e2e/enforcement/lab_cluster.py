@@ -19,7 +19,7 @@ from lightkube.types import PatchType
 from response.kube import RawNamespace, RawNetworkPolicy, RawPod
 from tests.e2e.apiserver import ApiServer
 from tests.e2e.conftest import PodStatus
-from tests.e2e.enforcement import relay
+from tests.e2e.enforcement import audit, relay
 from tests.e2e.enforcement.enforcer import Enforcer
 from tests.e2e.enforcement.judge import Judge
 from tests.e2e.enforcement.probers import EVERY_S, Prober
@@ -31,6 +31,15 @@ ECHO_PORT = 8100
 _PORTS = ({"name": "echo", "containerPort": ECHO_PORT, "protocol": "TCP"},)
 # What the clusters' own objects are called that the tests make beside policies and pods.
 KINDS: tuple[Any, ...] = (RawNetworkPolicy, RawPod)
+
+
+# Without a default route, as in a namespace of one's own, the server cannot find an address to call itself by.
+_ADVERTISED = "192.0.2.250"
+
+
+def server_flags(folder: Path) -> tuple[str, ...]:
+    """What the lab's API server is started with: an audit log in its folder, and an address to call itself by."""
+    return *audit.flags(folder), f"--advertise-address={_ADVERTISED}"
 
 
 class RawNode(GenericGlobalResource):

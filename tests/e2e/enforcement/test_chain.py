@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.enforcement.attacks import BY_ATTACK
-from tests.e2e.enforcement.chain import CAST, Timeline, play
+from tests.e2e.enforcement.chain import CAST, FAULTS, Timeline, play
 from tests.e2e.enforcement.conftest import Enforced
 from tests.e2e.enforcement.lab_cluster import LabCluster
 
@@ -35,7 +35,7 @@ def test_an_attack_is_stopped_and_nobody_else_is(cluster: LabCluster, bootstrap:
 
 
 def test_what_no_enforcer_carries_out_is_ineffective(cluster: LabCluster, bootstrap: str, tmp_path: Path) -> None:
-    cluster.enforcer.pause()
+    FAULTS["enforcer stands still"](cluster)
     done = _play("scan", cluster, bootstrap, tmp_path)
     assert not done.stopped
     assert done.verdict is not None
@@ -51,4 +51,5 @@ def test_an_upload_that_no_policy_ends_is_ended_on_the_node(
     assert done.verdict is not None
     assert (done.verdict.outcome, done.verdict.reason) == ("ineffective", "answered")
     assert done.then is not None
+    assert done.then.outcome == "applied", done.then.message
     assert done.stopped

@@ -114,7 +114,7 @@ def seen(cluster: LabCluster, asked: tuple[Flow, ...]) -> dict[Flow, bool]:
 
     def tried(where: str) -> dict[Flow, bool]:
         targets = [word for flow in by_source[where] for word in (flow.destination, str(flow.port))]
-        words = cluster.lab.run(where, [sys.executable, "-m", talk.__name__, "once", *targets]).split()
+        words = cluster.lab.run(where, [sys.executable, "-S", "-m", talk.__name__, "once", *targets]).split()
         return {flow: word == talk.OK for flow, word in zip(by_source[where], words, strict=True)}
 
     with ThreadPoolExecutor(len(by_source)) as pool:

@@ -132,7 +132,9 @@ class MemoryGateway:
 
     def managed(self) -> tuple[Managed, ...]:
         self._maybe_fail("managed")
-        pods = [{"metadata": item} for item in self.pod_metadata.values() if QUARANTINE_LABEL in item["labels"]]
+        # As the API gives them: a pod has a spec, though we never write one.
+        labelled = [item for item in self.pod_metadata.values() if QUARANTINE_LABEL in item["labels"]]
+        pods = [{"metadata": item, "spec": {"nodeName": "node-1"}} for item in labelled]
         return group_managed((*self.policies.values(), *self.others.values()), pods)
 
     def kill_switch(self, name: str) -> str:

@@ -208,6 +208,22 @@ def test_a_node_that_does_not_obey_fails_the_step_and_is_told_to_let_go() -> Non
     assert scene.gateway.managed() == ()
 
 
+def test_a_cut_is_proven_apart_from_the_quarantine_that_it_follows() -> None:
+    """The quarantine cuts DNS on purpose; the cut does not, and the quarantine goes once the cut stands."""
+    scene = Scene()
+    (applied,) = scene.responder.respond(decision("quarantine_pod", mode="enforce"), scene.now)
+    assert applied.outcome == "applied", applied.message
+    scene.now += 10
+    (cut,) = scene.responder.respond(CUT, scene.now)
+    assert (cut.action, cut.outcome) == ("cut_on_node", "applied"), cut.message
+    assert cut.response_id == applied.response_id
+    (repaired,) = scene.responder.reconcile(scene.now)
+    assert (repaired.outcome, repaired.reason) == ("repaired", "drift")
+    assert scene.inner.policies == {}
+    assert scene.inner.pod_metadata == {}
+    assert scene.responder.reconcile(scene.now) == ()
+
+
 def test_a_restart_knows_from_the_topic_what_nodes_were_told() -> None:
     scene = Scene()
     scene.responder.respond(CUT, scene.now)
