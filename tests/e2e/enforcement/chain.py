@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -234,6 +234,11 @@ def _alerts(stack: Stack, attack: Attack) -> list[tuple[ConsumerRecord, Alert]]:
     return found
 
 
+def _deciding(sent: Sequence[float], tick: int) -> float:
+    """The first packet of the second that decided; where that was silence itself, the last one before."""
+    return min((at for at in sent if tick - 1 <= at < tick), default=max(at for at in sent if at < tick))
+
+
 def _timeline(
     attack: Attack,
     stack: Stack,
@@ -260,7 +265,7 @@ def _timeline(
     events = [found for found in stack.records("events.v1") if decode(found.value).header.cut == alert.tick]
     seen = capture.seen()
     return Timeline(
-        packet=min(time for time in seen.sent if time >= alert.tick - 1),
+        packet=_deciding(seen.sent, alert.tick),
         events=max(found.timestamp for found in events) / 1000,
         alert=alerted.timestamp / 1000,
         decision=decided.timestamp / 1000,
