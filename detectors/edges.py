@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,17 @@ MOST_EDGES = 1 << 17  # of all nodes, about 10 MB
 _PAIRS_OF_NODE = 8192  # pairs of addresses and a service that talked in one node's minute
 _PAIRS = 1 << 17  # of all nodes, 14 MB
 _PROTOCOLS = {TCP: "TCP", UDP: "UDP", SCTP: "SCTP", ICMP: "ICMP", ICMPV6: "ICMP"}
+_ENDS = 1 << 15  # addresses whose owners are remembered, about 8 MB
 _NAME, _WORKLOAD = 253, 320  # characters kept; the API allows no more
+
+
+class _End(NamedTuple):
+    """Who had an address from a tick to before another, and whether it is a workload's."""
+
+    begin: int
+    end: int
+    text: str
+    owned: bool
 
 
 class EdgeBook:
@@ -51,6 +61,8 @@ class EdgeBook:
         self._clock: dict[int, tuple[str, int, int]] = {}  # by node number: name, minute, published up to
         self._hours: dict[str, HourEdges] = {}  # by name of the node
         self._lost: Counter[str] = Counter(shed=0, peers=0, edges=0)
+        self._ends: dict[bytes, _End] = {}  # by packed address
+        self._told = -1  # of the identities when they were found
 
     def counts(self) -> dict[str, int]:
         """Return how many edges are held, and what was left out since the state began."""
@@ -142,19 +154,32 @@ class EdgeBook:
         np.minimum.at(earliest, number, ticks)
         texts: dict[str, int] = {}
         ends, owned = np.zeros(len(words), np.int64), np.zeros(len(words), np.bool_)
-        known = np.zeros((len(first), 2), np.int64)
+        named: list[tuple[int, bool]] = []
+        firsts, lasts = earliest.tolist(), latest.tolist()
         for place, packed in enumerate(_packed(words[first])):
-            ip = unpack(packed)
-            found = self._identities.find(ip, int(latest[place]))
-            known[place] = _number(texts, found, ip)
-            if earliest[place] < latest[place] and self._identities.find(ip, int(earliest[place])) is not found:
-                # It changed hands within the minute: row by row.
-                known[place] = (-1, 0)
-                for row in positions(number == place).tolist():
-                    ends[row], owned[row] = _number(texts, self._identities.find(ip, int(ticks[row])), ip)
+            end = self._end(packed, lasts[place])
+            if end.begin <= firsts[place]:
+                named.append((texts.setdefault(end.text, len(texts)), end.owned))
+                continue
+            named.append((-1, False))  # It changed hands within the minute: row by row.
+            for row in positions(number == place).tolist():
+                end = self._end(packed, int(ticks[row]))
+                ends[row], owned[row] = texts.setdefault(end.text, len(texts)), end.owned
+        known = np.array(named, np.int64).reshape(-1, 2)
         plain = known[number, 0] >= 0
         ends[plain], owned[plain] = known[number[plain], 0], known[number[plain], 1] != 0
         return _both_ways(rows, ends.reshape(-1, 2), owned.reshape(-1, 2)), list(texts)
+
+    def _end(self, packed: bytes, tick: int) -> _End:
+        """Return who had an address at a tick; asked once while nothing new is told and the answer holds."""
+        if self._identities.told != self._told or len(self._ends) > _ENDS:
+            self._told = self._identities.told
+            self._ends.clear()
+        known = self._ends.get(packed)
+        if known is None or not known.begin <= tick < known.end:
+            ip = unpack(packed)
+            known = self._ends[packed] = _named(self._identities.find(ip, tick), ip, self._identities.span(ip, tick))
+        return known
 
     def snapshot(self) -> dict[str, Any]:
         """Return what is gathered so far."""
@@ -185,15 +210,13 @@ class EdgeBook:
         self._lost = Counter({str(k): int(v) for k, v in state["lost"].items()})
 
 
-def _number(texts: dict[str, int], item: InventoryObject | None, ip: str) -> tuple[int, bool]:
-    """Return the number of an end's text, and whether it is a workload's."""
-    text, owned = ip, False
-    if item is not None and item.kind == "Node":
-        text = f"Node/{item.name[:_NAME]}"
-    elif item is not None:
-        workload = (item.workload or f"{item.kind}/{item.name}")[:_WORKLOAD]
-        text, owned = f"{item.namespace[:_NAME]}/{workload}", item.kind != "Service"
-    return texts.setdefault(text, len(texts)), owned
+def _named(item: InventoryObject | None, ip: str, span: tuple[int, int]) -> _End:
+    if item is None:
+        return _End(*span, ip, False)
+    if item.kind == "Node":
+        return _End(*span, f"Node/{item.name[:_NAME]}", False)
+    workload = (item.workload or f"{item.kind}/{item.name}")[:_WORKLOAD]
+    return _End(*span, f"{item.namespace[:_NAME]}/{workload}", item.kind != "Service")
 
 
 def _both_ways(rows: I64, ends: I64, owned: npt.NDArray[np.bool_]) -> Pieces:

@@ -38,6 +38,7 @@ class ConnectionRows:
         self._node, self._place, self._seed = np.uint64(node_hash), place, seed
         self._started = np.zeros(capacity, np.int64)
         self._flow_id = np.zeros(capacity, np.uint64)
+        self._missing = np.zeros(0, np.uint64)
         self._kept: list[RowBlock] = []
         self.lost = 0
 
@@ -46,13 +47,17 @@ class ConnectionRows:
         self._begin(found, np.flatnonzero(self._fresh(found)), began)
 
     def resume(self, found: Sequence[Connections], now: int) -> None:
-        """Take in all connections that there are after messages were lost: those not known yet began meanwhile.
+        """Take in all connections that there are: those not known yet began meanwhile, and were not told.
 
-        Those that are no longer there have ended, and how is not known: they are let go without a row.
+        Those that are missing now and were missing the last time have ended, and how is not known: they are let go
+        without a row. The end of one that is missing for the first time may just be on its way.
         """
-        keys = np.concatenate([tuple_keys(part.origin, part.proto, self._seed) for part in found])
+        keys = [tuple_keys(part.origin, part.proto, self._seed) for part in found]
         live = self._index.live()
-        self._index.remove(live[~np.isin(self._index.keys(live), keys)])
+        missing = live[~np.isin(self._index.keys(live), np.concatenate([*keys, np.zeros(0, np.uint64)]))]
+        again = np.isin(self._index.keys(missing), self._missing)
+        self._missing = self._index.keys(missing[~again])
+        self._index.remove(missing[again])
         for part in found:
             self.take(part, now)
 

@@ -217,6 +217,10 @@ class ConntrackSettings(BaseModel):
     connections: Annotated[int, Field(ge=1024, le=1 << 22)] = Field(
         262_144, description="connections followed at once where packets are not captured; as many as the kernel tracks"
     )
+    relist_seconds: Annotated[int, Field(ge=10, le=86_400)] = Field(
+        300, description="s after which all connections are listed again: the kernel does not tell the end of those "
+        "that are older than the exporter (net.netfilter.nf_conntrack_events is 2 by default)"
+    )  # fmt: skip
     pod_networks: tuple[IPvAnyNetwork, ...] = Field(
         (), max_length=64, description="networks of this node's own pods, where packets are not captured: only what "
         "begins there, on the node itself or outside packets.cluster_networks is this node's to report"
@@ -231,6 +235,10 @@ class HostSettings(BaseModel):
     repeat_seconds: Annotated[int, Field(ge=10, le=86_400)] = Field(
         600, description="s after which a promiscuous interface or a packet socket that is still there is told again"
     )
+    listener_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
+        60, description="s within which the listeners of each network namespace are looked at once; each look has the "
+        "kernel walk through the places of all connections, some ms of CPU"
+    )  # fmt: skip
 
 
 class LiveSettings(BaseModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -72,6 +72,10 @@ class Watched(Protocol):
 
     def changes(self, kind: WatchedKind) -> Iterator[None]:
         """One item for every object of a kind, then one for every change of any. May raise ClusterError."""
+        ...
+
+    def dialect_changes(self) -> Mapping[str, Callable[[], Iterator[None]]]:
+        """The same for each kind of another dialect that is served, by name. May raise ClusterError."""
         ...
 
 

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -262,9 +262,20 @@ class KubeGateway:
         Raises:
             ClusterError: the watch cannot be held; whoever reads it looks at everything and begins again.
         """
-        scope: dict[str, Any] = {} if kind == "Namespace" else {"namespace": "*"}
-        watched = RawNamespace if kind == "Namespace" else _KINDS[kind]
-        with _clear_errors(f"watch {kind}"):
+        yield from self._watch(RawNamespace if kind == "Namespace" else _KINDS[kind])
+
+    def dialect_changes(self) -> dict[str, Callable[[], Iterator[None]]]:
+        """The same for every kind of another dialect that the server serves now, by its plural and group."""
+        return {
+            f"{known.plural}.{known.group}": partial(
+                self._watch, _resource(f"{known.group}/{version}", known.kind, known.plural, known.namespaced)
+            )
+            for known, version in self.served()
+        }
+
+    def _watch(self, watched: Any) -> Iterator[None]:
+        scope: dict[str, Any] = {} if issubclass(watched, GenericGlobalResource) else {"namespace": "*"}
+        with _clear_errors(f"watch {watched._api_info.plural}"):
             for _ in self._watching.watch(watched, server_timeout=_WATCH_SECONDS, **scope):
                 yield None
 

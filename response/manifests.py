@@ -1,4 +1,4 @@
-"""NetworkPolicies in YAML, as `kubectl get -o yaml` writes them."""
+"""Policies of every dialect in YAML, as `kubectl get -o yaml` writes them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from typing import Any
 
 import yaml
 
-from schemas.policy.networkpolicy import NetworkPolicy, PolicyError, read_policy
+from schemas.policy.dialects import kind_of, read_object
+from schemas.policy.networkpolicy import PolicyError, PolicyObject
 
 _LIST_KINDS = ("List", "NetworkPolicyList")
 
 
-def read_policies(text: str, name: str) -> tuple[NetworkPolicy, ...]:
-    """Every NetworkPolicy in a YAML text, lists included; other kinds are passed over.
+def read_policies(text: str, name: str) -> tuple[PolicyObject, ...]:
+    """Every policy in a YAML text, lists included; kinds that have no say are passed over.
 
-    `name` is what errors call the text. Raises PolicyError.
+    `name` is what errors call the text. Raises PolicyError, also for a policy that cannot be evaluated.
     """
     try:
         documents = list(yaml.safe_load_all(text))
@@ -23,7 +24,7 @@ def read_policies(text: str, name: str) -> tuple[NetworkPolicy, ...]:
         message = f"{name}:{f' line {mark.line + 1}:' if mark else ''} not YAML"
         raise PolicyError(message) from None
     items = (item for document in documents for item in _items(document))
-    return tuple(read_policy(item) for item in items if item.get("kind") == "NetworkPolicy")
+    return tuple(read_object(item) for item in items if kind_of(item) is not None)
 
 
 def _items(document: Any) -> list[dict[str, Any]]:

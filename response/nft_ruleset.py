@@ -66,9 +66,9 @@ def removal(family: Family) -> list[Command]:
 
 
 def add_cut(family: Family, key: CutKey, seconds: int, comment: str) -> list[Command]:
-    """A pair in its set for a number of seconds; as new, also where it is there already."""
+    """A pair in its set for a number of seconds; one that is there already keeps its time, so it is removed before."""
     element = {"elem": {"val": _pair(key), "timeout": seconds, "comment": comment}}
-    return [*remove_cut(family, key), _elements("add", family, _set_name(key), element)]
+    return [_elements("add", family, _set_name(key), element)]
 
 
 def remove_cut(family: Family, key: CutKey) -> list[Command]:

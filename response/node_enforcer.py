@@ -93,7 +93,10 @@ class NodeEnforcer:
                 self._tables.install(self._changes(empty, now))
             elif look is not None:
                 self.tally.count(look.values(), now)
-                self._tables.change(self._changes(look, now))
+                commands = self._changes(look, now)
+                if not commands:
+                    return Settled(self.problem, dict(sorted(expired.items())))
+                self._tables.change(commands)
             self.tally.count((self._tables.look() or {}).values(), now)
         except ToolError as error:
             self.problem = Refusal(error.reason, str(error))

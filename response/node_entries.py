@@ -143,6 +143,8 @@ def overlap(one: CutKey, other: CutKey) -> bool:
     """Whether two different keys name a pair in common, so that no set can hold both."""
     if one == other or (one.version, one.protocol, one.port) != (other.version, other.protocol, other.port):
         return False
+    if "/" not in f"{one.source}{one.destination}{other.source}{other.destination}":
+        return False
     a, b, c, d = map(ip_network, (one.source, one.destination, other.source, other.destination))
     return bool(a.overlaps(c) and b.overlaps(d))
 

@@ -202,11 +202,17 @@ def _attempt(name: str, context: PlanContext) -> Attempt:
         enforced = not spoken or context.settings.dialects[context.dialect] == "enforce"
         planned = replace(planned, dialect=context.dialect, enforced=enforced)
         proof = prove_plan(planned, context)
-        watch = watch_pairs(planned.pods, attack_pairs(context.decision), context.view, planned.isolates)
+        attack = attack_pairs(context.decision) if cuts_attackers(name) else ()
+        watch = watch_pairs(planned.pods, attack, context.view, planned.isolates)
     except ValueError as error:
         return Attempt(name, None, None, Refusal("unplannable", str(error)))
     refusal = None if proof.holds else Refusal(proof.reason, proof.message)
     return Attempt(name, planned, proof, refusal, watch)
+
+
+def cuts_attackers(action: str) -> bool:
+    """Tell whether an action means to stop the attack's own flows, so that packets can show whether it does."""
+    return bool(getattr(load_actions().get(action), "NAMES_ATTACKERS", True))
 
 
 def view_after(plan: Plan, view: ClusterView) -> ClusterView:

@@ -49,6 +49,7 @@ class Reconciler:
     def run(self, now: float) -> Iterator[Action]:
         """One look at everything. Raises ClusterError where the cluster cannot be read; then nothing was changed."""
         site = self._site
+        self.unfinished = False
         managed = {item.response_id: item for item in self._managed()}
         stopped = site.kill_switch() or site.ledger.stopped
         if stopped:
@@ -174,10 +175,16 @@ class Reconciler:
             if seen != self._proven[known.response_id] and known.response_id not in broken:
                 changed.append((known, seen))
         managed = {item.response_id: item for item in self._managed()} if changed else {}
+        self.unfinished = len(changed) > MAX_PROOFS
         for known, seen in changed[:MAX_PROOFS]:
             self._proven[known.response_id] = seen
             proof = prove_standing(known, view, site)
             if proof is None or proof.holds:
+                continue
+            if find_drift(known.manifests, managed.get(known.response_id), view) is not None:
+                # Somebody took it away since it was looked at: that is repaired first.
+                self._proven[known.response_id] = ""
+                self.unfinished = True
                 continue
             why = Refusal(proof.reason, f"no longer holds: {proof.message}")
             yield self._finish(known, managed.get(known.response_id), "cancelled", why, now)
@@ -185,7 +192,6 @@ class Reconciler:
             if decision is not None:
                 # The next rung may still do it; what needed approval needs it again.
                 yield from carry_out(site, decision, now)
-        self.unfinished = len(changed) > MAX_PROOFS
 
     def _waiting(self, now: float) -> Iterator[Action]:
         """Proposals that lapse, and deadlines that passed without containment; each is told once."""

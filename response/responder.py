@@ -19,6 +19,7 @@ from response.guard import Refusal
 from response.ledger import STANDING, Ledger
 from response.notes import event_of
 from response.orders import Orders, approve, revert
+from response.plan import cuts_attackers
 from response.reconcile import Reconciler
 from response.settings import ResponseSettings
 from response.signing import Verifier
@@ -104,7 +105,8 @@ class Responder:
             return self._tell(self._verified(rows, now))
 
     def _verified(self, rows: Iterable[WatchRow], now: float) -> Iterator[Action]:
-        site, standing = self._site, self._site.ledger.all(STANDING)
+        site = self._site
+        standing = [item for item in site.ledger.all(STANDING) if cuts_attackers(item.action)]
         self._verification.follow(standing)
         for row in rows:
             if not site.cluster or row.cluster == site.cluster:

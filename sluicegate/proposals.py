@@ -18,7 +18,7 @@ from schemas.action import Action
 from schemas.inventory import InventoryObject
 from schemas.policy.cluster import ClusterView
 from schemas.policy.inventory_view import view_of_inventory
-from schemas.policy.networkpolicy import NetworkPolicy
+from schemas.policy.networkpolicy import PolicyObject
 from schemas.response import ResponseDecision
 from sluicegate.terminal import cell, wrapped
 
@@ -26,7 +26,7 @@ from sluicegate.terminal import cell, wrapped
 class InventoryGateway:
     """A cluster as its inventory describes it; it can be read, and refuses every change."""
 
-    def __init__(self, policies: Sequence[NetworkPolicy] = ()) -> None:
+    def __init__(self, policies: Sequence[PolicyObject] = ()) -> None:
         self._objects: dict[str, InventoryObject] = {}
         self._policies = tuple(policies)
         self._ending: dict[str, int] = {}  # what has an end that has not come yet, by uid

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from response.edges import EdgeMemory
-from response.gateway import WATCHED_KINDS, Gateway, LeaseStore, Watched
+from response.gateway import WATCHED_KINDS, ClusterError, Gateway, LeaseStore, Watched
 from response.lease import Candidate
 from response.ledger import STANDING
 from response.manifests import read_policies
@@ -24,7 +25,7 @@ from response.signing import Verifier, load_operators
 from schemas.action import Action
 from schemas.command import Command
 from schemas.inventory import InventoryObject
-from schemas.policy.networkpolicy import NetworkPolicy
+from schemas.policy.networkpolicy import PolicyObject
 from schemas.response import ResponseDecision
 from schemas.watch import WatchRow
 from sluicegate.action_reader import read_ledger
@@ -68,6 +69,8 @@ def run_respond(settings: Settings, plan: RespondPlan) -> int:
     candidate = make_candidate(settings.response.upkeep.lease)
     gateway, identity = _gateway(plan, candidate)
     configure_logs(plan.log_level)
+    # One line for every request, and the Lease alone makes two every three seconds.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     log.info("cluster", view="inventory" if identity is not None else "kubernetes", name=plan.cluster)
     leader = None
     if candidate is not None and isinstance(gateway, LeaseStore):
@@ -112,6 +115,8 @@ def run_respond(settings: Settings, plan: RespondPlan) -> int:
             if isinstance(gateway, Watched):
                 for kind in WATCHED_KINDS:
                     follow(kind, partial(gateway.changes, kind), look.wake)
+                for name, changes in _dialect_changes(gateway).items():
+                    follow(name, changes, look.wake)
         return make_service(settings.stream, respond, obey, identity, telemetry, watched, edges.take)
 
     try:
@@ -120,6 +125,15 @@ def run_respond(settings: Settings, plan: RespondPlan) -> int:
         end_nodes()
         if leader is not None:
             leader.release()
+
+
+def _dialect_changes(gateway: Watched) -> Mapping[str, Callable[[], Iterator[None]]]:
+    """What else may be watched; where the server does not say, the regular look has to do."""
+    try:
+        return gateway.dialect_changes()
+    except ClusterError as error:
+        log.warning("policies of other dialects are not watched", error=str(error))
+        return {}
 
 
 def _nothing() -> None:
@@ -162,7 +176,7 @@ def _gateway(
     return known, known.add
 
 
-def _policies(path: Path | None) -> tuple[NetworkPolicy, ...]:
+def _policies(path: Path | None) -> tuple[PolicyObject, ...]:
     if path is None:
         return ()
     try:

@@ -13,7 +13,7 @@ from exporter.privileges import Privilege
 from exporter.second import Second
 from exporter.settings import ExporterSettings
 from exporter.sides import Locality
-from exporter.sources.ctnetlink import ConnectionMessages, Connections
+from exporter.sources.ctnetlink import DESTINATION_CHANGED, SOURCE_CHANGED, ConnectionMessages
 from exporter.sources.ctnetlink_socket import ConnectionSocket, everything
 from exporter.sources.rtnetlink import AddressMessage
 from exporter.sources.rtnetlink import everything as node_state
@@ -21,6 +21,7 @@ from exporter.translations import Translations
 from schemas.events import Capability
 
 _COUNTING = Path("/proc/sys/net/netfilter/nf_conntrack_acct")
+_RETRY_S = 10
 _ALONE = Capability.REVERSE | Capability.PORTS | Capability.NAT
 
 
@@ -50,6 +51,8 @@ class ConntrackSource:
         self._socket: ConnectionSocket | None = None
         self._messages = ConnectionMessages()
         self._heard = self._malformed = self._malformed_before = 0
+        self._relist_at = 0
+        self._problems: list[str] = []
         self._refused_before = self._dropped = self._dropped_before = 0
 
     @property
@@ -103,19 +106,30 @@ class ConntrackSource:
             raise SourceError(problem) from None
 
     def _list(self, *, first: bool, cut: int) -> None:
-        if self._table is not None:
-            self._table.start_again(cut)
-        listed: list[Connections] = []
-        for slots, sizes in everything():
-            found, _ = self._messages.parse(slots, sizes)
-            if self._table is not None:
-                self._table.take(found, cut)
-            elif first:
-                self._rows.know(found, self._began)
-            else:
-                listed.append(found)
-        if listed:
+        """Look at everything that there is, and let go of what is gone."""
+        table = self._table
+        if table is not None:
+            table.start_again(cut)
+            for status in (SOURCE_CHANGED, DESTINATION_CHANGED):
+                for slots, sizes in everything(status):
+                    table.take(self._messages.parse(slots, sizes)[0], cut)
+            return
+        listed = [self._messages.parse(slots, sizes)[0] for slots, sizes in everything()]
+        if not first:
             self._rows.resume(listed, self._now)
+            return
+        for found in listed:
+            self._rows.know(found, self._began)
+
+    def _look_again(self, cut: int) -> None:
+        """List everything again; where the kernel does not answer, once more in a while."""
+        try:
+            self._list(first=False, cut=cut)
+        except OSError as error:
+            self._relist_at = cut + _RETRY_S
+            problem = f"cannot list connections again: {error.strerror}"
+            if problem not in self._problems:
+                self._problems.append(problem)
 
     def update(self, cut: int) -> None:
         """Take in what has happened, without waiting."""
@@ -137,7 +151,7 @@ class ConntrackSource:
                 continue
             break
         if lost:
-            self._list(first=False, cut=cut)
+            self._look_again(cut)
             self._dropped = self._socket.dropped()
 
     def collect(self, cut: int, now: int) -> None:
@@ -147,6 +161,11 @@ class ConntrackSource:
 
     def close(self, cut: int, final: bool = False) -> Second:
         """End a second; messages for which there was no room count as lost packets, connections as lost rows."""
+        self._relist_at = self._relist_at or cut + self._settings.conntrack.relist_seconds
+        if self._socket is not None and cut >= self._relist_at:
+            self._relist_at = cut + self._settings.conntrack.relist_seconds
+            self.update(cut)
+            self._look_again(cut)
         table = self._table
         if table is not None:
             table.close(cut)
@@ -161,7 +180,7 @@ class ConntrackSource:
 
     def state(self) -> SourceState:
         """Return how it stands; its packets are messages of the kernel."""
-        return SourceState(self._heard, self._dropped)
+        return SourceState(self._heard, self._dropped, (), list(self._problems))
 
     def shut(self) -> None:
         """Let go of the socket."""

@@ -20,7 +20,8 @@ from exporter.network_layer import Bool
 from exporter.tuples import Tuples
 
 NEW, DESTROY = 0, 2  # low byte of the type of messages
-SEEN_REPLY, ASSURED, TRANSLATED = 0x2, 0x4, 0x30  # bits of the status
+SEEN_REPLY, ASSURED, SOURCE_CHANGED, DESTINATION_CHANGED = 0x2, 0x4, 0x10, 0x20  # bits of the status
+TRANSLATED = SOURCE_CHANGED | DESTINATION_CHANGED
 HEADER = 20  # bytes of struct nlmsghdr and struct nfgenmsg
 STATUS = 3
 _ORIGIN, _REPLY, _COUNTERS, _REPLY_COUNTERS, _ID = 1, 2, 9, 10, 12

@@ -16,6 +16,7 @@ from exporter.sources.ctnetlink import HEADER, STATUS, TRANSLATED
 
 # <linux/netfilter/nfnetlink.h>, <linux/netlink.h>, <asm-generic/socket.h>
 _NETFILTER, _SUBSYSTEM, _GET = 12, 1, 1
+_STATUS_MASK = 26
 _GROUPS = (1, 3)  # NFNLGRP_CONNTRACK_NEW, NFNLGRP_CONNTRACK_DESTROY
 _ERROR, _DONE = 2, 3
 _DUMP = 0x1 | 0x300  # NLM_F_REQUEST, NLM_F_DUMP
@@ -103,15 +104,21 @@ class ConnectionSocket:
         self._socket.close()
 
 
-def everything() -> Iterator[tuple[U8, I64]]:
+def everything(status: int = 0) -> Iterator[tuple[U8, I64]]:
     """Give every connection that there is, as ``ConnectionMessages`` takes it.
+
+    Args:
+        status: only those with these bits of the status; kernels before 5.15 give all.
 
     Raises:
         OSError: the kernel refuses.
     """
+    chosen = b"".join(struct.pack("=HH", 8, kind) + struct.pack("!I", status) for kind in (STATUS, _STATUS_MASK))
+    chosen = chosen if status else b""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETFILTER) as asking:
         asking.bind((0, 0))
-        asking.send(struct.pack("=IHHIIBBH", HEADER, _SUBSYSTEM << 8 | _GET, _DUMP, 1, 0, 0, 0, 0))
+        head = struct.pack("=IHHIIBBH", HEADER + len(chosen), _SUBSYSTEM << 8 | _GET, _DUMP, 1, 0, 0, 0, 0)
+        asking.send(head + chosen)
         while True:
             data = asking.recv(_DUMP_BYTES)
             begins, sizes, done = _split(data)

@@ -1,12 +1,13 @@
 """What goes on inside the node: promiscuous interfaces, packet sockets, new listeners, interfaces that come and go.
 
 Interfaces are asked of the kernel, those of pods too (by the number of their namespace), sockets are read from /proc.
-Both are looked at once a second: what lives shorter may be missed.
+Both are looked at once a second, listeners in turn: what lives shorter may be missed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import ClassVar
@@ -19,8 +20,8 @@ from exporter.privileges import Privilege
 from exporter.second import Second
 from exporter.settings import ExporterSettings
 from exporter.sources.interfaces import watched
-from exporter.sources.pod_sockets import MOST_SOCKETS, PodSockets, SocketEntry, Space, is_global
-from exporter.sources.rtnetlink import AddressMessage, LinkMessage, everything
+from exporter.sources.pod_sockets import MOST_SOCKETS, PodSockets, SocketEntry, Space
+from exporter.sources.rtnetlink import AddressMessage, LinkMessage, everything, space_of
 from schemas.events import Capability, LinkClaim
 
 _SECOND = 1_000_000_000
@@ -75,7 +76,9 @@ class HostSource:
         self._owners: dict[tuple[int, int], tuple[str, int]] = {}
         self._kept: set[tuple[int, int]] = set()
         self._shed = 0
-        self._listeners: set[tuple[int, int]] = set()
+        self._listeners: dict[int, set[int]] = {}  # sockets by namespace
+        self._numbers: dict[int, int] = {}  # the kernel's numbers of namespaces, by inode
+        self._listened = 0  # the namespace whose listeners were looked at last
         self._links: dict[int, LinkMessage] = {}
         self._names: list[str] = [""]
         self._rows = 0
@@ -109,7 +112,7 @@ class HostSource:
             problem = f"host: cannot hear of interfaces: {error.strerror}"
             raise SourceError(problem) from None
         for space in self._sockets.spaces():
-            self._listeners |= {(space.inode, entry.inode) for entry in self._sockets.listeners(space)}
+            self._listeners[space.inode] = {entry.inode for entry in self._sockets.listeners(space)}
         self._opened = True
 
     def collect(self, cut: int, now: int) -> None:
@@ -135,32 +138,45 @@ class HostSource:
     def _look(self, cut: int) -> list[Claim]:
         links = {m.number: m for m in everything() if isinstance(m, LinkMessage) and m.family == 0}
         pods = self._pods(links.values())
-        states = self._promiscuous(links.values(), pods)
+        states = self._promiscuous(links.values(), pods.values())
         claims = self._changes(links)
         self._kept = set()
-        mine = self._sockets.own()
-        for space in self._sockets.spaces():
+        mine, spaces = self._sockets.own(), self._sockets.spaces()
+        turn = self._turn(spaces)
+        for space in spaces:
             raw = self._bounded(self._sockets.packet_sockets(space))
-            listening = self._bounded(self._sockets.listeners(space))
-            fresh = [entry for entry in listening if (space.inode, entry.inode) not in self._listeners]
-            self._kept |= {(space.inode, entry.inode) for entry in (*raw, *listening)}
-            self._listeners |= {(space.inode, entry.inode) for entry in fresh}
+            fresh = self._new_listeners(space) if space.inode in turn else []
+            self._kept |= {(space.inode, entry.inode) for entry in (*raw, *fresh)}
             if not raw and not fresh:
                 continue
             address = "" if space.inode == mine else self._address(space, pods)
             if address is None:
                 continue
             owners = self._named(space, [*raw, *fresh])
-            states += [
-                Claim(
-                    LinkClaim.PACKET_SOCKET, self._sockets.interface(space, entry.number), address, owners[entry.inode]
-                )
-                for entry in raw
-            ]
+            for entry in raw:
+                where = self._sockets.interface(space, entry.number)
+                states.append(Claim(LinkClaim.PACKET_SOCKET, where, address, owners[entry.inode]))
             claims += [Claim(LinkClaim.LISTENER, "", address, owners[e.inode], e.number) for e in fresh]
-        self._listeners &= self._kept
         self._owners = {key: owner for key, owner in self._owners.items() if key in self._kept}
         return claims + self._fresh(states, cut)
+
+    def _turn(self, spaces: Sequence[Space]) -> set[int]:
+        """Return the namespaces whose listeners are looked at this time: a few, so that all have their turn."""
+        inodes = [space.inode for space in spaces]
+        there = set(inodes)
+        self._listeners = {inode: known for inode, known in self._listeners.items() if inode in there}
+        self._numbers = {inode: number for inode, number in self._numbers.items() if inode in there}
+        count = -(-len(inodes) // self._settings.host.listener_seconds)
+        after = [inode for inode in inodes if inode > self._listened]
+        chosen = (after + inodes)[: min(count, len(inodes))]
+        self._listened = chosen[-1] if chosen else 0
+        return set(chosen)
+
+    def _new_listeners(self, space: Space) -> list[SocketEntry]:
+        found = self._bounded(self._sockets.listeners(space))
+        known = self._listeners.get(space.inode, set())
+        self._listeners[space.inode] = {entry.inode for entry in found}
+        return [entry for entry in found if entry.inode not in known]
 
     def _bounded(self, found: list[SocketEntry]) -> list[SocketEntry]:
         """Return as many sockets as are looked at; that there are more is counted."""
@@ -176,9 +192,9 @@ class HostSource:
         self._owners |= {(space.inode, inode): value for inode, value in known.items()}
         return {inode: name for inode, (name, _) in known.items()}
 
-    def _pods(self, links: Iterable[LinkMessage]) -> list[_Pod]:
-        """Ask for the interfaces and addresses of every pod whose interface leads to this node."""
-        found = []
+    def _pods(self, links: Iterable[LinkMessage]) -> dict[int, _Pod]:
+        """Ask for the interfaces and addresses of every pod whose interface leads to this node, by namespace."""
+        found = {}
         for link in links:
             seen = watched(link, self._settings.packets)
             if seen is None or seen.uplink or link.space < 0:
@@ -189,16 +205,20 @@ class HostSource:
                 # It has gone meanwhile, or belongs to another user namespace.
                 self._note(f"cannot ask for the interfaces of pods: {error.strerror}")
                 continue
-            addresses = [m.address for m in inside if isinstance(m, AddressMessage) and is_global(m.address)]
+            addresses = [m.address for m in inside if isinstance(m, AddressMessage) and _is_global(m.address)]
             if addresses:
                 # IPv4 first: it is the one that names a pod in most clusters.
-                found.append(_Pod(min(addresses, key=_order), [m for m in inside if isinstance(m, LinkMessage)]))
+                found[link.space] = _Pod(min(addresses, key=_order), [m for m in inside if isinstance(m, LinkMessage)])
         return found
 
-    def _address(self, space: Space, pods: Sequence[_Pod]) -> str | None:
+    def _address(self, space: Space, pods: Mapping[int, _Pod]) -> str | None:
         """Return the address of the pod that a namespace is; None where it is no pod of this node."""
-        own = self._sockets.addresses(space)
-        return next((pod.address for pod in pods if pod.address in own), None)
+        number = self._numbers.get(space.inode, -1)
+        if number not in pods:
+            # It may have had no number yet, or is another namespace by now.
+            with suppress(OSError):
+                number = self._numbers[space.inode] = space_of(space.pids[0])
+        return pods[number].address if number in pods else None
 
     @staticmethod
     def _promiscuous(links: Iterable[LinkMessage], pods: Iterable[_Pod]) -> list[Claim]:
@@ -257,6 +277,12 @@ class HostSource:
     def shut(self) -> None:
         """Nothing is held open between two looks."""
         self._opened = False
+
+
+def _is_global(text: str) -> bool:
+    """Tell whether an address is of use beyond its interface."""
+    address = ip_address(text)
+    return not (address.is_loopback or address.is_link_local or address.is_unspecified)
 
 
 def _order(text: str) -> tuple[int, int]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
 from itertools import islice
 from pathlib import Path
 
@@ -82,19 +81,6 @@ class PodSockets:
                 continue
             return
 
-    def addresses(self, space: Space) -> set[str]:
-        """Return the addresses of a namespace, loopback and link-local ones left out."""
-        found, last = set(), ""
-        for words in self._lines(space, "fib_trie"):
-            if words[:1] == ["|--"] and len(words) > 1:
-                last = words[1]
-            elif words[:3] == ["/32", "host", "LOCAL"]:
-                found.add(last)
-        for words in self._lines(space, "if_inet6"):
-            if words and len(words[0]) == 32:
-                found.add(str(IPv6Address(int(words[0], 16))))
-        return {text for text in found if is_global(text)}
-
     def packet_sockets(self, space: Space) -> list[SocketEntry]:
         """Return the first packet sockets of a namespace with the numbers of their interfaces, 0 for all."""
         found = (
@@ -143,9 +129,3 @@ class PodSockets:
     def _name(self, pid: int) -> str:
         raw = Path(f"{self._proc}/{pid}/comm").read_bytes()[:_MOST_NAME]
         return "".join(c if c.isprintable() else "?" for c in raw.decode("utf-8", "replace").rstrip("\n"))
-
-
-def is_global(text: str) -> bool:
-    """Tell whether an address is of use beyond its interface."""
-    address = ip_address(text)
-    return not (address.is_loopback or address.is_link_local or address.is_unspecified)

@@ -14,6 +14,7 @@ from ipaddress import ip_address
 
 # <linux/rtnetlink.h>, <linux/netlink.h>, <linux/if_link.h>, <linux/if_addr.h>
 NEW_LINK, DEL_LINK, _GET_LINK, NEW_ADDRESS, DEL_ADDRESS, _GET_ADDRESS = 16, 17, 18, 20, 21, 22
+_GET_SPACE, _GENERIC, _SPACE_NUMBER, _SPACE_PID = 90, 4, 1, 2  # RTM_GETNSID, struct rtgenmsg, NETNSA_*
 _ERROR, _DONE = 2, 3
 _DUMP = 0x1 | 0x300  # NLM_F_REQUEST, NLM_F_DUMP
 _GROUPS = 0x1 | 0x10 | 0x100  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
@@ -102,6 +103,24 @@ class RouteSocket:
     def close(self) -> None:
         """Stop listening."""
         self._socket.close()
+
+
+def space_of(pid: int) -> int:
+    """Return the kernel's number, here, of the network namespace that a process is in; -1: it has none.
+
+    Raises:
+        OSError: there is no such process.
+    """
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as asking:
+        body = bytes(_GENERIC) + _ATTRIBUTE.pack(8, _SPACE_PID) + struct.pack("=I", pid)
+        asking.send(_HEADER.pack(_HEADER.size + len(body), _GET_SPACE, 0x1, 1, 0) + body)
+        data = asking.recv(_MESSAGE_BYTES)
+    for kind, answer in _messages(data):
+        if kind == _ERROR:
+            number = -struct.unpack_from("=i", answer)[0]
+            raise OSError(number, os.strerror(number))
+        return _signed(_attributes(answer[_GENERIC:]).get(_SPACE_NUMBER))
+    return -1
 
 
 def everything(space: int = -1) -> Iterator[Message]:

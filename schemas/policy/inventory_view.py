@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from schemas.inventory import InventoryObject
 from schemas.policy.addresses import span_of_address, span_of_cidr
 from schemas.policy.cluster import ClusterView, Forward, NamedPort, Pod, Service
-from schemas.policy.networkpolicy import PROTOCOLS, NetworkPolicy, ObjectMeta, PolicySpec
+from schemas.policy.networkpolicy import PROTOCOLS, NetworkPolicy, ObjectMeta, PolicyObject, PolicySpec
 
 
 def view_of_inventory(
-    objects: Iterable[InventoryObject], policies: Iterable[NetworkPolicy] = (), at: int = 0
+    objects: Iterable[InventoryObject], policies: Iterable[PolicyObject] = (), at: int = 0
 ) -> ClusterView:
     """The cluster at a time (seconds since the epoch), with some policies besides the inventory's own.
 
@@ -30,13 +30,14 @@ def view_of_inventory(
     shared += [
         span_of_cidr(text) for item in valid if item.kind == "Range" and item.role == "shared" for text in item.ips
     ]
-    return ClusterView(
+    view = ClusterView(
         pods=tuple(pod_of(item, nodes.get(item.node, ())) for item in valid if item.kind == "Pod"),
         namespaces={item.name: item.labels for item in valid if item.kind == "Namespace"},
-        policies=(*policies, *(policy_of(item) for item in valid if item.kind == "NetworkPolicy")),
+        policies=tuple(policy_of(item) for item in valid if item.kind == "NetworkPolicy"),
         services=tuple(_service_of(item) for item in valid if item.kind == "Service"),
         shared=tuple(shared),
     )
+    return view.with_policies(*policies)
 
 
 def _service_of(item: InventoryObject) -> Service:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 LAST_PORT = 65535
+_WHOLE = ((0, LAST_PORT),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +30,20 @@ class PortSet:
                 joined.append((low, high))
         return cls(tuple(joined))
 
+    # Nearly all sets of a proof are none or all ports, so these are answered before anything is computed.
+
     def __or__(self, other: PortSet) -> PortSet:
+        if not self.intervals or other.intervals == _WHOLE:
+            return other
+        if not other.intervals or self.intervals == _WHOLE:
+            return self
         return PortSet.of(self.intervals + other.intervals)
 
     def __sub__(self, other: PortSet) -> PortSet:
+        if not self.intervals or not other.intervals:
+            return self
+        if other.intervals == _WHOLE:
+            return NO_PORTS
         left = list(self.intervals)
         for cut_low, cut_high in other.intervals:
             rest: list[tuple[int, int]] = []
@@ -45,6 +56,10 @@ class PortSet:
         return PortSet.of(left)
 
     def __and__(self, other: PortSet) -> PortSet:
+        if not self.intervals or other.intervals == _WHOLE:
+            return self
+        if not other.intervals or self.intervals == _WHOLE:
+            return other
         return self - (self - other)
 
     def __contains__(self, port: int) -> bool:
@@ -61,5 +76,5 @@ class PortSet:
         return 1 if high > 0 else self.intervals[1][0]
 
 
-ALL_PORTS = PortSet(((0, LAST_PORT),))
+ALL_PORTS = PortSet(_WHOLE)
 NO_PORTS = PortSet()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -138,7 +140,7 @@ def test_what_is_written_is_accepted_stored_as_proven_and_undone_exactly(
         manifest = next(one for one in ours if one["metadata"]["name"] == item["metadata"]["name"])
         assert item["spec"] == manifest["spec"], "the API server changed what was proven"
         assert {entry["manager"] for entry in item["metadata"]["managedFields"]} == {"sluicegate"}
-    assert acting.reconcile(NOW + 1) == ()
+    assert [(item.outcome, item.message) for item in acting.reconcile(NOW + 1)] == []
     (reverted,) = acting.revert(applied.response_id, "alice", NOW + 5)
     assert reverted.outcome == "reverted", reverted.message
     assert written(lab) == before
@@ -191,6 +193,24 @@ def test_the_role_that_a_dialect_asks_for_is_enough_and_without_it_nothing_is_pr
     (applied,) = seeing.respond(asked(lab, "ingress pod"), NOW)
     assert applied.outcome == "applied", applied.message
     assert seeing.revert(applied.response_id, "alice", NOW + 1)[0].outcome == "reverted"
+
+
+def test_a_change_in_another_dialect_wakes_whoever_watches(lab: Cluster) -> None:
+    changes = lab.gateway().dialect_changes()
+    assert {"ciliumnetworkpolicies.cilium.io", "tiers.projectcalico.org"} <= changes.keys()
+    seen: queue.Queue[None] = queue.Queue()
+
+    def watch() -> None:
+        seen.put(next(changes["ciliumnetworkpolicies.cilium.io"]()))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    create(lab, {
+        "apiVersion": "cilium.io/v2", "kind": "CiliumNetworkPolicy", "metadata": {"name": "news"},
+        "spec": {"endpointSelector": {}, "ingress": [{}]},
+    })  # fmt: skip
+    seen.get(timeout=30)
+    watching.join(10)
 
 
 def test_the_doctor_sees_every_dialect_and_that_nobody_enforces_it(lab: Cluster) -> None:

@@ -193,6 +193,8 @@ def test_the_end_is_exact_and_nobody_elses_object_is_touched(
         actor.settle(NOW + 30, everything)
         held = {name for name in field.snapshot() if "sluicegate-faults-" in name.split("/")[-1]}
         assert len(held) == SIZE
+        quiet = [action.message for action in actor.look(NOW + 31) if action.outcome == "repaired"]
+        assert quiet == [], "what nobody touched is no drift"
 
         due = {f"faults-{number}" for number in range(0, SIZE, 3)}
         actor.settle(NOW + 700, everything - due)

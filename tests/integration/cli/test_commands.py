@@ -32,10 +32,10 @@ def test_the_commands_are_these() -> None:
     assert [" ".join(path) for path in commands()] == [
         "alerts tail", "allow add", "allow list", "allow remove", "config show", "containments approve",
         "containments explain", "containments extend", "containments list", "containments record",
-        "containments reject", "containments resume", "containments revert", "containments show", "containments stop",
-        "demo", "doctor", "evaluate", "export", "inspect", "inventory", "keys new", "policy test", "replay", "respond",
-        "rules check", "rules import", "rules plan", "state drop", "state list", "state show", "topics check",
-        "topics create", "version", "worker",
+        "containments reject", "containments resume", "containments revert", "containments show",
+        "containments stop", "demo", "doctor", "evaluate", "export", "inspect", "inventory", "keys new",
+        "node-agent", "policy test", "replay", "respond", "rules check", "rules import", "rules plan",
+        "state drop", "state list", "state show", "topics check", "topics create", "version", "worker",
     ]  # fmt: skip
 
 

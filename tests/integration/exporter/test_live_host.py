@@ -32,7 +32,11 @@ def lab() -> Iterator[Lab]:
 def test_what_a_pod_does_to_listen_is_told_with_its_address(lab: Lab, tmp_path: Path) -> None:
     old = lab.start("web", [sys.executable, "-c", LISTEN])
     wait_for(lambda: ":115C " in Path(f"/proc/{old.pid}/net/tcp").read_text(), "the old listener", 20.0)
-    with Exporter(lab, tmp_path, "--source", "host") as exporter:
+    exporter = Exporter(lab, tmp_path, "--source", "host")
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("exporter: {host: {listener_seconds: 1}}\n")
+    exporter._command[1:1] = ["--config", str(settings)]
+    with exporter:
         held = next(
             line.split()[1] for line in Path(f"/proc/{exporter.child.pid}/status").read_text().splitlines()
             if line.startswith("CapEff")

@@ -13,6 +13,7 @@ from exporter.live_sources import make_sources
 from exporter.settings import ConntrackSettings, ExporterSettings
 from exporter.sources import conntrack
 from exporter.sources.conntrack import ConntrackSource
+from exporter.sources.ctnetlink import DESTINATION_CHANGED, SOURCE_CHANGED
 from schemas.event_codec import batch_to_rows
 from schemas.events import Capability, FlowMark
 from tests.unit.exporter.test_conntrack_messages import (
@@ -54,7 +55,9 @@ class Kernel:
     def dropped(self) -> int:
         return self.lost
 
-    def everything(self) -> Iterator[Any]:
+    def everything(self, status: int = 0) -> Iterator[Any]:
+        """Give what is listed; the same with either bit, since messages of the tests have none."""
+        assert status in ({SOURCE_CHANGED, DESTINATION_CHANGED} if self.translated_only else {0})
         if self.listed:
             yield slots(*self.listed)
 
@@ -151,3 +154,39 @@ def test_connections_without_room_are_lost_rows(kernel: Kernel) -> None:
     second = alone.close(2)
     assert (len(second.flows["marks"]), second.lost_rows) == (1024, 76)
     assert alone.close(3).lost_rows == 0
+
+
+def test_what_is_older_than_the_exporter_is_let_go_by_listing_again(kernel: Kernel) -> None:
+    """The kernel tells the end of connections only that began while somebody listened."""
+    _, beside = make_sources(["packets", "conntrack"], ExporterSettings(), 1, SECOND)
+    assert isinstance(beside, ConntrackSource)
+    kernel.listed = [message(*TO_SERVICE), message(*TO_WORLD)]
+    beside.open()
+    settings = ExporterSettings()
+    beside.close(100)
+    kernel.listed = [message(*TO_WORLD)]
+    again = 100 + settings.conntrack.relist_seconds
+    beside.close(again - 1)
+    assert len(beside.translations) == 2
+    beside.close(again)
+    linger = max(settings.flow.udp_idle_seconds, settings.flow.half_open_seconds) + settings.flow.linger_seconds
+    beside.close(again + linger)
+    assert len(beside.translations) == 1
+    assert told(joined(beside.translations, TO_WORLD[0])[0])[5] == 50_123
+
+
+def test_a_kernel_that_refuses_the_list_is_asked_again(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(status: int = 0) -> Iterator[Any]:
+        raise PermissionError(1, "Operation not permitted")
+
+    alone = source()
+    alone.open()
+    monkeypatch.setattr(conntrack, "everything", refuse)
+    kernel.waiting = [OVERFLOW, [message(*TO_WORLD)]]
+    alone.collect(2, 2 * SECOND)
+    assert [row["src_port"] for row in rows(alone, 2)[0]] == [40_001]
+    assert alone.state().notes == ["cannot list connections again: Operation not permitted"]
+    monkeypatch.setattr(conntrack, "everything", kernel.everything)
+    kernel.listed = [message(*TO_WORLD), message(*TO_SERVICE)]
+    assert rows(alone, 11)[0] == []
+    assert [row["src_port"] for row in rows(alone, 12)[0]] == [40_000]

@@ -17,9 +17,9 @@ from exporter.sources.rtnetlink import AddressMessage, LinkMessage, Message
 from schemas.event_codec import batch_to_rows
 from schemas.events import LinkClaim
 
-POD, OTHER_NODES = "10.1.0.5", "10.2.0.9"
+POD = "10.1.0.5"
+GONE = 40  # a process that has ended
 HEAD = "sk               RefCnt Type Proto  Iface R Rmem   User   Inode"
-FIB = "Local:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 127.0.0.1\n        /32 host LOCAL\n     |-- {}\n        /32 host LOCAL\n"
 TCP = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 
 
@@ -35,7 +35,7 @@ class Proc:
         (folder / "fd").mkdir(parents=True)
         (folder / "comm").write_text(f"{comm}\n")
         (folder / "net").mkdir()
-        for name in ("packet", "fib_trie", "if_inet6", "tcp", "tcp6", "dev_mcast"):
+        for name in ("packet", "tcp", "tcp6", "dev_mcast"):
             (folder / "net" / name).hardlink_to(self.file(space, name))
         for number, inode in sockets.items():
             (folder / "fd" / number.removeprefix("fd")).symlink_to(f"socket:[{inode}]")
@@ -46,9 +46,8 @@ class Proc:
         path.touch()
         return path
 
-    def space(self, name: str, address: str = "", sockets: str = "", listening: str = "") -> None:
+    def space(self, name: str, sockets: str = "", listening: str = "") -> None:
         self.file(name, "packet").write_text(f"{HEAD}\n{sockets}")
-        self.file(name, "fib_trie").write_text(FIB.format(address) if address else "")
         self.file(name, "tcp").write_text(TCP + listening)
         self.file(name, "dev_mcast").write_text("2    eth0            1     0     333300000001\n")
 
@@ -83,18 +82,27 @@ class Kernel:
     def everything(self, space: int = -1) -> Iterator[Message]:
         return iter(self.spaces[space])
 
+    def space_of(self, pid: int) -> int:
+        """Processes from 50 on are in the pod's namespace, those from 60 on in the first ones, others in none."""
+        if pid == GONE:
+            raise ProcessLookupError(3, "No such process")
+        return 3 if 50 <= pid < 60 else pid - 60 if pid >= 60 else -1
+
 
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     made = Kernel()
     monkeypatch.setattr(host, "everything", made.everything)
+    monkeypatch.setattr(host, "space_of", made.space_of)
     return made
 
 
 @pytest.fixture
 def source(proc: Proc, kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> HostSource:
     monkeypatch.setattr(host, "PodSockets", lambda: PodSockets(proc.root))
-    settings = ExporterSettings(host=HostSettings(repeat_seconds=60), packets=PacketSettings(uplinks=("eth*",)))
+    settings = ExporterSettings(
+        host=HostSettings(repeat_seconds=60, listener_seconds=1), packets=PacketSettings(uplinks=("eth*",))
+    )
     return HostSource(settings, 1, 0)
 
 
@@ -112,7 +120,7 @@ NOBODY = "::"
 
 
 def test_a_packet_socket_is_its_pods_and_is_told_again_after_a_while(source: HostSource, proc: Proc) -> None:
-    proc.space("pod", POD, packet_socket(900))
+    proc.space("pod", packet_socket(900))
     proc.process(50, "pod")
     proc.process(51, "pod", "tcp\x1bdump", fd3=901, fd4=900)
     source.open()
@@ -120,19 +128,19 @@ def test_a_packet_socket_is_its_pods_and_is_told_again_after_a_while(source: Hos
     assert told(source, 100) == [claim]
     assert told(source, 101) == []
     assert told(source, 160) == [claim]
-    proc.space("pod", POD)
+    proc.space("pod")
     assert told(source, 161) == []
-    proc.space("pod", POD, packet_socket(950, 0))
+    proc.space("pod", packet_socket(950, 0))
     # Nobody is found who has it, and it listens to every interface.
     assert told(source, 162) == [(LinkClaim.PACKET_SOCKET, POD, "", "", 0)]
 
 
-def test_a_namespace_of_another_node_or_of_nobody_is_left_out(source: HostSource, proc: Proc) -> None:
-    proc.space("elsewhere", OTHER_NODES, packet_socket(900))
-    proc.process(50, "elsewhere")
-    proc.space("bare", "", packet_socket(901))
-    proc.process(51, "bare")
-    proc.space("node", "192.0.2.1", packet_socket(902, 0))
+def test_a_namespace_without_a_way_to_this_node_is_left_out(source: HostSource, proc: Proc) -> None:
+    proc.space("elsewhere", packet_socket(900))
+    proc.process(30, "elsewhere")
+    proc.space("bare", packet_socket(901))
+    proc.process(GONE, "bare")
+    proc.space("node", packet_socket(902, 0))
     source.open()
     assert [row[:2] for row in told(source, 100)] == [(LinkClaim.PACKET_SOCKET, NOBODY)]
 
@@ -149,12 +157,12 @@ def test_promiscuous_interfaces_of_the_node_and_inside_a_pod(source: HostSource,
 
 
 def test_only_listeners_after_the_start_are_new(source: HostSource, proc: Proc) -> None:
-    proc.space("pod", POD, "", listener(500, 80))
+    proc.space("pod", "", listener(500, 80))
     proc.process(50, "pod", "nginx", fd3=500)
     source.open()
     assert told(source, 100) == []
     proc.process(51, "pod", "nc", fd3=501)
-    proc.space("pod", POD, "", listener(500, 80) + listener(501, 4444) + listener(502, 9, "01") + listener(503, 10))
+    proc.space("pod", "", listener(500, 80) + listener(501, 4444) + listener(502, 9, "01") + listener(503, 10))
     assert told(source, 101) == [(LinkClaim.LISTENER, POD, "", "nc", 4444)]
     assert told(source, 102) == []
 
@@ -184,28 +192,42 @@ def test_a_pod_that_cannot_be_asked_is_noted_once(source: HostSource, monkeypatc
 
 
 def test_lines_that_are_no_sockets_are_passed_over(proc: Proc) -> None:
-    proc.space("pod", POD, "garbage\n" + packet_socket(7, 3), "x\n" + listener(8, 443))
+    proc.space("pod", "garbage\n" + packet_socket(7, 3), "x\n" + listener(8, 443))
     proc.process(50, "pod")
     sockets = PodSockets(proc.root)
     (space,) = [space for space in sockets.spaces() if 50 in space.pids]
     assert sockets.packet_sockets(space) == [SocketEntry(7, 3)]
     assert sockets.listeners(space) == [SocketEntry(8, 443)]
-    assert sockets.addresses(space) == {POD}
     assert (sockets.interface(space, 2), sockets.interface(space, 3), sockets.interface(space, 0)) == ("eth0", "", "")
 
 
 def test_a_pod_that_opens_thousands_is_looked_at_in_part_and_counted(source: HostSource, proc: Proc) -> None:
-    proc.space("pod", POD)
+    proc.space("pod")
     proc.process(50, "pod", "nc", **{f"fd{n}": n for n in range(900, 910)})
     source.open()
-    proc.space(
-        "pod",
-        POD,
-        "".join(packet_socket(n, 0) for n in range(900, 1900)),
-        "".join(listener(n, n) for n in range(5000, 6000)),
-    )
+    raw = "".join(packet_socket(number, 0) for number in range(900, 1900))
+    proc.space("pod", raw, "".join(listener(number, number) for number in range(5000, 6000)))
     second = source.close(100)
     assert second.lost_rows == 2
     (block,) = second.links
     assert len(block["time"]) == 2 + 256  # a claim for the program, one for unknown ones, and listeners
     assert source.close(101).lost_rows == 2
+
+
+def test_listeners_are_looked_at_in_turn(proc: Proc, kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "PodSockets", lambda: PodSockets(proc.root))
+    made = HostSource(ExporterSettings(host=HostSettings(listener_seconds=2)), 1, 0)
+    pods = ("one", "two", "three")
+    for number, name in enumerate(pods):
+        kernel.spaces[number] = [INSIDE, AddressMessage(False, 2, f"10.1.1.{number}")]
+        proc.space(name)
+        proc.process(60 + number, name)
+    kernel.spaces[-1] = [LinkMessage(False, 0, 20 + n, 1, f"veth{n}", "veth", True, space=n) for n in range(3)]
+    made.open()
+    for number, name in enumerate(pods):
+        proc.space(name, "", listener(700 + number, 81 + number))
+    looks = [told(made, cut) for cut in (100, 101)]
+    # Four namespaces, the node's among them, two a look.
+    assert sorted(row[4] for rows in looks for row in rows) == [81, 82, 83]
+    assert max(map(len, looks)) == 2
+    assert told(made, 102) == told(made, 103) == []

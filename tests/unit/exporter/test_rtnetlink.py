@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 
 import pytest
@@ -20,6 +21,7 @@ from exporter.sources.rtnetlink import (
     LinkMessage,
     Message,
     parse,
+    space_of,
 )  # fmt: skip
 
 
@@ -130,3 +132,9 @@ def test_after_an_overflow_everything_is_looked_at_again(monkeypatch: pytest.Mon
     monkeypatch.setattr(Told, "changes", overflow)
     assert found.update()
     assert set(found.links) == {3, 4}
+
+
+def test_the_namespace_of_this_process_is_known_by_its_number_or_has_none() -> None:
+    assert space_of(os.getpid()) >= -1
+    with pytest.raises(ProcessLookupError):
+        space_of(2**22 + 1)

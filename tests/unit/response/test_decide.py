@@ -53,11 +53,11 @@ def policy(**changes: Any) -> DecisionPolicy:
 @pytest.mark.parametrize(
     ("kind", "category", "severity", "deadline_s", "actions"),
     [
-        ("syn_flood", "ddos", "high", 0, ("block_ingress_source",)),
-        ("port_scan_vertical", "intrusion", "high", 900, ("quarantine_pod", "block_ingress_source")),
-        ("dns_tunnel", "data_leak", "medium", 1800, ("block_egress_destination", "quarantine_pod")),
+        ("syn_flood", "ddos", "high", 0, ("rate_limit", "block_ingress_source")),
+        ("port_scan_vertical", "intrusion", "high", 900, ("quarantine_pod", "block_ingress_source", "cut_on_node")),
+        ("dns_tunnel", "data_leak", "medium", 1800, ("block_egress_destination", "quarantine_pod", "cut_on_node")),
         ("cleartext_credentials", "misconfiguration", "medium", 3600, ("close_hole",)),
-        ("something_new", "intrusion", "high", 900, ("quarantine_pod", "block_ingress_source")),
+        ("something_new", "intrusion", "high", 900, ("quarantine_pod", "block_ingress_source", "cut_on_node")),
     ],
 )
 def test_the_default_matrix(kind: str, category: str, severity: str, deadline_s: int, actions: tuple[str, ...]) -> None:

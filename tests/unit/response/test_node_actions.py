@@ -19,7 +19,8 @@ from response.signing import Operator, Signer, Verifier
 from schemas.finding import Endpoint
 from schemas.node_command import NodeCommand
 from schemas.policy.cluster import ClusterView
-from schemas.response import ResponseDecision
+from schemas.response import ActionName, ResponseDecision
+from schemas.watch import WatchRow
 from tests.unit.response.cluster_cases import (
     API,
     DB,
@@ -252,6 +253,20 @@ def test_a_command_and_its_manifest_say_the_same() -> None:
         "sluicegate.io/reason"
     ]
     assert made == manifest
+
+
+@pytest.mark.parametrize(("action", "judged"), [("cut_on_node", ["ineffective"]), ("rate_limit", [])])
+def test_answers_fail_a_cut_but_not_a_limit(action: ActionName, judged: list[str]) -> None:
+    scene = Scene()
+    asked = decision(action, attackers=(end(API),), victims=(end(WEB, 80, "TCP"),), mode="enforce")
+    assert scene.responder.respond(asked, scene.now)[-1].outcome == "applied"
+    rows = [
+        WatchRow(cluster="test", response_id=asked.id, node="n1", tick=NOW + second, attempts=9, answered=9, unsure=0,
+                 last_packet=(NOW + second) * 10**9, last_answered=(NOW + second) * 10**9)
+        for second in range(1, 40)
+    ]  # fmt: skip
+    told = scene.responder.watched(rows, NOW + 40.0)
+    assert [step.outcome for step in told if step.outcome == "ineffective"] == judged
 
 
 def test_other_steps_go_to_the_cluster() -> None:

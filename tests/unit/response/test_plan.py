@@ -19,7 +19,7 @@ from tests.unit.response.cluster_cases import API, DB, DNS, NODE, OUTSIDE, VIEW,
 
 EXPIRES = "2027-01-15T08:10:00.000Z"
 ALL: tuple[ActionName, ...] = ("block_egress_destination", "block_ingress_source", "quarantine_pod")
-WIDER: tuple[ActionName, ...] = ("isolate_workload", "isolate_namespace", "allow_only_baseline")
+WIDER: tuple[ActionName, ...] = ("isolate_workload", "isolate_namespace", "allow_only_baseline", "demand_mtls")
 
 
 def attempts(asked: ResponseDecision, view: ClusterView = VIEW) -> tuple[Attempt, ...]:

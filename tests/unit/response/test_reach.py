@@ -10,7 +10,7 @@ from response.reach import cells_of, find_widening, pair_ports
 from schemas.policy.addresses import Span, cut_space, span_of_address
 from schemas.policy.evaluator import READINGS, Flow, IpBlockReading, evaluate
 from schemas.policy.networkpolicy import PROTOCOLS
-from schemas.policy.ports import PortSet
+from schemas.policy.ports import ALL_PORTS, NO_PORTS, PortSet
 from tests.unit.response import policy_oracle, worlds
 
 readings = st.sampled_from(READINGS)
@@ -75,6 +75,16 @@ def test_port_sets_behave_as_sets(one: list[tuple[int, int]], other: list[tuple[
         assert bool(made) == bool(expected)
     # One form for each set, however it was put together.
     assert left == PortSet.of((port, port) for port in sorted(sets[0], reverse=True))
+
+
+@given(_intervals)
+def test_all_ports_and_none_are_the_ends_of_the_sets(items: list[tuple[int, int]]) -> None:
+    some = PortSet.of(items)
+    assert some | ALL_PORTS == ALL_PORTS | some == ALL_PORTS
+    assert some & ALL_PORTS == ALL_PORTS & some == some | NO_PORTS == NO_PORTS | some == some - NO_PORTS == some
+    assert some - ALL_PORTS == some & NO_PORTS == NO_PORTS & some == NO_PORTS - some == NO_PORTS
+    assert (ALL_PORTS - some) & some == NO_PORTS
+    assert (ALL_PORTS - some) | some == ALL_PORTS
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1)), max_size=6))

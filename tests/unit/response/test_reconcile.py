@@ -8,6 +8,7 @@ import pytest
 
 from response import reconcile
 from response.cluster_site import Site
+from response.gateway import Managed
 from response.ledger import Containment
 from response.objects import QUARANTINE_LABEL
 from response.prove import Proof
@@ -54,7 +55,7 @@ def test_a_quarantine_that_nobody_touched_is_no_drift() -> None:
     desk = Desk()
     (applied,) = desk.decided(QUARANTINE)
     assert applied.outcome == "applied", applied.message
-    assert desk.responder.reconcile(NOW + 60) == ()
+    assert [desk.looked(NOW + second) for second in (1, 2, 60)] == [[], [], []]
 
 
 def test_what_is_due_goes_also_what_nobody_here_remembers() -> None:
@@ -107,6 +108,24 @@ def test_who_undoes_us_again_and_again_wins() -> None:
         desk.gateway.policies.clear()
         said += desk.looked(NOW + second)
     assert said == ["repaired drift", "repaired drift", "cancelled contested"]
+
+
+def test_what_is_taken_away_during_a_look_is_repaired_by_the_next() -> None:
+    desk = contained()
+    held = dict(desk.gateway.policies)
+    real = desk.gateway.managed
+
+    def managed_then_deleted() -> tuple[Managed, ...]:
+        found = real()
+        desk.gateway.policies.clear()
+        return found
+
+    desk.gateway.managed = managed_then_deleted  # type: ignore[method-assign]
+    assert desk.looked(NOW + 1) == []
+    assert desk.responder.unfinished
+    desk.gateway.managed = real  # type: ignore[method-assign]
+    assert desk.looked(NOW + 1) == ["repaired drift"]
+    assert desk.gateway.policies == held
 
 
 def test_a_repair_that_fails_is_tried_again() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from response.ledger import STANDING, Containment, Phase
+from response.plan import cuts_attackers, load_actions
 from response.prove import AttackPair
 from response.settings import ResponseSettings
 from response.verify import Verdict, Verification
@@ -245,3 +246,15 @@ def test_an_attack_on_many_is_watched_within_bounds() -> None:
     attack = [AttackPair(WEB.ips[0], f"192.0.2.{n}") for n in range(200)]
     assert len(watch_pairs((), attack, VIEW, isolates=False)) == MAX_PAIRS
     assert ResponseSettings().verify == VerifySettings()
+
+
+def test_a_limit_lets_some_through_and_is_not_judged_by_answers() -> None:
+    assert not cuts_attackers("rate_limit")
+    assert all(cuts_attackers(name) for name in load_actions() if name != "rate_limit")
+    desk = contained()
+    (applied,) = desk.audit
+    limited = applied.model_copy(update={"action": "rate_limit"})
+    desk.audit[:] = [limited]
+    desk.restart()
+    assert packets(desk, 10, row(8, 1, 1)) == []
+    assert packets(desk, 100) == []

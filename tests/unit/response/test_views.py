@@ -127,6 +127,32 @@ items:
         read_policies("a: [", "f")
 
 
+def test_a_file_may_hold_policies_of_every_dialect() -> None:
+    text = """
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: one, namespace: shop}
+spec: {selector: all(), ingress: [{action: Deny}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: one, namespace: shop}
+---
+apiVersion: example.org/v1
+kind: NetworkPolicy
+metadata: {name: stranger, namespace: shop}
+"""
+    read = read_policies(text, "f")
+    assert [item.key for item in read] == ["Calico NetworkPolicy shop/one", "shop/one"]
+    view = view_of_inventory([], read)
+    assert ([item.key for item in view.policies], [item.key for item in view.objects]) == (
+        ["shop/one"],
+        ["Calico NetworkPolicy shop/one"],
+    )
+    with pytest.raises(PolicyError, match=r"^Calico NetworkPolicy shop/one: spec\.novel: this field is not evaluated$"):
+        read_policies(text.replace("spec: {selector", "spec: {novel: 1, selector"), "f")
+
+
 def test_policies_of_the_inventory_are_in_the_view() -> None:
     spec = PolicySpec.model_validate({"podSelector": {}, "policyTypes": ["Ingress"]})
     told = InventoryObject(kind="NetworkPolicy", uid="p", namespace="shop", name="deny", policy=spec, valid_to=9)

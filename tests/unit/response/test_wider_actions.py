@@ -162,3 +162,47 @@ def test_peers_that_nobody_can_name_are_left_out_and_too_many_are_refused(monkey
 
 def test_an_attacker_outside_has_no_baseline() -> None:
     assert reason(decision("allow_only_baseline", attackers=(OUTSIDE,), victims=SCAN)) == "unknown_identity"
+
+
+INJECTED = {"security.istio.io/tlsMode": "istio"}
+MESH = replace(
+    VIEW,
+    pods=(WEB, WEB_B, replace(DB, labels={**DB.labels, **INJECTED}), replace(API, labels={**API.labels, **INJECTED})),
+    served={"networkpolicy": "networking.k8s.io/v1", "istio": "security.istio.io/v1"},
+)
+PLAIN = decision("demand_mtls", victims=SCAN)
+ISTIO = ResponseSettings.model_validate({"dialects": {"istio": "enforce"}})
+
+
+def in_mesh(asked: ResponseDecision, view: ClusterView = MESH) -> tuple[Attempt, ...]:
+    return climb(PlanContext(asked, view, ISTIO, iso_time(NOW + 600)))
+
+
+def test_mtls_closes_the_workload_to_whoever_is_outside_the_mesh() -> None:
+    *others, attempt = in_mesh(PLAIN)
+    assert {item.refusal.reason for item in others if item.refusal} == {"no_mesh"}
+    assert attempt.refusal is None
+    assert attempt.plan is not None
+    (manifest,) = attempt.plan.manifests
+    assert (manifest["kind"], manifest["spec"]["mtls"]) == ("PeerAuthentication", {"mode": "STRICT"})
+    assert attempt.plan.undo[0]["object"]["kind"] == "PeerAuthentication"
+    assert attempt.plan.enforced
+
+
+def test_mtls_without_istio_or_outside_the_mesh_is_refused() -> None:
+    assert reason(PLAIN) == "no_mesh"
+    last = in_mesh(PLAIN, replace(MESH, pods=(WEB, DB)))[-1]
+    assert last.refusal is not None
+    assert last.refusal.reason == "not_in_mesh"
+
+
+def test_mtls_is_no_answer_to_an_attacker_in_the_mesh() -> None:
+    last = in_mesh(PLAIN.model_copy(update={"attackers": (end(API),)}))[-1]
+    assert last.refusal is not None
+    assert last.refusal.reason == "not_blocked"
+
+
+def test_mtls_that_would_cut_a_protected_client_is_refused() -> None:
+    last = in_mesh(PLAIN, replace(MESH, pods=(*MESH.pods, DNS)))[-1]
+    assert last.refusal is not None
+    assert last.refusal.reason == "protected_cut"

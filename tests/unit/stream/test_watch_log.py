@@ -54,7 +54,7 @@ def packets(at: float, asked: int, replied: int, *, since: float | None = None, 
     begin = at if since is None else since
     times: dict[str, Any] = {"start": round((BEGIN + begin) * 10**9), "end": round((BEGIN + at) * 10**9)}
     ends: dict[str, Any] = {"src": more.pop("src", POD), "dst": more.pop("dst", VICTIM), "port": more.pop("port", 80)}
-    return flow(**ends, **times, **{"marks": CONVERSATION, "src_packets": asked, "dst_packets": replied, **more})
+    return flow(**{**ends, **times, "marks": CONVERSATION, "src_packets": asked, "dst_packets": replied, **more})
 
 
 def seen(log: WatchLog, messages: Sequence[EventMessage], batch: int = 1, identities: IdentityTable | None = None,
