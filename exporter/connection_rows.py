@@ -11,6 +11,7 @@ from detectors.index import KeyIndex
 from exporter.chunks import I64, U8
 from exporter.flow_marks import CLOSED, ESTABLISHED, OPENED, UNANSWERED
 from exporter.flow_rows import RowBlock, join_rows
+from exporter.gather import U64
 from exporter.network_layer import Bool
 from exporter.packets import TCP
 from exporter.sides import Locality
@@ -44,7 +45,9 @@ class ConnectionRows:
 
     def know(self, found: Connections, began: int) -> None:
         """Take in connections that are older than the exporter: their end alone is reported."""
-        self._begin(found, np.flatnonzero(self._fresh(found)), began)
+        keys = tuple_keys(found.origin, found.proto, self._seed)
+        fresh = (_turns(keys) == 0) & (self._index.lookup(keys) < 0) & ~found.destroyed & self._ours(found)
+        self._begin(found, np.flatnonzero(fresh), began)
 
     def resume(self, found: Sequence[Connections], now: int) -> None:
         """Take in all connections that there are: those not known yet began meanwhile, and were not told.
@@ -60,13 +63,6 @@ class ConnectionRows:
         self._index.remove(missing[again])
         for part in found:
             self.take(part, now)
-
-    def _fresh(self, found: Connections) -> Bool:
-        keys = tuple_keys(found.origin, found.proto, self._seed)
-        fresh = (self._index.lookup(keys) < 0) & ~found.destroyed
-        first = np.zeros(len(keys), np.bool_)
-        first[np.unique(keys, return_index=True)[1]] = True
-        return fresh & first & self._ours(found)
 
     def _ours(self, found: Connections) -> Bool:
         """Tell which are this node's to report: those of its own pods and its own, and those from outside."""
@@ -84,18 +80,20 @@ class ConnectionRows:
         return rows
 
     def take(self, found: Connections, now: int) -> None:
-        """Take in what has happened, in its order."""
-        begun = self._begin(found, np.flatnonzero(self._fresh(found)), now)
-        if len(begun):
-            self._kept.append(self._rows(found, begun, np.full(len(begun), OPENED, np.uint8), now))
-        ended = np.flatnonzero(found.destroyed)
-        keys = tuple_keys(found.origin, found.proto, self._seed)[ended]
-        known = self._index.lookup(keys) >= 0
-        _, first = np.unique(keys[known], return_index=True)
-        ended = ended[known][first]
-        if len(ended):
-            self._kept.append(self._rows(found, ended, self._endings(found, ended), now))
-            self._index.remove(self._index.lookup(keys[known][first]))
+        """Take in what has happened, in its order: ends that are used again at once end first and then begin."""
+        keys = tuple_keys(found.origin, found.proto, self._seed)
+        turns = _turns(keys)
+        for turn in range(int(turns.max(initial=-1)) + 1):
+            rows = np.flatnonzero(turns == turn)
+            known = self._index.lookup(keys[rows]) >= 0
+            ended = rows[known & found.destroyed[rows]]
+            fresh = rows[~known & ~found.destroyed[rows]]
+            begun = self._begin(found, fresh[self._ours(found)[fresh]], now)
+            if len(begun):
+                self._kept.append(self._rows(found, begun, np.full(len(begun), OPENED, np.uint8), now))
+            if len(ended):
+                self._kept.append(self._rows(found, ended, self._endings(found, ended), now))
+                self._index.remove(self._index.lookup(keys[ended]))
 
     @staticmethod
     def _endings(found: Connections, rows: I64) -> U8:
@@ -141,3 +139,13 @@ class ConnectionRows:
         """Return the rows since the last time."""
         kept, self._kept = self._kept, []
         return join_rows(kept)
+
+
+def _turns(keys: U64) -> I64:
+    """Return how many equal keys came before each; shape (n,)."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    begins = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(keys) else order
+    turns = np.empty(len(keys), np.int64)
+    turns[order] = np.arange(len(keys)) - np.repeat(begins, np.diff(np.append(begins, len(keys))))
+    return turns

@@ -34,6 +34,7 @@ async def outage_during(
         await asyncio.sleep(max(2.0, (count / rate - seconds) / 3))
         await asyncio.to_thread(broker.stop_node, 0)
         await asyncio.sleep(seconds)
-        await asyncio.to_thread(broker.start_node, 0)
+        # From the thread that stays: the broker ends with the thread that started it.
+        broker.start_node(0, wait=False)
 
     return await run_once(live, count, rate, translations=translations, disturb=disturb)

@@ -327,3 +327,16 @@ def test_alone_above_its_capacity_connections_are_counted() -> None:
     made = ConnectionRows(2, 9, Locality(), 3)
     made.take(read(*(message((POD, port, WORLD, 80)) for port in range(1, 6))), SECOND)
     assert (len(flows(made)), made.lost) == (2, 3)
+
+
+def test_alone_ends_that_are_used_again_at_once_are_two_connections() -> None:
+    made = connections()
+    made.know(read(message(*TO_SERVICE)), SECOND)
+    gone = message(*TO_SERVICE, kind=DESTROY, status=SEEN_REPLY | ASSURED)
+    made.take(read(gone, message(*TO_SERVICE), gone, message(*TO_SERVICE)), 5 * SECOND)
+    assert (
+        sorted(row["marks"] for row in flows(made))
+        == [FlowMark.OPENED] * 2 + [FlowMark.CLOSED | FlowMark.ESTABLISHED] * 2
+    )
+    made.take(read(gone), 6 * SECOND)
+    assert len(flows(made)) == 1
