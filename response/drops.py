@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from response.node_entries import network_of
+from response.node.entries import network_of
 from schemas.node_command import Cut, Limit
 
 NODE_COMMAND = "NodeCommand"

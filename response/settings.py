@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from response.node_settings import NodeAgentSettings, NodeStepSettings
+from response.node.settings import NodeAgentSettings, NodeStepSettings
 from response.verify_settings import VerifySettings
 from schemas.policy.words import DIALECTS, Dialect
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import structlog
 
-from response.nft import NodeTables
-from response.node_bounds import Bounds
-from response.node_enforcer import NodeEnforcer
-from response.node_facts import NodeFacts, read_facts
-from response.node_settings import NodeAgentSettings
+from response.node.bounds import Bounds
+from response.node.enforcer import NodeEnforcer
+from response.node.facts import NodeFacts, read_facts
+from response.node.nft import NodeTables
+from response.node.settings import NodeAgentSettings
 from response.signing import Verifier, load_operators
 from sluicegate.node_settings import EnforcingSettings
 from sluicegate.problems import CommandProblem

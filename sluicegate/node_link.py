@@ -15,9 +15,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from response.gateway import ClusterError, Gateway
-from response.node_commands import IssuedCommands
-from response.node_gateway import NodeGateway
-from response.node_settings import NodeStepSettings
+from response.node.commands import IssuedCommands
+from response.node.gateway import NodeGateway
+from response.node.settings import NodeStepSettings
 from response.signing import load_signer
 from schemas.node_command import NodeCommand
 from schemas.node_report import NodeReport
@@ -63,7 +63,7 @@ def _now() -> float:
 
 
 class KafkaNodeLink:
-    """Sends commands and waits for answers; `open` comes first. See `response.node_gateway.NodeLink`."""
+    """Sends commands and waits for answers; `open` comes first. See `response.node.gateway.NodeLink`."""
 
     def __init__(self, kafka: KafkaSettings, cluster: str, answer_s: float) -> None:
         self._kafka = kafka

@@ -31,7 +31,7 @@ _KNOWN: tuple[tuple[str, str, int], ...] = (
     ("exporter.live_source", "SourceError", UNREACHABLE),
     ("sluicegate.local_broker", "BrokerError", UNREACHABLE),
     ("response.signing", "KeyFileError", BAD_INPUT),
-    ("response.kernel_tools", "ToolError", NOT_MET),
+    ("response.node.kernel_tools", "ToolError", NOT_MET),
 )
 # A file that is not a kubeconfig is bad input; an API server that says no is a cluster out of reach.
 _KUBECONFIG_REASON = "bad_kubeconfig"

@@ -17,10 +17,10 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from response.guard import Refusal
-from response.kernel_tools import ToolError
-from response.node_audit import told_by_node, told_of_expiry
-from response.node_enforcer import Judged, NodeEnforcer
-from response.node_facts import NodeFacts
+from response.node.audit import told_by_node, told_of_expiry
+from response.node.enforcer import Judged, NodeEnforcer
+from response.node.facts import NodeFacts
+from response.node.kernel_tools import ToolError
 from schemas.action import Outcome
 from schemas.node_command import NodeCommand
 from schemas.topics import NODE_COMMANDS

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from response.blocked import block_around
 from response.guard import Refusal, refuse_address, subject_of
-from response.node_entries import canonical
-from response.node_steps import NodeStep, node_plan, refuse_node_of, refuse_nodes
+from response.node.entries import canonical
+from response.node.steps import NodeStep, node_plan, refuse_node_of, refuse_nodes
 from response.plan import Permission, Plan, PlanContext
 from schemas.finding import Endpoint
 from schemas.node_command import MAX_CUTS, Cut

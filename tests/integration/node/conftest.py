@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from response.kernel_tools import ToolError
-from response.nft import NodeTables
-from response.node_bounds import Bounds
-from response.node_enforcer import NodeEnforcer
-from response.node_settings import NodeAgentSettings
+from response.node.bounds import Bounds
+from response.node.enforcer import NodeEnforcer
+from response.node.kernel_tools import ToolError
+from response.node.nft import NodeTables
+from response.node.settings import NodeAgentSettings
 from response.signing import Operator, Signer, Verifier
 from schemas.node_command import NodeCommand
 from schemas.word import iso_time

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from response.node_settings import NodeStepSettings
+from response.node.settings import NodeStepSettings
 from response.responder import Responder
 from response.settings import ResponseSettings
 from response.signing import write_private_key

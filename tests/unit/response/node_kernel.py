@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from response.kernel_tools import ToolError
+from response.node.kernel_tools import ToolError
 
 
 class Kernel:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from response.nft_ruleset import (
+from response.node.entries import CutKey, LimitKey, Rates, canonical, chain_name, key_of, overlap
+from response.node.ruleset import (
     PRIORITY,
     TABLE,
     Family,
@@ -20,7 +21,6 @@ from response.nft_ruleset import (
     remove_limit,
     skeleton,
 )
-from response.node_entries import CutKey, LimitKey, Rates, canonical, chain_name, key_of, overlap
 from schemas.node_command import Cut
 
 FAMILIES: tuple[Family, ...] = ("inet", "bridge")

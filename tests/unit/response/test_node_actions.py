@@ -9,9 +9,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from response.gateway import ClusterError
-from response.node_commands import IssuedCommands, manifest_of
-from response.node_gateway import NodeGateway, command_of
-from response.node_settings import NodeStepSettings
+from response.node.commands import IssuedCommands, manifest_of
+from response.node.gateway import NodeGateway, command_of
+from response.node.settings import NodeStepSettings
 from response.plan import Attempt, PlanContext, climb
 from response.responder import Responder
 from response.settings import ResponseSettings

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from response.guard import Refusal
-from response.nft import NodeTables
-from response.node_bounds import Bounds
-from response.node_enforcer import NodeEnforcer
-from response.node_entries import CutKey
-from response.node_settings import NodeAgentSettings
+from response.node.bounds import Bounds
+from response.node.enforcer import NodeEnforcer
+from response.node.entries import CutKey
+from response.node.nft import NodeTables
+from response.node.settings import NodeAgentSettings
 from response.signing import Operator, Signer, Verifier
 from schemas.node_command import NodeCommand
 from schemas.word import iso_time

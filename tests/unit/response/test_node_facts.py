@@ -9,8 +9,8 @@ import orjson
 import pytest
 
 from response.guard import Refusal
-from response.kernel_tools import ToolError, run_tool
-from response.node_facts import addresses_of, read_facts
+from response.node.facts import addresses_of, read_facts
+from response.node.kernel_tools import ToolError, run_tool
 
 ADDRESSES: list[dict[str, Any]] = [
     {"ifname": "lo", "addr_info": [{"local": "127.0.0.1"}, {"local": "::1"}]},

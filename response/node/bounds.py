@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 
 from response.guard import Refusal
-from response.node_entries import CutKey, Key, LimitKey, Network, Rates, network_of, overlap
-from response.node_settings import NodeAgentSettings
+from response.node.entries import CutKey, Key, LimitKey, Network, Rates, network_of, overlap
+from response.node.settings import NodeAgentSettings
 
 
 @dataclass(frozen=True, slots=True)

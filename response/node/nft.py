@@ -8,8 +8,9 @@ from typing import Any
 
 import orjson
 
-from response.kernel_tools import Run, ToolError, run_tool
-from response.nft_ruleset import (
+from response.node.entries import Key, Present
+from response.node.kernel_tools import Run, ToolError, run_tool
+from response.node.ruleset import (
     FORWARD,
     TABLE,
     Command,
@@ -19,7 +20,6 @@ from response.nft_ruleset import (
     removal,
     skeleton,
 )
-from response.node_entries import Key, Present
 
 
 @dataclass(frozen=True, slots=True)

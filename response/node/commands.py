@@ -8,7 +8,7 @@ from typing import Any
 
 from response.drops import NODE_COMMAND
 from response.gateway import Managed
-from response.node_steps import API_VERSION, undo_node
+from response.node.steps import API_VERSION, undo_node
 from response.objects import (
     ALERT_ANNOTATION,
     EXPIRES_ANNOTATION,

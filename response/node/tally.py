@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from response.nft import Look
-from response.node_entries import CutKey, Key
+from response.node.entries import CutKey, Key
+from response.node.nft import Look
 from schemas.node_report import NodeEntry
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from math import ceil
 
-from response.nft import Look
-from response.nft_ruleset import (
+from response.node.entries import CutKey, Key, LimitKey, Present, Wanted, chain_name
+from response.node.nft import Look
+from response.node.ruleset import (
     Command,
     Family,
     add_cut,
@@ -15,7 +16,6 @@ from response.nft_ruleset import (
     remove_cut,
     remove_limit,
 )
-from response.node_entries import CutKey, Key, LimitKey, Present, Wanted, chain_name
 
 # The kernel tells whole seconds, and a second may pass between the listing and the change.
 _SAME_SECONDS = 2

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from response.drops import NODE_COMMAND
 from response.gateway import Gateway, Managed
-from response.node_commands import IssuedCommands
+from response.node.commands import IssuedCommands
 from response.objects import ALERT_ANNOTATION, EXPIRES_ANNOTATION, RESPONSE_LABEL, TICK_ANNOTATION
 from response.signing import Signer
 from schemas.node_command import NodeCommand

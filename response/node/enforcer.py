@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from response.guard import Refusal
-from response.kernel_tools import ToolError
-from response.nft import Look, NodeTables
-from response.nft_ruleset import Family
-from response.node_bounds import Bounds
-from response.node_changes import changes
-from response.node_claims import Claims
-from response.node_entries import Key, Rates, Wanted, key_of
-from response.node_tally import Tally
+from response.node.bounds import Bounds
+from response.node.changes import changes
+from response.node.claims import Claims
+from response.node.entries import Key, Rates, Wanted, key_of
+from response.node.kernel_tools import ToolError
+from response.node.nft import Look, NodeTables
+from response.node.ruleset import Family
+from response.node.tally import Tally
 from response.signing import Verifier
 from schemas.node_command import NodeCommand
 from schemas.node_report import NodeRefusal, NodeReport

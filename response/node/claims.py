@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from response.node_entries import Key, Wanted
+from response.node.entries import Key, Wanted
 
 # Responses of a week; far above what a node meets, and a few hundred bytes each.
 MAX_RESPONSES = 10_000

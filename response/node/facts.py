@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from response.guard import Refusal
-from response.kernel_tools import Run, ToolError, run_tool
+from response.node.kernel_tools import Run, ToolError, run_tool
 
 # Interfaces that a dataplane of eBPF makes on every node it runs on.
 _DATAPLANES = (

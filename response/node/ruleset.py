@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from response.node_entries import CutKey, Key, LimitKey, Rates, chain_name
+from response.node.entries import CutKey, Key, LimitKey, Rates, chain_name
 
 TABLE = "sluicegate"
 FORWARD = "forward"

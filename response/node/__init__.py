@@ -1,0 +1,1 @@
+"""What nodes carry out: commands from the responder, obeyed by an agent with the kernel's tables."""
