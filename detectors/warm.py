@@ -6,13 +6,18 @@ compiled where it is first needed.
 
 from __future__ import annotations
 
+import numpy as np
+
+from detectors.channels import Channels, regularity
 from detectors.correlate import CorrelateEngine
 from detectors.detect import DetectEngine
+from detectors.kernels.grouping import rank_by, top_by
 from detectors.registry import build_detectors
 from detectors.settings import EngineSettings
 from schemas.event_codec import EventMessage, decode, encode, rows_to_batch
 from schemas.events import CAPTURE_CAPABILITIES, EventHeader, FlowMark
 from schemas.identity import IdentityTable
+from schemas.inventory import InventoryObject
 from schemas.rollups import decode_rollup
 
 _BEGIN = 1_700_000_100
@@ -46,13 +51,27 @@ def _message(node: int, sequence: int, second: int) -> EventMessage:
 def warm() -> None:
     """Run every loop once; takes seconds where the machine code is there, else a minute."""
     settings = EngineSettings(event_partitions=1, rollup_partitions=1)
-    first = DetectEngine(0, settings, build_detectors(), IdentityTable())
+    pod = InventoryObject(kind="Pod", uid="warm", namespace="warm", name="warm", ips=("10.0.0.1",))
+    first = DetectEngine(0, settings, build_detectors(), IdentityTable([pod]))
     second = CorrelateEngine(0, settings, build_detectors(), IdentityTable())
     for sequence, at in enumerate(_SECONDS):
         output = first.feed([decode(encode(_message(node, sequence, at))) for node in range(2)])
         second.feed([decode_rollup(rollup.encode()) for rollup in output.rollups])
     for table in (*first.tables.values(), second.table):
         table.evict()
+    _crowd()
+    # Numbers that come from an Arrow dictionary have 32 bits.
+    groups, values = np.zeros(1, np.int32), np.ones(1, np.int64)
+    rank_by(groups, 1)
+    top_by(groups, values, values.view(np.uint64), 1, 1)
+
+
+def _crowd() -> None:
+    """More channels than there is room for, and what is asked of one with many calls."""
+    channels = Channels(1, 60)
+    for tick in (1, 2):
+        channels.touch(np.array([tick], np.uint64), np.zeros(1, np.int64), np.array([tick]), np.ones(1, np.bool_))
+    regularity(channels.rows)
 
 
 if __name__ == "__main__":
