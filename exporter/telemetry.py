@@ -2,49 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
-
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.registry import Collector
+from collections.abc import Callable
 
 from exporter.backlog import BacklogState
+from exporter.counted import CountsCollector, Metric, Values, metrics_section
 from exporter.live import LiveSummary
 from exporter.live_source import SourceState
 
 _LATE_S = 10  # seconds without a second of its own after which an exporter counts as stuck
 
 
-@dataclass(frozen=True)
-class ExporterMetric:
-    """One metric as documented."""
-
-    name: str
-    kind: Literal["counter", "gauge"]
-    help: str
-    labels: tuple[str, ...] = ()
-
-
-METRICS: tuple[ExporterMetric, ...] = (
-    ExporterMetric("exporter_messages", "counter", "Messages made, heartbeats included."),
-    ExporterMetric("exporter_rows", "counter", "Rows in them, all kinds."),
-    ExporterMetric("exporter_lost_rows", "counter", "Rows and connections shed at a limit."),
-    ExporterMetric(
+METRICS: tuple[Metric, ...] = (
+    Metric("exporter_messages", "counter", "Messages made, heartbeats included."),
+    Metric("exporter_rows", "counter", "Rows in them, all kinds."),
+    Metric("exporter_lost_rows", "counter", "Rows and connections shed at a limit."),
+    Metric(
         "exporter_read", "counter", "Packets (source packets), kernel messages (conntrack) or rows (host).", ("source",)
     ),
-    ExporterMetric("exporter_lost_packets", "counter", "Of those, dropped before they were read.", ("source",)),
-    ExporterMetric("exporter_interfaces", "gauge", "Interfaces watched.", ("source",)),
-    ExporterMetric("exporter_problems", "gauge", "Different things that went wrong since the start.", ("source",)),
-    ExporterMetric("exporter_cut", "gauge", "The last second made, s since epoch."),
-    ExporterMetric("exporter_waiting_bytes", "gauge", "What waits for the broker, in memory or on disk.", ("place",)),
-    ExporterMetric("exporter_dropped_messages", "counter", "Messages dropped for want of room while it was away."),
-    ExporterMetric("exporter_broker_away", "gauge", "1 while the broker does not take messages."),
+    Metric("exporter_lost_packets", "counter", "Of those, dropped before they were read.", ("source",)),
+    Metric("exporter_interfaces", "gauge", "Interfaces watched.", ("source",)),
+    Metric("exporter_problems", "gauge", "Different things that went wrong since the start.", ("source",)),
+    Metric("exporter_cut", "gauge", "The last second made, s since epoch."),
+    Metric("exporter_waiting_bytes", "gauge", "What waits for the broker, in memory or on disk.", ("place",)),
+    Metric("exporter_dropped_messages", "counter", "Messages dropped for want of room while it was away."),
+    Metric("exporter_broker_away", "gauge", "1 while the broker does not take messages."),
 )  # fmt: skip
 
 
-class ExporterCollector(Collector):
+class ExporterCollector(CountsCollector):
     """Reads the exporter's own counts whenever somebody asks.
 
     Args:
@@ -52,6 +37,8 @@ class ExporterCollector(Collector):
         backlog: what waits for the broker.
         clock: returns s since epoch.
     """
+
+    metrics = METRICS
 
     def __init__(
         self, states: Callable[[], dict[str, SourceState]], backlog: Callable[[], BacklogState],
@@ -67,7 +54,8 @@ class ExporterCollector(Collector):
             return []
         return [f"the last second that was exported ended {behind:.0f} s ago"]
 
-    def _values(self) -> dict[str, dict[tuple[str, ...], float]]:
+    def values(self) -> Values:
+        """See `CountsCollector.values`."""
         states, backlog, summary = self._states(), self._backlog(), self.summary
         return {
             "exporter_messages": {(): summary.messages},
@@ -83,33 +71,8 @@ class ExporterCollector(Collector):
             "exporter_broker_away": {(): bool(backlog.problem)},
         }
 
-    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-        """Return all metrics."""
-        values = self._values()
-        for metric in METRICS:
-            family = (CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily)(
-                f"sluicegate_{metric.name}", metric.help, labels=metric.labels
-            )
-            for labels, value in values[metric.name].items():
-                family.add_metric(list(labels), value)
-            yield family
-
-
-def make_registry(collector: ExporterCollector) -> CollectorRegistry:
-    """Return a registry of its own with the exporter's metrics."""
-    registry = CollectorRegistry()
-    registry.register(collector)
-    return registry
-
 
 def metrics_table() -> str:
     """Return the exporter's part of `docs/metrics.md`."""
-    lines = [
-        "", "## Of the live exporter", "", "Served by `sluicegate export --to kafka` without files; made from "
-        "`exporter/telemetry.py`.", "", "| metric | kind | labels | meaning |", "|---|---|---|---|",
-    ]  # fmt: skip
-    for metric in METRICS:
-        suffix = "_total" if metric.kind == "counter" else ""
-        labels = ", ".join(f"`{label}`" for label in metric.labels) or "none"
-        lines.append(f"| `sluicegate_{metric.name}{suffix}` | {metric.kind} | {labels} | {metric.help} |")
-    return "\n".join(lines) + "\n"
+    served = "Served by `sluicegate export --to kafka` without files; made from `exporter/telemetry.py`."
+    return metrics_section("Of the live exporter", served, METRICS)

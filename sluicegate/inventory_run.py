@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 
+from exporter.counted import registry_of
 from exporter.delivery import DeliveryError, KafkaDelivery
 from exporter.inventory.agent import InventoryAgent, tell_ranges
 from exporter.inventory.docker import DockerSource
@@ -21,7 +22,7 @@ from exporter.inventory.kube_client import KubeClient
 from exporter.inventory.kubernetes import KubernetesSource
 from exporter.inventory.source import Book, InventoryProblem, InventorySource
 from exporter.inventory.statements import Statements
-from exporter.inventory.telemetry import make_registry
+from exporter.inventory.telemetry import InventoryCollector
 from schemas.inventory import InventoryObject
 from schemas.topics import EVENTS, INVENTORY
 from sluicegate.problems import CommandProblem
@@ -104,7 +105,9 @@ async def _run(settings: Settings, plan: InventoryPlan) -> None:
         await delivery.open()
         stack.push_async_callback(delivery.close, complete=True)
         agent = InventoryAgent(source, delivery, plan.cluster, settings.exporter.inventory, _now, known)
-        health = HealthServer(settings.stream.health, make_registry(agent, _now), list, agent.problems)
+        health = HealthServer(
+            settings.stream.health, registry_of(InventoryCollector(agent, _now)), list, agent.problems
+        )
         log.info("started", cluster=plan.cluster, known=len(agent.book.statements), health_port=await health.start())
         stack.push_async_callback(health.stop)
         await agent.run(stop)

@@ -17,13 +17,14 @@ import pyarrow as pa
 
 from detectors.hashing import hash_text
 from exporter.backlog import Backlog
+from exporter.counted import registry_of
 from exporter.delivery import Delivery, FileDelivery, KafkaDelivery
 from exporter.live import LiveSummary, NodeSeconds, SteadyClock, run_live
 from exporter.live_source import LiveSource
 from exporter.live_sources import LIVE_SOURCES, make_sources
 from exporter.message_stream import Identity, MessageStream
 from exporter.settings import ExporterSettings
-from exporter.telemetry import ExporterCollector, make_registry
+from exporter.telemetry import ExporterCollector
 from schemas.topics import EVENTS
 from sluicegate.node_settings import NodeSettings
 from sluicegate.problems import CommandProblem
@@ -94,7 +95,7 @@ async def _run(settings: NodeSettings, plan: LivePlan, seconds: NodeSeconds) -> 
             # Only who sends for others to read is looked after; who looks at rows himself needs no port.
             collector = ExporterCollector(seconds.states, lambda: delivery.state, lambda: time.time_ns() / 1e9)
             teller.tells = collector
-            server = HealthServer(settings.stream.health, make_registry(collector), collector.problems, list)
+            server = HealthServer(settings.stream.health, registry_of(collector), collector.problems, list)
             note(f"health port {await server.start()}")
             stack.push_async_callback(server.stop)
         summary = await run_live(seconds, delivery, stop, settings.exporter.live, teller.tell)

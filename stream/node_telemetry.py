@@ -3,42 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from stream.node_agent import NodeAgent
+from stream.telemetry import MetricSpec, metric_rows
 
 _Values = dict[tuple[str, ...], float]
 
 
-@dataclass(frozen=True)
-class NodeMetric:
-    """One metric as documented."""
-
-    name: str
-    kind: Literal["counter", "gauge"]
-    help: str
-    labels: tuple[str, ...] = ()
-
-
 _ENTRY = ("kind", "what", "response")
-METRICS: tuple[NodeMetric, ...] = (
-    NodeMetric("node_enforcing", "gauge", "1 while the kernel's tables are as commands want them."),
-    NodeMetric("node_synced", "gauge", "1 once the commands on the broker were read to their end."),
-    NodeMetric("node_entries", "gauge", "Pairs that are cut and ports that are limited now.", ("kind",)),
-    NodeMetric("node_dropped_packets", "counter", "Packets dropped by all entries, also by those that are gone."),
-    NodeMetric("node_dropped_bytes", "counter", "IP bytes of these packets."),
-    NodeMetric("node_entry_packets", "gauge", "Packets dropped by an entry since it was set.", _ENTRY),
-    NodeMetric(
+METRICS: tuple[MetricSpec, ...] = (
+    MetricSpec("node_enforcing", "gauge", "1 while the kernel's tables are as commands want them."),
+    MetricSpec("node_synced", "gauge", "1 once the commands on the broker were read to their end."),
+    MetricSpec("node_entries", "gauge", "Pairs that are cut and ports that are limited now.", ("kind",)),
+    MetricSpec("node_dropped_packets", "counter", "Packets dropped by all entries, also by those that are gone."),
+    MetricSpec("node_dropped_bytes", "counter", "IP bytes of these packets."),
+    MetricSpec("node_entry_packets", "gauge", "Packets dropped by an entry since it was set.", _ENTRY),
+    MetricSpec(
         "node_entry_last_cut", "gauge", "When an entry last dropped something, s since epoch; 0: never.", _ENTRY
     ),
-    NodeMetric("node_commands", "counter", "Commands for this node, by what became of them.", ("outcome", "reason")),
-    NodeMetric("node_commands_ignored", "counter", "Commands for other nodes."),
-    NodeMetric("node_refusals_untold", "counter", "Refusals above node_agent.refusals_per_minute: not on actions.v1."),
+    MetricSpec("node_commands", "counter", "Commands for this node, by what became of them.", ("outcome", "reason")),
+    MetricSpec("node_commands_ignored", "counter", "Commands for other nodes."),
+    MetricSpec("node_refusals_untold", "counter", "Refusals above node_agent.refusals_per_minute: not on actions.v1."),
 )
 
 
@@ -90,8 +79,4 @@ def metrics_table() -> str:
         "", "## Of the node agent", "", "Served by `sluicegate node-agent`; made from `stream/node_telemetry.py`.", "",
         "| metric | kind | labels | meaning |", "|---|---|---|---|",
     ]  # fmt: skip
-    for metric in METRICS:
-        suffix = "_total" if metric.kind == "counter" else ""
-        labels = ", ".join(f"`{label}`" for label in metric.labels) or "none"
-        lines.append(f"| `sluicegate_{metric.name}{suffix}` | {metric.kind} | {labels} | {metric.help} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *metric_rows(METRICS)]) + "\n"

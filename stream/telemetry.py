@@ -1,6 +1,6 @@
 """Every metric of the stream, defined once: name, kind, labels and help. `docs/metrics.md` is made from here."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Literal
@@ -286,11 +286,15 @@ def metrics_markdown() -> str:
         "| metric | kind | labels | meaning |",
         "|---|---|---|---|",
     ]
-    for spec in SPECS:
+    return "\n".join([*lines, *metric_rows(SPECS)]) + "\n"
+
+
+def metric_rows(specs: Iterable[MetricSpec]) -> Iterator[str]:
+    """A line of a table for each metric."""
+    for spec in specs:
         suffix = "_total" if spec.kind == "counter" else ""
         labels = ", ".join(f"`{label}`" for label in spec.labels) or "none"
-        lines.append(f"| `sluicegate_{spec.name}{suffix}` | {spec.kind} | {labels} | {spec.help} |")
-    return "\n".join(lines) + "\n"
+        yield f"| `sluicegate_{spec.name}{suffix}` | {spec.kind} | {labels} | {spec.help} |"
 
 
 def _make(spec: MetricSpec, registry: CollectorRegistry) -> MetricWrapperBase:

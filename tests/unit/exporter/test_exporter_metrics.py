@@ -5,9 +5,10 @@ from __future__ import annotations
 from prometheus_client import generate_latest
 
 from exporter.backlog import BacklogState
+from exporter.counted import registry_of
 from exporter.live import LiveSummary
 from exporter.live_source import SourceState
-from exporter.telemetry import METRICS, ExporterCollector, make_registry
+from exporter.telemetry import METRICS, ExporterCollector
 
 NOW = 1_000.0
 
@@ -22,7 +23,7 @@ def collector(cut: int) -> ExporterCollector:
 
 
 def test_every_metric_is_served() -> None:
-    text = generate_latest(make_registry(collector(990))).decode()
+    text = generate_latest(registry_of(collector(990))).decode()
     assert 'sluicegate_exporter_lost_packets_total{source="packets"} 2.0' in text
     assert 'sluicegate_exporter_read_total{source="host"} 3.0' in text
     assert 'sluicegate_exporter_interfaces{source="packets"} 2.0' in text

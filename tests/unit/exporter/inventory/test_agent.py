@@ -3,12 +3,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from exporter.counted import registry_of
 from exporter.delivery import DeliveryError
 from exporter.inventory.agent import InventoryAgent, tell_ranges
 from exporter.inventory.settings import InventorySettings
 from exporter.inventory.source import Book
 from exporter.inventory.statements import Statements
-from exporter.inventory.telemetry import METRICS, make_registry, metrics_table
+from exporter.inventory.telemetry import METRICS, InventoryCollector, metrics_table
 from schemas.identity import IdentityTable
 from schemas.inventory import InventoryObject
 
@@ -149,7 +150,7 @@ def test_every_metric_is_served_and_documented() -> None:
     scene.tell("a")
     scene.agent.book.restarts["expired"] += 1
     scene.agent.book.unreadable["Pod"] += 2
-    registry = make_registry(scene.agent, lambda: 150.0)
+    registry = registry_of(InventoryCollector(scene.agent, lambda: 150.0))
     served = {family.name: family for family in registry.collect()}
     assert set(served) == {f"sluicegate_{metric.name}" for metric in METRICS}
     for metric in METRICS:
