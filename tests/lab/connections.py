@@ -4,8 +4,8 @@ python -m tests.lab.connections serve PLAN OUT      until SIGTERM
 python -m tests.lab.connections connect PLAN OUT
 
 A plan is JSON. Serving: ``{"port": 8000, "spaces": [...]}``. Connecting: ``{"routes": [[space, address, port], ...],
-"count": n, "rate": per second, "seed": 1}``; connection i takes route i modulo their number, and a port that no other
-connection of its namespace has. Both write one ``Counted`` a line, as a JSON array.
+"count": n, "rate": per second, "seed": 1, "port": 10000}``; connection i takes route i modulo their number, and a port
+from that on that no other connection of its namespace has. Both write one ``Counted`` a line, as a JSON array.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SIZES = struct.Struct("!II")  # of the rest of the question, of the answer
 _THREADS = 8
 _BLOCK = b"x" * 65_536
 _TIMEOUT_S = 30.0
-_FIRST_PORT, _LAST_PORT = 10_000, 65_000
+FIRST_PORT, _LAST_PORT = 10_000, 65_000
 
 
 class Counted(NamedTuple):
@@ -100,14 +100,14 @@ def _connect_one(space: str, address: str, port: int, own_port: int, asked: int,
     return Counted(own, own_port, address, port, _SIZES.size + asked, got, began, time.time_ns())
 
 
-def _ports(spaces: Sequence[str]) -> list[int]:
+def _ports(spaces: Sequence[str], first: int) -> list[int]:
     used: Counter[str] = Counter()
     ports = []
     for space in spaces:
-        ports.append(_FIRST_PORT + used[space])
+        ports.append(first + used[space])
         used[space] += 1
     if ports and max(ports) > _LAST_PORT:
-        problem = f"more than {_LAST_PORT - _FIRST_PORT} connections from one namespace"
+        problem = f"more than {_LAST_PORT - first} connections from one namespace"
         raise ValueError(problem)
     return ports
 
@@ -116,7 +116,7 @@ def connect(plan: dict[str, Any]) -> list[Counted]:
     """Make the connections; raises what the first that failed raised."""
     routes: Sequence[tuple[str, str, int]] = plan["routes"]
     count, rate = int(plan["count"]), float(plan["rate"])
-    ports = _ports([routes[number % len(routes)][0] for number in range(count)])
+    ports = _ports([routes[number % len(routes)][0] for number in range(count)], int(plan["port"]))
     counted: list[Counted] = []
     failed: list[BaseException] = []
     begin = time.monotonic()

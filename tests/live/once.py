@@ -14,7 +14,7 @@ from typing import Any
 from schemas.event_codec import EventMessage
 from schemas.identity import IdentityTable
 from tests.lab import two_nodes
-from tests.lab.connections import Counted, read_counts
+from tests.lab.connections import FIRST_PORT, Counted, read_counts
 from tests.lab.lab import ROOT
 from tests.lab.pods import OUTSIDE
 from tests.lab.two_nodes import BACKENDS, NODE_PORT, NODES, OUTSIDE4, PODS, PORT, SERVICE, SERVICE_PORT
@@ -110,9 +110,12 @@ def blind_times(messages: Sequence[EventMessage]) -> dict[str, list[tuple[int, i
 
 
 async def make_connections(
-    live: LiveCluster, count: int, rate: float, seed: int = 1
+    live: LiveCluster, count: int, rate: float, seed: int = 1, first_port: int = FIRST_PORT
 ) -> tuple[list[Counted], list[Counted]]:
-    """Make connections of all kinds in turn; returns what clients and what servers counted."""
+    """Make connections of all kinds in turn; returns what clients and what servers counted.
+
+    Whoever looks at connection tracking chooses ports that no earlier connections had: the kernel remembers those.
+    """
     lab, folder = live.lab, live.folder
     plans = {"serve": {"port": PORT, "spaces": [lab.space(name) for name in (*(pod.name for pod in PODS), OUTSIDE)]}}
     mixed: list[Route] = []
@@ -120,7 +123,7 @@ async def make_connections(
     for number in range(max(map(len, by_kind.values()))):
         mixed += [paths[number % len(paths)] for paths in by_kind.values()]
     spaced = [(lab.space(space), address, port) for space, address, port in mixed]
-    plans["connect"] = {"routes": spaced, "count": count, "rate": rate, "seed": seed}
+    plans["connect"] = {"routes": spaced, "count": count, "rate": rate, "seed": seed, "port": first_port}
     outs = {}
     for word, plan in plans.items():
         (folder / f"{word}.plan").write_text(json.dumps(plan))
