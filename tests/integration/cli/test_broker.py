@@ -138,6 +138,8 @@ def test_the_demo_finds_everything_and_leaves_nothing_behind(bootstrap: str) -> 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_cleans_up(bootstrap: str, number: signal.Signals) -> None:
     before = topics(bootstrap)
+    # Tests in the background are started with SIGINT ignored, which what they start would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with start_demo(bootstrap) as demo:
         assert demo.stdout is not None
         for line in demo.stdout:
