@@ -6,63 +6,18 @@ import heapq
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
-
 from response.ledger import Ledger
 from schemas.action import Action
-from schemas.topics import ACTIONS, TopicSpec
+from schemas.topics import ACTIONS
 from schemas.word import WordError
-from sluicegate.problems import CommandProblem
 from sluicegate.terminal import note
-from stream.connection import client_arguments, unreachable
+from sluicegate.topic_reader import read_topic
 from stream.settings import KafkaSettings
 
 # Longer than any containment may be extended to; what is older has ended.
 HISTORY_S = 45 * 86_400
-_POLL_MS = 200
 # Two senders write the audit: what one says in the same moment may arrive before what the other said first.
 _REORDERED = 1000
-
-
-async def read_topic(
-    kafka: KafkaSettings, topic: TopicSpec, since: float | None, *, follow: bool = False
-) -> AsyncGenerator[tuple[int, bytes] | None, None]:
-    """Give offset and value of the records of a topic's first partition from a time on (s since epoch; None: its end).
-
-    While `follow` waits for more it gives None now and then, so that its reader can look at the clock.
-
-    Raises:
-        ConnectionProblem: the broker does not answer.
-        CommandProblem: the topic does not exist.
-    """
-    consumer = AIOKafkaConsumer(**client_arguments(kafka, "reader"), enable_auto_commit=False,
-                                auto_offset_reset="earliest")  # fmt: skip
-    place = TopicPartition(topic.name(kafka.prefix), 0)
-    try:
-        await consumer.start()
-        if place.topic not in await consumer.topics():
-            message = f"no topic {place.topic} on {kafka.bootstrap}: run sluicegate topics create"
-            raise CommandProblem(message)
-        consumer.assign([place])
-        end = (await consumer.end_offsets([place]))[place]
-        start = end
-        if since is not None:
-            found = (await consumer.offsets_for_times({place: max(0, int(since * 1000))}))[place]
-            start = found.offset if found is not None else end
-        # Asked for first: seeking right after assign() races with the client's own reset.
-        await consumer.position(place)
-        consumer.seek(place, start)
-        while follow or await consumer.position(place) < end:
-            records = (await consumer.getmany(place, timeout_ms=_POLL_MS)).get(place, [])
-            for record in records:
-                yield record.offset, record.value or b""
-            if not records:
-                yield None
-    except (KafkaError, OSError) as error:
-        raise unreachable(kafka, error) from None
-    finally:
-        await consumer.stop()
 
 
 async def read_actions(
@@ -73,7 +28,7 @@ async def read_actions(
         async for record in records:
             if record is None:
                 yield None
-            elif (action := _action(record[1], record[0])) is not None:
+            elif (action := _action(record.value or b"", record.offset)) is not None:
                 yield action
 
 

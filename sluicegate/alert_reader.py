@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
-
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
-from pydantic import ValidationError
 
 from schemas.alert import Alert, decode_alert_record
 from schemas.topics import ALERTS
-from sluicegate.problems import CommandProblem
+from schemas.word import WordError
 from sluicegate.terminal import note
-from stream.connection import client_arguments, unreachable
+from sluicegate.topic_reader import read_topic
 from stream.settings import KafkaSettings
-
-_POLL_MS = 500
 
 
 @dataclass(frozen=True)
@@ -39,33 +34,16 @@ async def read_alerts(kafka: KafkaSettings, *, from_beginning: bool, follow: boo
         ConnectionProblem: the broker does not answer.
         CommandProblem: the topic does not exist.
     """
-    # Seeking to the beginning after assign() races with the client's own reset to what this says.
-    start = "earliest" if from_beginning else "latest"
-    arguments = client_arguments(kafka, "alerts-tail")
-    consumer = AIOKafkaConsumer(**arguments, enable_auto_commit=False, auto_offset_reset=start)
-    place = TopicPartition(ALERTS.name(kafka.prefix), 0)
-    try:
-        await consumer.start()
-        if place.topic not in await consumer.topics():
-            message = f"no topic {place.topic} on {kafka.bootstrap}: run sluicegate topics create"
-            raise CommandProblem(message)
-        consumer.assign([place])
-        end = (await consumer.end_offsets([place]))[place]
-        while follow or await consumer.position(place) < end:
-            for record in (await consumer.getmany(place, timeout_ms=_POLL_MS)).get(place, []):
-                alert = _alert(record.value, record.offset)
-                if alert is not None:
-                    yield AlertRecord(alert, record.timestamp / 1000)
-    except (KafkaError, OSError) as error:
-        raise unreachable(kafka, error) from None
-    finally:
-        await consumer.stop()
+    async with aclosing(read_topic(kafka, ALERTS, 0.0 if from_beginning else None, follow=follow)) as records:
+        async for record in records:
+            if record is not None and (alert := _alert(record.value, record.offset)) is not None:
+                yield AlertRecord(alert, record.timestamp / 1000)
 
 
 def _alert(value: bytes | None, offset: int) -> Alert | None:
     try:
         record = decode_alert_record(value or b"")
-    except ValidationError:
+    except WordError:
         note(f"warning: record {offset} of {ALERTS.word} is neither an alert nor a watermark; passed over")
         return None
     return record if isinstance(record, Alert) else None

@@ -10,8 +10,9 @@ from schemas.alert import Alert, decode_alert_record
 from schemas.incident import Incident
 from schemas.topics import ALERTS, INCIDENTS
 from schemas.word import WordError
-from sluicegate.action_reader import HISTORY_S, read_actions, read_topic
+from sluicegate.action_reader import HISTORY_S, read_actions
 from sluicegate.problems import CommandProblem
+from sluicegate.topic_reader import read_topic
 from stream.settings import KafkaSettings
 
 
@@ -36,14 +37,14 @@ async def _read(kafka: KafkaSettings, cluster: str, since: float) -> tuple[list[
     alerts: list[Alert] = []
     async for record in read_topic(kafka, INCIDENTS, since):
         try:
-            item = Incident.decode(record[1]) if record is not None else None
+            item = Incident.decode(record.value or b"") if record is not None else None
         except WordError:
             continue
         if item is not None and item.cluster == cluster:
             incidents.append(item)
     async for record in read_topic(kafka, ALERTS, since):
         try:
-            alert = decode_alert_record(record[1]) if record is not None else None
+            alert = decode_alert_record(record.value or b"") if record is not None else None
         except WordError:
             continue
         if isinstance(alert, Alert) and alert.cluster == cluster:

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import orjson
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas.alert import Alert
+from schemas.topics import ALERTS
 from sluicegate.demo_broker import delete_topics
 from sluicegate.demo_processes import DemoProcess
 from sluicegate.inputs import read_inventory
@@ -96,6 +98,25 @@ def test_the_worker_finds_what_replay_finds_byte_for_byte(
         worker.stop()
     assert found == expected
     assert "port_scan_vertical" in command("alerts", "tail", "--from-beginning", "--no-follow").out
+
+
+def test_what_is_no_alert_is_passed_over_and_said(command: Command, environment: dict[str, str]) -> None:
+    kafka = load_settings(None).stream.kafka
+    assert command("topics", "create").code == 0
+    asyncio.run(say(kafka, [b"{", b'{"type": "alert"}', b""]))
+    read = command("alerts", "tail", "--from-beginning", "--no-follow", "--json")
+    assert (read.code, read.out) == (0, "")
+    assert [f"record {offset} of alerts.v1" in read.err for offset in range(3)] == [True, True, True]
+
+
+async def say(kafka: KafkaSettings, values: list[bytes]) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap)
+    await producer.start()
+    try:
+        for value in values:
+            await producer.send_and_wait(ALERTS.name(kafka.prefix), value)
+    finally:
+        await producer.stop()
 
 
 def read_until(command: Command, expected: list[bytes]) -> list[bytes]:
