@@ -60,7 +60,7 @@ def warm() -> None:
     for table in (*first.tables.values(), second.table):
         table.evict()
     _crowd()
-    # Numbers that come from an Arrow dictionary have 32 bits.
+    # The numbers of a grouping have 32 bits where nobody widened them.
     groups, values = np.zeros(1, np.int32), np.ones(1, np.int64)
     rank_by(groups, 1)
     top_by(groups, values, values.view(np.uint64), 1, 1)

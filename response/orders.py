@@ -125,8 +125,24 @@ class Orders:
         self, command: Command, outcome: Outcome, target: str, by: Cause, now: float, until: str | None = None,
         message: str | None = None,
     ) -> Action:  # fmt: skip
+        why = Refusal("command", command.reason if message is None else message)
+        by = Cause(by.operator, command.id)
+        return self._audit(action_id(command.id, outcome, target), outcome, target, why, by, now, until)
+
+    def _refused(self, command: Command, by: Cause, why: Refusal, now: float, outcome: Outcome = "refused") -> Action:
+        """The audit of a command that was not carried out; a stranger's words are not repeated but for the target."""
+        # A forged command must neither mark a real one's id as seen nor be told twice.
+        digest = hashlib.sha256(command.encode()).hexdigest()
+        said = Refusal(why.reason, f"command {command.verb}: {why.message}")
+        return self._audit(action_id(digest, outcome, why.reason), outcome, command.target, said, by, now)
+
+    def _audit(
+        self, audit_id: str, outcome: Outcome, target: str, why: Refusal, by: Cause, now: float,
+        until: str | None = None,
+    ) -> Action:  # fmt: skip
+        """A step of the audit that is about no response."""
         return Action(
-            id=action_id(command.id, outcome, target),
+            id=audit_id,
             response_id="",
             alert_id="",
             cluster=self._site.cluster,
@@ -134,32 +150,11 @@ class Orders:
             outcome=outcome,
             mode="enforce",
             target=target,
-            reason="command",
-            message=command.reason if message is None else message,
+            reason=why.reason,
+            message=why.message,
             decided_tick=int(now),
             at=iso_time(now),
             expires_at=until,
-            operator=by.operator,
-            command_id=command.id,
-        )
-
-    def _refused(self, command: Command, by: Cause, why: Refusal, now: float, outcome: Outcome = "refused") -> Action:
-        """The audit of a command that was not carried out; a stranger's words are not repeated but for the target."""
-        # A forged command must neither mark a real one's id as seen nor be told twice.
-        digest = hashlib.sha256(command.encode()).hexdigest()
-        return Action(
-            id=action_id(digest, outcome, why.reason),
-            response_id="",
-            alert_id="",
-            cluster=self._site.cluster,
-            action="",
-            outcome=outcome,
-            mode="enforce",
-            target=command.target,
-            reason=why.reason,
-            message=f"command {command.verb}: {why.message}",
-            decided_tick=int(now),
-            at=iso_time(now),
             operator=by.operator,
             command_id=by.command_id,
         )

@@ -16,6 +16,7 @@ import pkgutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from response import actions, dialects
@@ -129,21 +130,18 @@ class Attempt:
 @cache
 def load_actions() -> dict[str, ActionModule]:
     """Every action by name, from the listing of `response/actions/`."""
-    found: dict[str, ActionModule] = {}
-    for module in pkgutil.iter_modules(actions.__path__):
-        loaded: Any = importlib.import_module(f"{actions.__name__}.{module.name}")
-        found[module.name] = loaded
-    return found
+    return {module.NAME: module for module in _listed(actions)}
 
 
 @cache
 def load_dialects() -> dict[Dialect, DialectModule]:
     """Every dialect by name, from the listing of `response/dialects/`."""
-    found: dict[Dialect, DialectModule] = {}
-    for module in pkgutil.iter_modules(dialects.__path__):
-        loaded: Any = importlib.import_module(f"{dialects.__name__}.{module.name}")
-        found[loaded.NAME] = loaded
-    return found
+    return {module.NAME: module for module in _listed(dialects)}
+
+
+def _listed(package: ModuleType) -> Iterator[Any]:
+    for module in pkgutil.iter_modules(package.__path__):
+        yield importlib.import_module(f"{package.__name__}.{module.name}")
 
 
 def attack_pairs(decision: ResponseDecision) -> tuple[AttackPair, ...]:

@@ -59,16 +59,26 @@ def outside_cidrs(blocked: Blocked, view: ClusterView) -> tuple[str, ...]:
 
 
 def workload_policies(
-    action: str, summary: str, subjects: Sequence[Selection], manifests: Manifests | Refusal
+    action: str, summary: str, subjects: Sequence[Selection], manifests: Manifests | Refusal, *, isolates: bool = False
 ) -> Plan | Refusal:
     """A plan of what a dialect wrote for some workloads, or why it could not."""
     if isinstance(manifests, Refusal):
         return manifests
+    target = ", ".join(subject.text() for subject in subjects)
+    pods = tuple(key for subject in subjects for key in subject.pods)
+    return policies_plan(action, target, summary, pods, manifests, isolates=isolates)
+
+
+def policies_plan(
+    action: str, target: str, summary: str, pods: tuple[str, ...], manifests: Manifests, *, isolates: bool = False
+) -> Plan:
+    """A plan of policies alone, that are taken back in the opposite order."""
     return Plan(
         action=action,
-        target=", ".join(subject.text() for subject in subjects),
+        target=target,
         summary=summary,
-        pods=tuple(key for subject in subjects for key in subject.pods),
+        pods=pods,
         manifests=manifests,
         undo=tuple(undo_policy(item) for item in reversed(manifests)),
+        isolates=isolates,
     )

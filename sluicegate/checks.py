@@ -124,21 +124,15 @@ def _listens(server: str) -> bool:
 
 
 def _cluster(kubeconfig: Path | None, context: str | None) -> Iterator[Finding]:
-    from response.gateway import ClusterError
-    from response.kube import KubeGateway
+    from sluicegate.cluster_checks import read_cluster
 
     named = kubeconfig is not None or "KUBECONFIG" in os.environ or "KUBERNETES_SERVICE_HOST" in os.environ
     if not named and not (Path.home() / ".kube" / "config").is_file():
         yield Finding("cluster", "off", "no kubeconfig and not in a pod", "to apply policies give --kubeconfig FILE")
         return
-    try:
-        gateway = KubeGateway(kubeconfig, context)
-        try:
-            view = gateway.view()
-        finally:
-            gateway.close()
-    except ClusterError as error:
-        yield Finding("cluster", "missing", str(error), "check the kubeconfig, its context and its rights")
+    view = read_cluster(kubeconfig, context)
+    if isinstance(view, Finding):
+        yield view
         return
     yield Finding("cluster", "ok", f"{len(view.pods)} pods and {len(view.policies)} NetworkPolicies can be read")
     yield from _rights(kubeconfig, context)

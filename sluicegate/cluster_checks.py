@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from response.enforcers import DialectStatus, Enforcement, enforcement_of
@@ -15,16 +16,20 @@ from sluicegate.checks import Finding
 
 def cluster_checks(settings: ResponseSettings, kubeconfig: Path | None, context: str | None) -> Iterator[Finding]:
     """Read the cluster once, and say what was found; nothing is written and nothing is sent to pods."""
+    view = read_cluster(kubeconfig, context)
+    if isinstance(view, Finding):
+        yield view
+    else:
+        yield from findings_of(view, settings)
+
+
+def read_cluster(kubeconfig: Path | None, context: str | None) -> ClusterView | Finding:
+    """The cluster as it is, or a finding about why it cannot be read."""
     try:
-        gateway = KubeGateway(kubeconfig, context)
-        try:
-            view = gateway.view()
-        finally:
-            gateway.close()
+        with closing(KubeGateway(kubeconfig, context)) as gateway:
+            return gateway.view()
     except ClusterError as error:
-        yield Finding("cluster", "missing", str(error), "check the kubeconfig, its context and its rights")
-        return
-    yield from findings_of(view, settings)
+        return Finding("cluster", "missing", str(error), "check the kubeconfig, its context and its rights")
 
 
 def findings_of(view: ClusterView, settings: ResponseSettings) -> Iterator[Finding]:

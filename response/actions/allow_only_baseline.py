@@ -13,7 +13,7 @@ from response.baseline import dns_rules, edge_names, peer_rules, protected_rules
 from response.guard import Refusal
 from response.objects import policy_object
 from response.plan import Permission, Plan, PlanContext
-from response.steps import numbered, policy_annotations, undo_policy
+from response.steps import numbered, policy_annotations, workload_policies
 from response.workload import Selection, select_workloads
 from schemas.policy.networkpolicy import PROTOCOLS
 
@@ -40,14 +40,7 @@ def plan(context: PlanContext) -> Plan | Refusal:
             return spec
         name = numbered(context, number)
         manifests.append(policy_object(subject.namespace, name, context.decision.id, notes, spec))
-    return Plan(
-        action=NAME,
-        target=target,
-        summary=summary,
-        pods=tuple(key for subject in subjects for key in subject.pods),
-        manifests=tuple(manifests),
-        undo=tuple(undo_policy(item) for item in reversed(manifests)),
-    )
+    return workload_policies(NAME, summary, subjects, tuple(manifests))
 
 
 def _spec(subject: Selection, context: PlanContext) -> dict[str, Any] | Refusal:

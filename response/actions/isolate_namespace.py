@@ -9,7 +9,7 @@ from __future__ import annotations
 from response.guard import Refusal, refuse_subject, subject_of
 from response.objects import policy_object
 from response.plan import Permission, Plan, PlanContext
-from response.steps import policy_annotations, undo_policy
+from response.steps import policies_plan, policy_annotations
 
 NAME = "isolate_namespace"
 TITLE = "Isolate all pods of the attackers' namespaces in both directions"
@@ -43,12 +43,4 @@ def plan(context: PlanContext) -> Plan | Refusal:
         policy_object(namespace, context.object_name, context.decision.id, notes, spec)
         for namespace in sorted(namespaces)
     )
-    return Plan(
-        action=NAME,
-        target=target,
-        summary=summary,
-        pods=tuple(pod.key for pod in pods),
-        manifests=manifests,
-        undo=tuple(undo_policy(item) for item in reversed(manifests)),
-        isolates=True,
-    )
+    return policies_plan(NAME, target, summary, tuple(pod.key for pod in pods), manifests, isolates=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from response.guard import Refusal
 from response.objects import policy_object
 from response.plan import Permission, Plan, PlanContext
-from response.steps import numbered, policy_annotations, undo_policy
+from response.steps import numbered, policy_annotations, workload_policies
 from response.workload import select_workloads
 
 NAME = "isolate_workload"
@@ -23,8 +23,7 @@ def plan(context: PlanContext) -> Plan | Refusal:
     subjects = select_workloads(context.decision.attackers, context.view, context.settings)
     if isinstance(subjects, Refusal):
         return subjects
-    target = ", ".join(subject.text() for subject in subjects)
-    summary = f"isolate {target}"
+    summary = f"isolate {', '.join(subject.text() for subject in subjects)}"
     notes = policy_annotations(context, summary)
     manifests = tuple(
         policy_object(
@@ -33,12 +32,4 @@ def plan(context: PlanContext) -> Plan | Refusal:
         )
         for number, subject in enumerate(subjects)
     )  # fmt: skip
-    return Plan(
-        action=NAME,
-        target=target,
-        summary=summary,
-        pods=tuple(key for subject in subjects for key in subject.pods),
-        manifests=manifests,
-        undo=tuple(undo_policy(item) for item in reversed(manifests)),
-        isolates=True,
-    )
+    return workload_policies(NAME, summary, subjects, manifests, isolates=True)

@@ -8,6 +8,7 @@ the policy. Host endpoints are not known: a selector never matches a node's addr
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -155,9 +156,9 @@ class _Rule(StrictModel):
     not_icmp: Annotated[Any, Field(alias="notICMP")] = None
     metadata: Any = None
 
+    @abstractmethod
     def ends(self) -> tuple[_Entity, _Ports]:
         """The peer, and the ports."""
-        raise NotImplementedError
 
     def clause(self, policy: str, home: str) -> Clause | None:
         """The rule in a policy; None for one that only writes to a log."""

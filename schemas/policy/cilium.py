@@ -8,6 +8,7 @@ view knows (domain names, layer 7, groups, Services, the API server's addresses)
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -105,9 +106,9 @@ class _Rule(StrictModel):
     to_ports: tuple[_PortRule, ...] | None = Field(None, max_length=MAX_ITEMS)
     icmps: Any = None
 
+    @abstractmethod
     def ends(self) -> _Ends:
         """The lists of peers."""
-        raise NotImplementedError
 
     def clause(self, policy: str, word: Word, home: str) -> Clause | None:
         """The rule in a policy of a namespace (empty: of the cluster); None if it matches no traffic at all."""

@@ -10,6 +10,7 @@ A pod is in the mesh if it carries the label that injection sets, or if its name
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -164,9 +165,9 @@ class IstioPolicy(PolicyObject):
 
     dialect: ClassVar[Dialect] = "istio"
 
+    @abstractmethod
     def chosen_labels(self) -> dict[str, str]:
         """Labels of the pods that it is for; none: all."""
-        raise NotImplementedError
 
     def selects(self, view: ClusterView, pod: Pod) -> bool:
         """Whether it applies to a pod."""

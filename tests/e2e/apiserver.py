@@ -18,6 +18,7 @@ import yaml
 
 from sluicegate.local_broker import death_signal
 from tests.e2e.go_binary import KUBERNETES, GoProgram
+from tests.lab.processes import ended
 
 MODULE = Path(__file__).with_name("cluster")
 PROGRAM = GoProgram("apiserver", MODULE, ".", 7, KUBERNETES)
@@ -70,18 +71,11 @@ def running(directory: Path, port: int | None = None, flags: Sequence[str] = ())
     ]
     with (directory / "apiserver.log").open("wb") as log:
         process = subprocess.Popen([*death_signal(), *command], stdout=log, stderr=log, cwd=directory)
-        try:
+        with ended(process):
             server = ApiServer(f"https://127.0.0.1:{port}", directory)
             server.kubeconfig.write_text(yaml.safe_dump(kubeconfig_document(server.url, ADMIN_TOKEN)))
             _wait_ready(server, process)
             yield server
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 def free_port() -> int:

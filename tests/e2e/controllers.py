@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from sluicegate.local_broker import death_signal
 from tests.e2e.apiserver import MODULE, ApiServer
 from tests.e2e.go_binary import KUBERNETES, GoProgram
+from tests.lab.processes import ended
 
 PROGRAM = GoProgram("controllers", MODULE, "./controllers", 2, KUBERNETES)
 # Those that touch nodes or want a cloud stay out: the tests' nodes have no kubelet that would say it is alive.
@@ -32,12 +33,5 @@ def running(server: ApiServer) -> Iterator[subprocess.Popen[bytes]]:
     ]
     with (server.directory / "controllers.log").open("wb") as log:
         process = subprocess.Popen([*death_signal(), *command], stdout=log, stderr=log, cwd=server.directory)
-        try:
+        with ended(process):
             yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()

@@ -6,7 +6,6 @@ import asyncio
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ from schemas.event_codec import EventMessage, batch_to_rows
 from tests.lab import pods
 from tests.lab.lab import wait_for
 from tests.lab.pods import BY_NAME, GATEWAY4, OUTSIDE, OUTSIDE_IODINE, POD_CIDR4, PODS, Pod
+from tests.lab.processes import ended
 from tests.lab.stage import Stage
 from tests.live.cluster import LiveCluster, until
 
@@ -136,20 +136,6 @@ def pod_name(pod: Pod) -> str:
     return f"{pod.workload}-0" if pod.workload_kind == "StatefulSet" else f"{pod.workload}-7d9f{pod.host:02d}"
 
 
-@contextmanager
-def _ended(child: subprocess.Popen[bytes]) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        if child.poll() is None:
-            child.terminate()
-        try:
-            child.wait(10)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-
-
 async def run_attacks(live: LiveCluster, rounds: int = 1, attacks: Sequence[Attack] = ATTACKS) -> list[Found]:
     """Play the attacks one after the other while the exporter listens, and wait for the alert about each.
 
@@ -161,7 +147,7 @@ async def run_attacks(live: LiveCluster, rounds: int = 1, attacks: Sequence[Atta
     stage = Stage(live.lab)
     live.exporters[NODE].start(*SOURCES)
     await live.listening()
-    with _ended(stage.begin(OUTSIDE, f"iodined -f -c -P lab -l {OUTSIDE_IODINE} 10.99.0.1/24 t.hidden.example")):
+    with ended(stage.begin(OUTSIDE, f"iodined -f -c -P lab -l {OUTSIDE_IODINE} 10.99.0.1/24 t.hidden.example")):
         await asyncio.to_thread(_peace, stage)
         found: list[Found] = []
         for number in range(rounds):
@@ -205,7 +191,7 @@ async def _play(live: LiveCluster, stage: Stage, attack: Attack, attacker: str, 
                 return alert, appended
         return None
 
-    with _ended(await asyncio.to_thread(attack.start, stage, BY_NAME[attacker], BY_NAME[victim])):
+    with ended(await asyncio.to_thread(attack.start, stage, BY_NAME[attacker], BY_NAME[victim])):
         try:
             await until(lambda: match() is not None, attack.kind, _PATIENCE_S)
         except TimeoutError:
