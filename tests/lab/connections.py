@@ -30,7 +30,7 @@ _SIZES = struct.Struct("!II")  # of the rest of the question, of the answer
 _THREADS = 8
 _BLOCK = b"x" * 65_536
 _TIMEOUT_S = 30.0
-FIRST_PORT, _LAST_PORT = 10_000, 65_000
+FIRST_PORT, LAST_PORT = 10_000, 65_000
 
 
 class Counted(NamedTuple):
@@ -106,8 +106,8 @@ def _ports(spaces: Sequence[str], first: int) -> list[int]:
     for space in spaces:
         ports.append(first + used[space])
         used[space] += 1
-    if ports and max(ports) > _LAST_PORT:
-        problem = f"more than {_LAST_PORT - first} connections from one namespace"
+    if ports and max(ports) > LAST_PORT:
+        problem = f"more than {LAST_PORT - first} connections from one namespace"
         raise ValueError(problem)
     return ports
 

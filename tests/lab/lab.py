@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.lab import pods
+from tests.lab.connections import FIRST_PORT
 from tests.lab.pods import BY_NAME, PODS, Pod
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,6 +80,7 @@ class Lab:
         self._id = f"{PREFIX}{os.getpid()}-{next(_serial)}"
         self._spaces: list[str] = []
         self._children: list[subprocess.Popen[bytes]] = []
+        self.next_port = FIRST_PORT  # that no counted connection in any of its namespaces had yet
 
     def __enter__(self) -> Self:
         for name in leftovers():

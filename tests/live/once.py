@@ -14,7 +14,7 @@ from typing import Any
 from schemas.event_codec import EventMessage
 from schemas.identity import IdentityTable
 from tests.lab import two_nodes
-from tests.lab.connections import FIRST_PORT, Counted, read_counts
+from tests.lab.connections import FIRST_PORT, LAST_PORT, Counted, read_counts
 from tests.lab.lab import ROOT
 from tests.lab.pods import OUTSIDE
 from tests.lab.two_nodes import BACKENDS, NODE_PORT, NODES, OUTSIDE4, PODS, PORT, SERVICE, SERVICE_PORT
@@ -110,12 +110,9 @@ def blind_times(messages: Sequence[EventMessage]) -> dict[str, list[tuple[int, i
 
 
 async def make_connections(
-    live: LiveCluster, count: int, rate: float, seed: int = 1, first_port: int = FIRST_PORT
+    live: LiveCluster, count: int, rate: float, seed: int = 1
 ) -> tuple[list[Counted], list[Counted]]:
-    """Make connections of all kinds in turn; returns what clients and what servers counted.
-
-    Whoever looks at connection tracking chooses ports that no earlier connections had: the kernel remembers those.
-    """
+    """Make connections of all kinds in turn; returns what clients and what servers counted."""
     lab, folder = live.lab, live.folder
     plans = {"serve": {"port": PORT, "spaces": [lab.space(name) for name in (*(pod.name for pod in PODS), OUTSIDE)]}}
     mixed: list[Route] = []
@@ -123,7 +120,11 @@ async def make_connections(
     for number in range(max(map(len, by_kind.values()))):
         mixed += [paths[number % len(paths)] for paths in by_kind.values()]
     spaced = [(lab.space(space), address, port) for space, address, port in mixed]
-    plans["connect"] = {"routes": spaced, "count": count, "rate": rate, "seed": seed, "port": first_port}
+    used = Counter(spaced[number % len(spaced)][0] for number in range(count))
+    # Ports of earlier connections are remembered by the kernels: a first attempt with one of them is refused.
+    port = live.lab.next_port if live.lab.next_port + max(used.values()) <= LAST_PORT else FIRST_PORT
+    live.lab.next_port = port + max(used.values())
+    plans["connect"] = {"routes": spaced, "count": count, "rate": rate, "seed": seed, "port": port}
     outs = {}
     for word, plan in plans.items():
         (folder / f"{word}.plan").write_text(json.dumps(plan))

@@ -86,7 +86,7 @@ async def test_connection_tracking_alone_tells_each_beginning_once_with_its_endp
         for exporter in running.exporters.values():
             exporter.start("--source", "conntrack")
         await running.listening()
-        clients, _ = await make_connections(running, 600, 100.0, first_port=40_000)
+        clients, _ = await make_connections(running, 600, 100.0)
         for name, exporter in running.exporters.items():
             await exporter.stop()
             await until(lambda name=name: running.heard.ended(name), f"the end of {name}")  # type: ignore[misc]
