@@ -40,6 +40,7 @@ class Columns:
         # All columns of all batches in one step; asking each batch for each column costs more than the data does.
         self._table = pa.Table.from_batches([b.batch for b in batches])
         self._read: dict[str, Array] = {}
+        self._hashed: dict[str, tuple[U64, I64]] = {}
         self.batches = batches
         self.place = np.repeat(np.array([b.place for b in batches], np.int32), counts)
 
@@ -81,9 +82,7 @@ class Columns:
         chunks = self._table.column(name).chunks
         halves = halves_of(np.concatenate([address_bytes(c.dictionary) for c in chunks]))
         halves[(halves[:, 0] == 0) & (halves[:, 1] == _NOBODY)] = 0
-        bases = np.cumsum([0, *(len(c.dictionary) for c in chunks[:-1])])
-        number = np.concatenate([c.indices.to_numpy() for c in chunks]) + np.repeat(bases, [len(c) for c in chunks])
-        return halves, number
+        return halves, _indices(chunks)
 
     def addresses(self, names: Sequence[str], seed: int) -> tuple[U64, npt.NDArray[np.uint8], list[Array]]:
         """Return the distinct addresses of several address columns, and each column as numbers into them.
@@ -123,8 +122,18 @@ class Columns:
 
     def word_hashes(self, name: str, rows: I64) -> U64:
         """Return the hash of a text column's value for given rows."""
-        distinct, number = self.words_of(name, rows)
-        return hash_strings(distinct)[number]
+        if name not in self._hashed:
+            chunks = self._table.column(name).chunks
+            self._hashed[name] = hash_strings(pa.concat_arrays([c.dictionary for c in chunks])), _indices(chunks)
+        hashes, number = self._hashed[name]
+        return hashes[number[rows]]
+
+
+def _indices(chunks: Sequence[pa.DictionaryArray]) -> I64:
+    """Return the number of each row's value among all values of all dictionaries."""
+    bases = np.cumsum([0, *(len(c.dictionary) for c in chunks[:-1])])
+    numbers: I64 = np.concatenate([c.indices.to_numpy() for c in chunks]) + np.repeat(bases, [len(c) for c in chunks])
+    return numbers
 
 
 def _unified(column: pa.ChunkedArray) -> tuple[pa.StringArray, I64]:

@@ -17,26 +17,17 @@ from detectors.columns import Columns, halves_of, is_mapped
 from detectors.filtered_measure import passing, split_measure
 from detectors.hashing import U64, combine
 from detectors.index import I64
-from detectors.kernels.grouping import count_marked, number_words, sum_by
+from detectors.kernels import flows as kernel
+from detectors.kernels.flows import ICMP as ICMP
+from detectors.kernels.flows import ICMPV6 as ICMPV6
+from detectors.kernels.flows import SCTP as SCTP
+from detectors.kernels.flows import TCP as TCP
+from detectors.kernels.flows import UDP as UDP
+from detectors.kernels.grouping import number_words, sum_by
 from detectors.outside import is_outside, is_private
 from schemas.events import Capability, FlowMark
 
-TCP, UDP, ICMP, SCTP, ICMPV6 = 6, 17, 1, 132, 58
 Array = npt.NDArray[Any]
-
-# traceroute sends UDP to ports from 33434 up (its documented base), 64 hops at most three times each, with
-# a TTL that starts at 1. A scanner that keeps below this TTL on these few ports is missed, and only there.
-_TRACEROUTE = (33434, 33625)
-_TRACEROUTE_TTL = 32
-
-# Answers of ordinary DNS, NTP and SNMP have up to about five times the IP bytes of their questions; what is
-# worth forging a question for has ten times and more (US-CERT alert TA14-017A: 28 for DNS, 556 for NTP).
-_AMPLIFIED = 10
-
-# Echo, timestamp, address mask and information requests; ICMPv6 echo. Other types answer or announce.
-_ICMP_REQUESTS, _ICMPV6_REQUESTS = np.zeros((2, 256), np.bool_)
-_ICMP_REQUESTS[[8, 13, 15, 17]] = True
-_ICMPV6_REQUESTS[[128]] = True
 
 
 class FlowFrame:
@@ -110,10 +101,30 @@ class FlowFrame:
         totals: I64 = sum_by(self._number, values.astype(np.int64), len(self))
         return totals
 
-    def _marked(self, bit: FlowMark) -> I64:
-        """Count rows with a mark."""
-        counts: I64 = count_marked(self._number, self._marks, np.uint8(bit), len(self))
-        return counts
+    @cached_property
+    def _connections(self) -> tuple[dict[str, I64], I64]:
+        columns = map(self._column, ("marks", "src_packets", "src_flags", "icmp_type", "ttl_max", "direction_known"))
+        sums, first = kernel.connections(
+            self._number, len(self), self._row_proto, self._row_port, *columns, self.row_dst, self.to_group
+        )
+        return dict(zip(kernel.CONNECTIONS, sums, strict=True)), first
+
+    @cached_property
+    def _volumes(self) -> dict[str, I64]:
+        names = ("src_packets", "dst_packets", "src_bytes", "dst_bytes", "src_syn", "bursts", "burst_gap_sum",
+                 "burst_gap_squares")  # fmt: skip
+        sums = kernel.volumes(self._number, len(self), *map(self._column, names))
+        return dict(zip(kernel.VOLUMES, sums, strict=True))
+
+    @cached_property
+    def _floods(self) -> dict[str, I64]:
+        names = ("marks", "icmp_type", "src_packets", "dst_packets", "src_bytes", "dst_bytes", "src_syn", "dst_synack",
+                 "src_rst", "conn_start", "start")  # fmt: skip
+        sums = kernel.floods(
+            self._number, len(self), self._row_proto, self._column("src_port"), self._row_port,
+            *map(self._column, names), self.row_dst, self.to_group, AMPLIFIES, TUNNELS,
+        )  # fmt: skip
+        return dict(zip(kernel.FLOODS, sums, strict=True))
 
     @cached_property
     def _marks(self) -> Array:
@@ -124,18 +135,17 @@ class FlowFrame:
         opened: npt.NDArray[np.bool_] = (self._marks & int(FlowMark.OPENED)) != 0
         return opened
 
-    @cached_property
+    @property
     def opened(self) -> I64:
         """Flows first seen."""
-        return self._marked(FlowMark.OPENED)
+        return self._connections[0]["opened"]
 
-    @cached_property
+    @property
     def attempts(self) -> I64:
         """New TCP connections and QUIC flows (UDP to 443)."""
-        stream = (self._row_proto == TCP) | ((self._row_proto == UDP) & (self._row_port == 443))
-        return self._total(self._opened & stream)
+        return self._connections[0]["attempts"]
 
-    @cached_property
+    @property
     def probes(self) -> I64:
         """Flows first seen that could be probes of a port or host.
 
@@ -143,14 +153,7 @@ class FlowFrame:
         server's port whose question may have been forgotten, and not flows whose initiator has sent nothing
         (answers to requests that passed elsewhere).
         """
-        walk = (self._row_proto == UDP) & (self._row_port >= _TRACEROUTE[0]) & (self._row_port <= _TRACEROUTE[1])
-        walk &= self._column("ttl_max") < _TRACEROUTE_TTL
-        kind = self._column("icmp_type")
-        other = (self._row_proto == ICMP) & ~_ICMP_REQUESTS[kind]
-        other |= (self._row_proto == ICMPV6) & ~_ICMPV6_REQUESTS[kind]
-        other |= (self._row_proto == UDP) & ~self._column("direction_known")
-        sent = self._column("src_packets") > 0
-        return self._total(self._opened & sent & ~walk & ~other & ~self.to_group[self.row_dst])
+        return self._connections[0]["probes"]
 
     @cached_property
     def to_group(self) -> npt.NDArray[np.bool_]:
@@ -174,8 +177,7 @@ class FlowFrame:
         0 where the source does not tell flags.
         """
         told = self.capabilities & int(Capability.TCP_FLAGS) != 0
-        odd = (self._row_proto == TCP) & (self._column("src_flags") & 2 == 0) & (self._column("src_packets") > 0)
-        odd_probes: I64 = np.where(told, self._total(self._opened & odd), 0)
+        odd_probes: I64 = np.where(told, self._connections[0]["odd"], 0)
         return odd_probes
 
     @cached_property
@@ -194,38 +196,35 @@ class FlowFrame:
         """Hash of the interface by which the first row of each given group entered."""
         return self.columns.word_hashes("interface", self.first_row[groups])
 
-    @cached_property
+    @property
     def established(self) -> I64:
         """Flows whose handshake completed, or that were first answered."""
-        return self._marked(FlowMark.ESTABLISHED)
+        return self._connections[0]["established"]
 
-    @cached_property
+    @property
     def exchanged(self) -> I64:
         """Flows that have now carried payload both ways."""
-        return self._marked(FlowMark.EXCHANGED)
+        return self._connections[0]["exchanged"]
 
-    @cached_property
+    @property
     def refused(self) -> I64:
         """Flows refused."""
-        return self._marked(FlowMark.REFUSED)
+        return self._connections[0]["refused"]
 
-    @cached_property
+    @property
     def unanswered(self) -> I64:
         """Flows given up as unanswered."""
-        return self._marked(FlowMark.UNANSWERED)
+        return self._connections[0]["unanswered"]
 
     @cached_property
     def failed(self) -> I64:
         """Flows refused or unanswered."""
         return self.refused + self.unanswered
 
-    @cached_property
+    @property
     def first_opened(self) -> I64:
         """Row of the first flow that each group opened, -1 where it opened none."""
-        rows = self._opened.nonzero()[0]
-        first = np.full(len(self), -1, np.int64)
-        first[self._number[rows[::-1]]] = rows[::-1]  # of several writes to one place the last one stands
-        return first
+        return self._connections[1]
 
     @cached_property
     def conn_start_ms(self) -> I64:
@@ -233,128 +232,95 @@ class FlowFrame:
         started: I64 = self._column("conn_start") // 1_000_000
         return started
 
-    @cached_property
+    @property
     def bursts(self) -> I64:
         """Bursts that began after at least a second of quiet."""
-        return self._total(self._column("bursts"))
+        return self._volumes["bursts"]
 
-    @cached_property
+    @property
     def burst_gap_sum(self) -> I64:
         """Sum of the quiet gaps before bursts, ms."""
-        return self._total(self._column("burst_gap_sum"))
+        return self._volumes["burst_gap_sum"]
 
-    @cached_property
+    @property
     def burst_gap_squares(self) -> I64:
         """Sum of the squares of those gaps, ms²."""
-        return self._total(self._column("burst_gap_squares"))
+        return self._volumes["burst_gap_squares"]
 
-    @cached_property
+    @property
     def syn(self) -> I64:
         """SYN packets by initiators."""
-        return self._total(self._column("src_syn"))
+        return self._volumes["syn"]
 
-    @cached_property
+    @property
     def src_bytes(self) -> I64:
         """IP bytes by initiators."""
-        return self._total(self._column("src_bytes"))
+        return self._volumes["src_bytes"]
 
-    @cached_property
+    @property
     def dst_bytes(self) -> I64:
         """IP bytes by responders."""
-        return self._total(self._column("dst_bytes"))
+        return self._volumes["dst_bytes"]
 
-    @cached_property
+    @property
     def src_packets(self) -> I64:
         """Packets by initiators."""
-        return self._total(self._column("src_packets"))
+        return self._volumes["src_packets"]
 
-    @cached_property
+    @property
     def dst_packets(self) -> I64:
         """Packets by responders."""
-        return self._total(self._column("dst_packets"))
+        return self._volumes["dst_packets"]
 
-    @cached_property
-    def _unheard(self) -> npt.NDArray[np.bool_]:
-        """Rows of UDP in which only the initiator spoke; tunnels and what is sent to a group are left out."""
-        rows: npt.NDArray[np.bool_] = self._row_proto == UDP
-        rows &= (self._column("dst_packets") == 0) & (self._column("src_packets") > 0)
-        if rows.any():
-            rows &= ~TUNNELS[self._row_port] & ~self.to_group[self.row_dst]
-        return rows
-
-    @cached_property
-    def _answers(self) -> npt.NDArray[np.bool_]:
-        """Of these, the rows from an amplifier's port; peers of one service use the same port at both ends."""
-        port = self._column("src_port")
-        answers: npt.NDArray[np.bool_] = self._unheard & AMPLIFIES[port] & (port != self._row_port)
-        return answers
-
-    @cached_property
+    @property
     def udp_packets(self) -> I64:
-        """UDP packets that nobody answered in their tick, other than answers of amplifiers."""
-        return self._chosen(self._unheard & ~self._answers, "src_packets")
+        """UDP packets that nobody answered in their tick, other than answers of amplifiers.
 
-    @cached_property
+        Tunnels and what is sent to a group are left out.
+        """
+        return self._floods["udp_packets"]
+
+    @property
     def udp_flows(self) -> I64:
         """Flows first seen of those packets."""
-        return self._total(self._opened & self._unheard & ~self._answers)
+        return self._floods["udp_flows"]
 
-    @cached_property
+    @property
     def icmp_packets(self) -> I64:
         """ICMP requests, and echo replies that answer nothing."""
-        kind = self._column("icmp_type")
-        rows = (self._row_proto == ICMP) & (_ICMP_REQUESTS[kind] | (kind == 0))
-        rows |= (self._row_proto == ICMPV6) & (_ICMPV6_REQUESTS[kind] | (kind == 129))
-        return self._chosen(rows, "src_packets")
+        return self._floods["icmp_packets"]
 
-    @cached_property
+    @property
     def answer_packets(self) -> I64:
         """UDP packets from an amplifier's port that answer nothing."""
-        return self._chosen(self._answers, "src_packets")
+        return self._floods["answer_packets"]
 
-    @cached_property
+    @property
     def answer_bytes(self) -> I64:
         """IP bytes of those packets."""
-        return self._chosen(self._answers, "src_bytes")
+        return self._floods["answer_bytes"]
 
-    @cached_property
+    @property
     def unasked_synacks(self) -> I64:
         """SYN-ACKs with which a flow begins, or that were answered with RST though no SYN had been sent.
 
         The flow's initiator, in whose name somebody else asked, is the victim. A handshake that a cut divides is
         neither: it began before, and its SYN-ACK is answered with ACK.
         """
-        rows = (self._row_proto == TCP) & (self._column("dst_synack") > 0) & (self._column("src_syn") == 0)
-        if rows.any():
-            rows &= (self._column("conn_start") == self._column("start")) | (self._column("src_rst") > 0)
-            rows &= (self._marks & int(FlowMark.ESTABLISHED)) == 0
-        return self._chosen(rows, "dst_synack")
+        return self._floods["unasked_synacks"]
 
-    @cached_property
+    @property
     def induced_questions(self) -> I64:
         """Questions to an amplifier that were answered with at least ten times their IP bytes.
 
         Where the asker's address is forged, it is the victim.
         """
-        return self._chosen(self._amplified, "src_packets")
+        return self._floods["induced_questions"]
 
-    @cached_property
+    @property
     def induced_bytes(self) -> I64:
         """IP bytes of the answers to them."""
-        return self._chosen(self._amplified, "dst_bytes")
-
-    @cached_property
-    def _amplified(self) -> npt.NDArray[np.bool_]:
-        rows: npt.NDArray[np.bool_] = (self._row_proto == UDP) & AMPLIFIES[self._row_port]
-        if rows.any():
-            rows &= self._column("dst_bytes") >= _AMPLIFIED * np.maximum(self._column("src_bytes"), 1)
-        return rows
-
-    def _chosen(self, rows: npt.NDArray[np.bool_], column: str) -> I64:
-        """Sum a column over the chosen rows."""
-        if not rows.any():
-            return np.zeros(len(self), np.int64)
-        return self._total(np.where(rows, self._column(column), 0))
+        return self._floods["induced_bytes"]
 
     def measure(self, name: str) -> I64:
         """Return a measure per group by name; a filtered one counts only rows that its filter lets through."""

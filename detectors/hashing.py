@@ -12,28 +12,33 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from detectors.kernels import hashes as kernel
+
 U64 = npt.NDArray[np.uint64]
 
-_M1 = np.uint64(0xBF58476D1CE4E5B9)
-_M2 = np.uint64(0x94D049BB133111EB)
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_S30, _S27, _S31 = np.uint64(30), np.uint64(27), np.uint64(31)
+
+def _plain(values: U64) -> U64:
+    # As loops take it: they are compiled anew for every other kind of array.
+    return np.require(values, np.uint64, ["C", "W"])
 
 
 def mix(values: U64) -> U64:
-    """Return mixed copies of u64 values; a bijection."""
-    x = values + _GOLDEN
-    x ^= x >> _S30
-    x *= _M1
-    x ^= x >> _S27
-    x *= _M2
-    x ^= x >> _S31
-    return x
+    """Return mixed copies of u64 values, shape (n,); a bijection."""
+    mixed: U64 = kernel.mix_each(_plain(values))
+    return mixed
 
 
 def combine(left: U64, right: U64) -> U64:
-    """Return one u64 key per pair; order matters."""
-    return mix(left ^ mix(right + _GOLDEN))
+    """Return one u64 key per pair, shape (n,); order matters.
+
+    Raises:
+        ValueError: there are not as many on both sides.
+    """
+    if left.shape != right.shape:
+        problem = f"{left.shape} values cannot be paired with {right.shape}"
+        raise ValueError(problem)
+    keys: U64 = kernel.combine_each(_plain(left), _plain(right))
+    return keys
 
 
 def hash_addresses(packed: npt.NDArray[np.uint8], seed: int = 0) -> U64:

@@ -127,21 +127,21 @@ class MinuteBook:
         opening = members[(frame.opened[members] > 0) & ours[frame.src[members]]]
         keys = scoped(frame.node[opening], frame.hashes[frame.src[opening]])
         peers, ports = frame.hashes[frame.dst[opening]], frame.service[opening].astype(np.uint64)
+        slots = kernel.places_of(self._table.cells, self._table.rows, keys.view(np.int64))
         minutes = -(-frame.columns.by_place("tick") // SECONDS) * SECONDS
         of_group = minutes[frame.place[opening]]
         for minute in np.unique(minutes).tolist():
             chosen = of_group == minute
             for column, elements in ((_PEERS, peers), (_PORTS, ports)):
-                self._count(minute, keys[chosen], elements[chosen], column)
+                self._count(minute, slots[chosen], keys[chosen], elements[chosen], column)
 
-    def _count(self, minute: int, keys: U64, elements: U64, column: int) -> None:
+    def _count(self, minute: int, slots: I64, keys: U64, elements: U64, column: int) -> None:
         seen = self._seen.get(minute)
         if seen is None:
             seen = self._seen[minute] = _Seen(np.zeros(0, np.uint64))
         seen.make_room(len(keys))
-        table = self._table
         seen.held = kernel.count_pairs(
-            seen.cells, table.cells, table.rows, _PAIRS, seen.held, keys.view(np.int64), elements, column
+            seen.cells, self._table.rows, _PAIRS, seen.held, slots, keys.view(np.int64), elements, column
         )
 
     def add_dns(self, frame: DnsFrame) -> None:

@@ -50,6 +50,34 @@ def find(cells: Any, rows: Any, key: Any) -> Any:
 
 
 @compiled
+def expect(cells: Any, rows: Any, keys: Any) -> Any:
+    """Return the slot where each key (int64) is found at first sight, -1 where it is not; shape as the keys.
+
+    A search waits for memory at every step. Here no step waits for the one before, so the waits overlap, and the
+    searches that follow find in the cache what they read. `look` tells whether it still holds.
+    """
+    last = np.uint64(len(cells) - 1)
+    slots = np.empty(len(keys), np.int64)
+    for i in range(len(keys)):
+        slots[i] = np.int64(cells[np.int64(mix(np.uint64(keys[i])) & last)]) - 1
+    for i in range(len(keys)):
+        slots[i] = slots[i] if rows[max(slots[i], 0), 0] == keys[i] else -1
+    return slots
+
+
+@compiled
+def look(cells: Any, rows: Any, key: Any, expected: Any) -> Any:
+    """Return where a key (int64) would go, or -1 where it stood as `expect` said; and its slot, -1 where it has none.
+
+    Column 1 of a row that was freed meanwhile is negative.
+    """
+    if expected >= 0 and rows[expected, 0] == key and rows[expected, 1] >= 0:
+        return np.int64(-1), expected
+    at = find(cells, rows, key)
+    return at, np.int64(cells[at]) - 1
+
+
+@compiled
 def fill(cells: Any, rows: Any, used: Any) -> None:
     """Enter the first ``used`` rows into empty cells; rows whose column 1 is negative are free."""
     for slot in range(used):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from detectors.kernels.cells import FREE, USED, find, give_slot, take_slot
+from detectors.kernels.cells import FREE, USED, expect, give_slot, look, take_slot
 from detectors.kernels.compiled import compiled
 
 (KEY, TOUCHED, NODE, LAST_MS, CALLS, FAILED, SENT, RECEIVED, GAPS, PAUSES, PAUSE_SUM, PAUSE_SQUARES, SERVICE,
@@ -45,10 +45,10 @@ def meet(cells: Any, rows: Any, free: Any, state: Any, tallies: Any, limits: Any
     slots = np.empty(len(keys), np.int64)
     fresh = np.zeros(len(keys), np.bool_)
     new = np.zeros(len(tallies), np.int64)
+    expected = expect(cells, rows, keys)
     for i in range(len(keys)):
         node, tick = nodes[i], ticks[i]
-        at = find(cells, rows, keys[i])
-        slot = np.int64(cells[at]) - 1
+        at, slot = look(cells, rows, keys[i], expected[i])
         over = slot >= 0 and rows[slot, TOUCHED] <= tick - memory
         if slot >= 0 and not over:
             rows[slot, TOUCHED] = tick

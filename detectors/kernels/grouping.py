@@ -87,16 +87,6 @@ def sum_columns(number: Any, values: Any, count: Any) -> Any:
 
 
 @compiled
-def count_marked(number: Any, marks: Any, bit: Any, count: Any) -> Any:
-    """Count by int32 number the u8 values that have a bit; int64, shape (count,)."""
-    out = np.zeros(count, np.int64)
-    for i in range(len(number)):
-        if marks[i] & bit:
-            out[number[i]] += 1
-    return out
-
-
-@compiled
 def best_by(number: Any, values: Any, ties: Any, count: Any) -> Any:
     """Return per number the position of its largest value, among equals the one with the smallest tie; int64."""
     best = np.full(count, -1, np.int64)

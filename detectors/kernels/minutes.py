@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from detectors.kernels.cells import FREE, USED, combine, find, give_slot, mix, take_slot
+from detectors.kernels.cells import FREE, USED, combine, expect, give_slot, look, mix, take_slot
 from detectors.kernels.compiled import compiled
 
 MARK, NODE, NEXT, ADDRESS, SUMS = 1, 2, 3, 4, 6
@@ -31,9 +31,9 @@ def gather(cells: Any, rows: Any, free: Any, state: Any, nodes: Any, most: Any,
         words: int64, shape (n, 2), the addresses.
         sums: int64, shape (n, sums).
     """
+    expected = expect(cells, rows, keys)
     for i in range(len(keys)):
-        at = find(cells, rows, keys[i])
-        slot = np.int64(cells[at]) - 1
+        at, slot = look(cells, rows, keys[i], expected[i])
         if slot < 0:
             node = owners[i]
             if nodes[node, 1] >= nodes[node, LIMIT] or state[USED] - state[FREE] >= most:
@@ -67,15 +67,25 @@ def collect(rows: Any, free: Any, state: Any, nodes: Any, node: Any) -> Any:
 
 
 @compiled
-def count_pairs(seen: Any, cells: Any, rows: Any, most: Any, held: Any, keys: Any, elements: Any, column: Any) -> Any:
+def places_of(cells: Any, rows: Any, keys: Any) -> Any:
+    """Return the slots of int64 keys, -1 where they have none."""
+    slots = expect(cells, rows, keys)
+    for i in range(len(keys)):
+        _, slots[i] = look(cells, rows, keys[i], slots[i])
+    return slots
+
+
+@compiled
+def count_pairs(seen: Any, rows: Any, most: Any, held: Any, slots: Any, keys: Any, elements: Any, column: Any) -> Any:
     """Count the distinct elements of addresses in a column; none are counted above ``most`` pairs.
 
     Args:
         seen: u64 set of pairs, at most half full afterwards; 0 is empty.
-        cells, rows: the table.
+        rows: the table's.
         most: pairs that the set may hold.
         held: pairs that it holds.
-        keys: int64 hash of each pair's (node, address); pairs of addresses without a row are left out.
+        slots: int64 row of each pair's address, -1 where it has none: such pairs are left out.
+        keys: int64 hash of each pair's (node, address).
         elements: u64.
         column: of the count; also tells apart the elements of different counts.
 
@@ -83,18 +93,22 @@ def count_pairs(seen: Any, cells: Any, rows: Any, most: Any, held: Any, keys: An
         Pairs that it holds now.
     """
     last = len(seen) - 1
+    pairs, known = np.empty(len(keys), np.uint64), np.empty(len(keys), np.bool_)
     for i in range(len(keys)):
-        slot = np.int64(cells[find(cells, rows, keys[i])]) - 1
-        if slot < 0 or held >= most:
+        pairs[i] = combine(np.uint64(keys[i]), elements[i] + np.uint64(column)) | np.uint64(1)
+    # All are looked for at first sight before any is searched: the waits for memory overlap.
+    for i in range(len(keys)):
+        known[i] = seen[np.int64(mix(pairs[i]) & np.uint64(last))] == pairs[i]
+    for i in range(len(keys)):
+        if known[i] or slots[i] < 0 or held >= most:
             continue
-        pair = combine(np.uint64(keys[i]), elements[i] + np.uint64(column)) | np.uint64(1)
-        at = np.int64(mix(pair) & np.uint64(last))
-        while seen[at] != 0 and seen[at] != pair:
+        at = np.int64(mix(pairs[i]) & np.uint64(last))
+        while seen[at] != 0 and seen[at] != pairs[i]:
             at = (at + 1) & last
         if seen[at] == 0:
-            seen[at] = pair
+            seen[at] = pairs[i]
             held += 1
-            rows[slot, column] += 1
+            rows[slots[i], column] += 1
     return held
 
 

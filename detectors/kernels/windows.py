@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from detectors.kernels.cells import FREE, USED, combine, fill, find, give_slot, mix, take_slot
+from detectors.kernels.cells import FREE, USED, combine, expect, fill, find, give_slot, look, mix, take_slot
 from detectors.kernels.compiled import compiled
 
 KEY, LAST, FIRST, NODE, HEAD = 0, 1, 2, 3, 4
@@ -28,24 +28,38 @@ ADMIT_AFTER = 4  # things done within the sketch's memory that make a new key ma
 
 
 @compiled
-def advance(rows: Any, slot: Any, nows: Any, windows: Any) -> None:
-    """Move a row's windows to their present buckets, emptying those that come round again."""
-    row = rows[slot]
+def advance(rows: Any, slots: Any, ticks: Any, windows: Any) -> None:
+    """Move the windows of rows to the buckets of their ticks, emptying those that come round again; -1 is no row.
+
+    Window by window, and the clocks of all rows before the first ring: no step waits for memory that the one before
+    asked for.
+    """
+    gaps = np.zeros(len(slots), np.int64)
     for w in range(len(windows)):
-        buckets, base, features, now = windows[w, 1], windows[w, 2], windows[w, 3], nows[w]
-        gap = now - row[base]
-        if gap <= 0:
-            continue
-        ring = base + 1 + features
-        if gap >= buckets:
-            row[base + 1 : ring + buckets * features] = 0
-        else:
-            for step in range(1, gap + 1):
-                at = ring + ((row[base] + step) % buckets) * features
-                for f in range(features):
-                    row[base + 1 + f] -= row[at + f]
-                    row[at + f] = 0
-        row[base] = now
+        bucket, buckets, base, features = windows[w, 0], windows[w, 1], windows[w, 2], windows[w, 3]
+        known, now = np.int64(-1), np.int64(0)
+        for i in range(len(slots)):
+            if ticks[i] != known:  # divisions cost as much as the rest, and ticks of a round are nearly all the same
+                known = ticks[i]
+                now = known // bucket
+            gaps[i] = now - rows[max(slots[i], 0), base] if slots[i] >= 0 else 0
+        for i in range(len(slots)):
+            if gaps[i] > 0:
+                _turn(rows[slots[i]], base, features, buckets, gaps[i])
+
+
+@compiled
+def _turn(row: Any, base: Any, features: Any, buckets: Any, gap: Any) -> None:
+    ring, clock = base + 1 + features, row[base]
+    row[base] = clock + gap
+    if gap >= buckets:
+        row[base + 1 : ring + buckets * features] = 0
+        return
+    for step in range(clock + 1, clock + gap + 1):
+        at = ring + (step % buckets) * features
+        for f in range(features):
+            row[base + 1 + f] -= row[at + f]
+            row[at + f] = 0
 
 
 @compiled
@@ -91,14 +105,14 @@ def _matters(sketch: Any, state: Any, key: Any, weight: Any, tick: Any) -> Any:
 
 
 @compiled
-def _admit(rows: Any, free: Any, state: Any, key: Any, tick: Any, node: Any, nows: Any, windows: Any) -> Any:
+def _admit(rows: Any, free: Any, state: Any, key: Any, tick: Any, node: Any, windows: Any) -> Any:
     reused = state[FREE] > 0
     slot = take_slot(free, state)
     if reused:
         rows[slot] = 0
     rows[slot, KEY], rows[slot, LAST], rows[slot, FIRST], rows[slot, NODE] = key, tick, tick, node
     for w in range(len(windows)):
-        rows[slot, windows[w, 2]] = nows[w]
+        rows[slot, windows[w, 2]] = tick // windows[w, 0]
     return slot
 
 
@@ -121,19 +135,12 @@ def touch(cells: Any, rows: Any, free: Any, state: Any, clocks: Any, sketch: Any
     capacity, roomy, horizon = limits[0], limits[1], limits[2]
     slots = np.empty(len(keys), np.int64)
     fresh = np.zeros(len(keys), np.bool_)
-    # Ticks of a round are nearly all the same, and divisions cost as much as the rest.
-    nows = np.zeros(len(windows), np.int64)
-    known = np.int64(-1)
+    expected = expect(cells, rows, keys)
     for i in range(len(keys)):
         tick, node = ticks[i], nodes[i]
-        if tick != known:
-            known = tick
-            for w in range(len(windows)):
-                nows[w] = tick // windows[w, 0]
         clocks[node] = max(clocks[node], tick)
         state[NOW] = max(state[NOW], tick)
-        at = find(cells, rows, keys[i])
-        slot = np.int64(cells[at]) - 1
+        at, slot = look(cells, rows, keys[i], expected[i])
         if slot < 0:
             slots[i] = -1
             if not admit[i]:
@@ -152,13 +159,13 @@ def touch(cells: Any, rows: Any, free: Any, state: Any, clocks: Any, sketch: Any
                 state[DEFERRED] += 1
                 lost[node, 1] += 1
                 continue
-            slot = _admit(rows, free, state, keys[i], tick, node, nows, windows)
+            slot = _admit(rows, free, state, keys[i], tick, node, windows)
             cells[at] = slot + 1
             fresh[i] = True
         else:
             rows[slot, LAST] = tick
-            advance(rows, slot, nows, windows)
         slots[i] = slot
+    advance(rows, slots, ticks, windows)
     return slots, fresh
 
 
@@ -237,14 +244,16 @@ def see(cells: Any, pairs: Any, free: Any, state: Any, rows: Any, lost: Any, pla
     bucket, buckets, base, f = place[0], place[1], place[2], place[4]
     capacity, cap = limits[0], limits[1]
     known = now = np.int64(-1)
+    keys = np.empty(len(owners), np.int64)
     for i in range(len(owners)):
-        row = rows[owners[i]]
+        keys[i] = np.int64(combine(np.uint64(rows[owners[i], KEY]), elements[i]))
+    expected = expect(cells, pairs, keys)
+    for i in range(len(owners)):
+        row, key = rows[owners[i]], keys[i]
         if ticks[i] != known:
             known = ticks[i]
             now = known // bucket
-        key = np.int64(combine(np.uint64(row[KEY]), elements[i]))
-        at = find(cells, pairs, key)
-        slot = np.int64(cells[at]) - 1
+        at, slot = look(cells, pairs, key, expected[i])
         out = 1 if cancel[i] else 0
         if slot >= 0:
             before, was_out = pairs[slot, 1] >> 1, pairs[slot, 1] & 1
@@ -287,10 +296,10 @@ def renew(cells: Any, pairs: Any, free: Any, state: Any, capacity: Any, keys: An
         buckets: for which a key is worth remembering.
     """
     out = np.ones(len(keys), np.bool_)
+    expected = expect(cells, pairs, keys)
     for i in range(len(keys)):
         now = nows[i]
-        at = find(cells, pairs, keys[i])
-        slot = np.int64(cells[at]) - 1
+        at, slot = look(cells, pairs, keys[i], expected[i])
         if slot >= 0:
             out[i] = pairs[slot, 1] >> 1 < now
             pairs[slot, 1] = max(pairs[slot, 1], now << 1)
