@@ -130,6 +130,11 @@ class Channels:
         )
         return positions(worth)
 
+    def heads(self, slots: I64) -> I64:
+        """Return copies of the rows of given channels, without their histograms."""
+        copied: I64 = kernel.heads(self.rows, slots)
+        return copied
+
     def callers(self, slots: I64) -> I64:
         """Return for given channels how many sources call the same service on their node."""
         return self._equal(kernel.SERVICE_KEY, slots, np.ones(self._table.used, np.bool_))
@@ -179,23 +184,31 @@ class Channels:
         self._tallies = tallies
 
 
-def regularity(rows: I64) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def regularity(rows: I64, slots: I64) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return per channel (nats, spread, median gap in s) of its calls.
 
     ``spread`` is the deviation of gaps divided by their mean, each less the dead second, and scaled so that calls at
     random times have 1. ``nats`` is how unlikely so small a spread is where calls come at random: the number of gaps
     but one times ln(1/spread) - (1 - spread²)/2, the divergence of two normal laws of equal mean and different
     deviation, which is below that of a gamma law from the exponential one.
+
+    Args:
+        rows: of all channels.
+        slots: of those asked for.
     """
-    spread, median = kernel.spread_of_gaps(rows, DEAD_MS, _MIDDLE_MS, _INSIDE_MS, _CLIP)
+    spread, median = kernel.spread_of_gaps(rows, slots, DEAD_MS, _MIDDLE_MS, _INSIDE_MS, _CLIP)
     spread /= _EXPONENTIAL
     # Several calls a second at random leave gaps of just over the dead second, all in the first bin.
-    nats = np.where(median == 0, 0.0, _nats(spread, rows[:, kernel.GAPS]))
+    nats = np.where(median == 0, 0.0, _nats(spread, rows[slots, kernel.GAPS]))
     return nats, spread, _MIDDLE_MS[median] / 1000
 
 
 def pause_regularity(rows: I64) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return per channel (nats, spread, mean pause in s) of the quiet gaps inside its connections."""
+    """Return per channel (nats, spread, mean pause in s) of the quiet gaps inside its connections.
+
+    Args:
+        rows: of these channels, or the heads of their rows.
+    """
     count = np.maximum(rows[:, kernel.PAUSES], 1).astype(np.float64)
     mean = rows[:, kernel.PAUSE_SUM] / count
     variance = np.maximum(0.0, rows[:, kernel.PAUSE_SQUARES] / count - mean**2)

@@ -71,7 +71,9 @@ def _crowd() -> None:
     channels = Channels(1, 60)
     for tick in (1, 2):
         channels.touch(np.array([tick], np.uint64), np.zeros(1, np.int64), np.array([tick]), np.ones(1, np.bool_))
-    regularity(channels.rows)
+    slots = np.zeros(1, np.int64)
+    channels.heads(slots)
+    regularity(channels.rows, slots)
 
 
 if __name__ == "__main__":

@@ -157,11 +157,12 @@ def note(rows: Any, slots: Any, amounts: Any, began: Any, edges: Any, dead: Any,
 
 
 @compiled
-def spread_of_gaps(rows: Any, dead: Any, middle: Any, inside: Any, clip: Any) -> Any:
-    """Return per row the spread and the median of its gaps, as `detectors.channels.regularity` explains.
+def spread_of_gaps(rows: Any, slots: Any, dead: Any, middle: Any, inside: Any, clip: Any) -> Any:
+    """Return per channel the spread and the median of its gaps, as `detectors.channels.regularity` explains.
 
     Args:
-        rows: int64, a copy of some of the table's.
+        rows: the table's.
+        slots: int64.
         dead: ms that are no gap.
         middle: middle of each bin, ms.
         inside: variance of an even law over each bin, ms².
@@ -170,13 +171,14 @@ def spread_of_gaps(rows: Any, dead: Any, middle: Any, inside: Any, clip: Any) ->
     Returns:
         Deviation to mean, float64; number of the bin of the median, int64.
     """
-    spread = np.zeros(len(rows), np.float64)
-    median = np.zeros(len(rows), np.int64)
-    for i in range(len(rows)):
-        count = max(rows[i, GAPS], 1)
+    spread = np.zeros(len(slots), np.float64)
+    median = np.zeros(len(slots), np.int64)
+    for i in range(len(slots)):
+        row = rows[slots[i]]
+        count = max(row[GAPS], 1)
         reached, at = 0, -1
         for b in range(len(middle)):
-            reached += rows[i, BINS + b]
+            reached += row[BINS + b]
             if 2 * reached >= count:
                 at = b
                 break
@@ -185,13 +187,22 @@ def spread_of_gaps(rows: Any, dead: Any, middle: Any, inside: Any, clip: Any) ->
         usual = middle[at] - dead
         mean = 0.0
         for b in range(len(middle)):
-            mean += rows[i, BINS + b] * min(middle[b] - dead, clip * usual)
+            mean += row[BINS + b] * min(middle[b] - dead, clip * usual)
         mean /= count
         variance, even = 0.0, 0.0
         for b in range(len(middle)):
             off = min(middle[b] - dead, clip * usual) - mean
-            variance += rows[i, BINS + b] * off * off
-            even += rows[i, BINS + b] * inside[b]
+            variance += row[BINS + b] * off * off
+            even += row[BINS + b] * inside[b]
         variance = variance / count + min(even / count, (usual / 2) ** 2)
         spread[i] = np.sqrt(variance) / max(mean, 1.0)
     return spread, median
+
+
+@compiled
+def heads(rows: Any, slots: Any) -> Any:
+    """Return copies of the numbers of channels in front of their histograms; int64, shape (n, BINS)."""
+    out = np.empty((len(slots), BINS), np.int64)
+    for i in range(len(slots)):
+        out[i] = rows[slots[i], :BINS]
+    return out

@@ -35,7 +35,7 @@ _TRANSPORT[[TCP, UDP]] = True
 
 
 class _Noted(NamedTuple):
-    """A channel with one of the three signs; ``row`` is a copy."""
+    """A channel with one of the three signs; ``row`` is a copy without the histogram."""
 
     node: str
     tick: int
@@ -141,8 +141,8 @@ class Beacon(ClaimDetector):
 
     def _judge_channels(self, names: Sequence[str], nodes: I64, ticks: I64, slots: I64) -> None:
         """Note the channels that are beacons by any of the three signs."""
-        config, rows = self.config, self._channels.rows[slots]
-        by_calls, by_pauses = regularity(rows), pause_regularity(rows)
+        config, rows = self.config, self._channels.heads(slots)
+        by_calls, by_pauses = regularity(self._channels.rows, slots), pause_regularity(rows)
         calls, pauses, failed = (rows[:, c] for c in (column.CALLS, column.PAUSES, column.FAILED))
         volume = rows[:, column.SENT] + rows[:, column.RECEIVED]
         regular = self._regular(by_calls, rows[:, column.GAPS]) & (volume <= config.call_bytes * np.maximum(calls, 1))

@@ -78,6 +78,8 @@ class ConnectionFlood(Detector):
         config = self.config
         rate = keys.value(self._rate)
         above = (rate > config.connections) & keys.can_see(self.meta.needs)
+        if not above.any():  # what else there is to read is far apart in memory
+            return []
         above &= keys.value(self._port) > config.port_share * rate
         if not above.any():
             return []

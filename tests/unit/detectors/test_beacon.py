@@ -89,7 +89,7 @@ def test_random_callers_are_hardly_ever_taken_for_regular_ones() -> None:
     for _ in range(60):
         times = times + np.rint(chance.exponential(8000, len(keys))).astype(np.int64)
         slots = call(channels, keys, 1, times)
-    nats, spread, _ = regularity(channels.rows[slots])
+    nats, spread, _ = regularity(channels.rows, slots)
     assert len(positions((nats > 9) & (spread <= 0.75))) <= 1
     assert abs(float(np.median(spread)) - 1) < 0.1
 
