@@ -79,10 +79,14 @@ system: ## install the system packages that tests and demo call (Debian, root)
 demo: setup ## recorded attacks through the whole system, from capture to proven policy
 	@$(BIN)/sluicegate demo
 
+# Tests that share nothing with each other: no broker, no namespaces. One process per core takes them, file by file.
+APART := tests/unit tests/contract tests/quality
+
 .PHONY: test
 test: setup ## every test that needs Python and Java only; says what it could not run
 	@echo "test: not part of this run: tests/e2e (make e2e, needs Go) and tests/unit/chart (make chart, needs Go)"
-	@$(PYTEST) tests --ignore=tests/e2e --ignore=tests/unit/chart
+	@$(PYTEST) -n auto --dist loadfile $(APART) --ignore=tests/unit/chart
+	@$(PYTEST) tests --ignore=tests/e2e $(foreach folder,$(APART),--ignore=$(folder))
 
 .PHONY: lint
 lint: setup ## style, types, import directions, generated documents

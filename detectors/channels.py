@@ -15,6 +15,7 @@ from detectors.kernels import channels as kernel
 from detectors.slots import Slots
 
 Array = npt.NDArray[Any]
+F64 = npt.NDArray[np.float64]
 
 # Connections that begin within a second are one call: clients open several, and repeat what was refused.
 DEAD_MS = 1000
@@ -184,7 +185,7 @@ class Channels:
         self._tallies = tallies
 
 
-def regularity(rows: I64, slots: I64) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def regularity(rows: I64, slots: I64) -> tuple[F64, F64, F64]:
     """Return per channel (nats, spread, median gap in s) of its calls.
 
     ``spread`` is the deviation of gaps divided by their mean, each less the dead second, and scaled so that calls at
@@ -203,7 +204,7 @@ def regularity(rows: I64, slots: I64) -> tuple[npt.NDArray[np.float64], npt.NDAr
     return nats, spread, _MIDDLE_MS[median] / 1000
 
 
-def pause_regularity(rows: I64) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def pause_regularity(rows: I64) -> tuple[F64, F64, F64]:
     """Return per channel (nats, spread, mean pause in s) of the quiet gaps inside its connections.
 
     Args:
@@ -216,7 +217,7 @@ def pause_regularity(rows: I64) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
     return _nats(spread, rows[:, kernel.PAUSES]), spread, mean / 1000
 
 
-def _nats(spread: npt.NDArray[np.float64], count: I64) -> npt.NDArray[np.float64]:
+def _nats(spread: F64, count: I64) -> F64:
     c = np.clip(spread, _SHARPEST, 1.0)
-    nats: npt.NDArray[np.float64] = np.maximum(count - 1, 0) * (-np.log(c) - (1 - c * c) / 2)
+    nats: F64 = np.maximum(count - 1, 0) * (-np.log(c) - (1 - c * c) / 2)
     return nats

@@ -103,10 +103,11 @@ class FlowFrame:
 
     @cached_property
     def _connections(self) -> tuple[dict[str, I64], I64]:
-        columns = map(self._column, ("marks", "src_packets", "src_flags", "icmp_type", "ttl_max", "direction_known"))
+        names = ("marks", "src_packets", "src_flags", "icmp_type", "ttl_max", "direction_known")
         sums, first = kernel.connections(
-            self._number, len(self), self._row_proto, self._row_port, *columns, self.row_dst, self.to_group
-        )
+            self._number, len(self), self.to_group, self.row_dst, self._row_proto, self._row_port,
+            *map(self._column, names),
+        )  # fmt: skip
         return dict(zip(kernel.CONNECTIONS, sums, strict=True)), first
 
     @cached_property
@@ -118,11 +119,11 @@ class FlowFrame:
 
     @cached_property
     def _floods(self) -> dict[str, I64]:
-        names = ("marks", "icmp_type", "src_packets", "dst_packets", "src_bytes", "dst_bytes", "src_syn", "dst_synack",
-                 "src_rst", "conn_start", "start")  # fmt: skip
+        names = ("src_port", "marks", "icmp_type", "src_packets", "dst_packets", "src_bytes", "dst_bytes", "src_syn",
+                 "dst_synack", "src_rst", "conn_start", "start")  # fmt: skip
         sums = kernel.floods(
-            self._number, len(self), self._row_proto, self._column("src_port"), self._row_port,
-            *map(self._column, names), self.row_dst, self.to_group, AMPLIFIES, TUNNELS,
+            self._number, len(self), self.to_group, AMPLIFIES, TUNNELS, self.row_dst, self._row_proto, self._row_port,
+            *map(self._column, names),
         )  # fmt: skip
         return dict(zip(kernel.FLOODS, sums, strict=True))
 

@@ -19,7 +19,8 @@ U64 = npt.NDArray[np.uint64]
 
 def _plain(values: U64) -> U64:
     # As loops take it: they are compiled anew for every other kind of array.
-    return np.require(values, np.uint64, ["C", "W"])
+    plain = values.flags.carray and values.dtype == np.uint64
+    return values if plain else np.require(values, np.uint64, ["C", "W"])
 
 
 def mix(values: U64) -> U64:

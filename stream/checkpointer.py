@@ -6,14 +6,14 @@ commit are records cleared that the manifest replaced. An owner whose commit is 
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from schemas.state import SnapshotManifest
+from schemas.state import ChunkPlace, SnapshotManifest
 from stream.checkpoint import Owner, clearable, encode_manifest
 from stream.outbox import Outbox, Pending
-from stream.pages import Chain, image_of
+from stream.pages import Chain, Image, image_of
 from stream.roles import AnyRole, Stage
 from stream.settings import WorkerSettings
 from stream.state_store import StateStore
@@ -73,6 +73,7 @@ class _Captured:
     chunks: Pending = field(default_factory=set)
     written: set[bytes] = field(default_factory=set)
     manifest: SnapshotManifest | None = None
+    image: Image | None = None
 
 
 # Looks up a partition; None once it is no longer ours.
@@ -111,7 +112,7 @@ class Checkpointer:
         return Chain(self._worker.checkpoint_chain)
 
     async def checkpoint(self, lookup: Lookup, partitions: Iterable[int], feeding: asyncio.Lock, cause: str) -> None:
-        """Checkpoint partitions one after another; feeding stops only while the state of one is looked through.
+        """Checkpoint partitions one after another; feeding stops only while the state of one is copied.
 
         Raises:
             CheckpointTooLarge: a state exceeds its limit.
@@ -122,8 +123,9 @@ class Checkpointer:
             for partition in partitions:
                 async with feeding:
                     held = lookup(partition)
-                    captured = await self._capture(partition, held) if held is not None and held.tokens else None
+                    captured = self._capture(partition, held) if held is not None and held.tokens else None
                 if captured is not None:
+                    await self._write(captured)
                     await self._publish(captured)
                     self._telemetry.checkpoints.labels(self._role.name, cause).inc()
                     published.append(captured)
@@ -133,7 +135,7 @@ class Checkpointer:
                     if captured.partition in taken:
                         await self._clear(captured)
 
-    async def _capture(self, partition: int, held: Held) -> _Captured:
+    def _capture(self, partition: int, held: Held) -> _Captured:
         """Take everything a checkpoint needs, at one instant between two messages."""
         started = time.monotonic()
         captured = _Captured(partition, held, started, held.next_offset, held.tokens, held.sends)
@@ -141,24 +143,28 @@ class Checkpointer:
         # Where nothing new was fed the snapshot is there already. A second one at the same offset would let a
         # former owner, who keeps its chain while nobody has committed past it, find that chain cleared.
         if held.owner is not None and held.snapshot_offset != held.next_offset:
-            await self._write(captured, held.owner)
+            image = image_of(held.stage.snapshot())
+            if image.size > self._worker.checkpoint_bytes:
+                message = (
+                    f"{self._role.name} partition {partition}: state of {image.size} bytes exceeds "
+                    f"worker.checkpoint_bytes ({self._worker.checkpoint_bytes}); raise it or lower table capacities"
+                )
+                raise CheckpointTooLarge(message)
+            captured.image = image.copied()
             self._telemetry.snapshot_seconds.labels(self._role.name).observe(time.monotonic() - started)
         return captured
 
-    async def _write(self, captured: _Captured, owner: Owner) -> None:
-        held, name = captured.held, self._role.name
-        image = image_of(held.stage.snapshot())
-        if image.size > self._worker.checkpoint_bytes:
-            message = (
-                f"{name} partition {captured.partition}: state of {image.size} bytes exceeds "
-                f"worker.checkpoint_bytes ({self._worker.checkpoint_bytes}); raise it or lower table capacities"
-            )
-            raise CheckpointTooLarge(message)
-        at, chain = captured.next_offset, held.chain
+    async def _write(self, captured: _Captured) -> None:
+        """Hand the copied state to the broker, while the stage goes on."""
+        held, name, image = captured.held, self._role.name, captured.image
+        if held.owner is None or image is None:
+            return
+        captured.image = None
+        owner, at, chain = held.owner, captured.next_offset, held.chain
         index = []
-        for place, chunk in chain.write(image, at):
+        async for place, chunk in _beside(chain.write(image, at)):
             await self._post(captured, owner, owner.chunk_key(place), chunk)
-        for place, chunk in chain.index(image, at):
+        async for place, chunk in _beside(chain.index(image, at)):
             index.append(place)
             await self._post(captured, owner, owner.chunk_key(place), chunk)
         captured.manifest = SnapshotManifest(
@@ -208,3 +214,9 @@ class Checkpointer:
         for key in cleared:
             await self._states.post(owner, key, None, pending)
         held.keys.difference_update(cleared)
+
+
+async def _beside(chunks: Iterator[tuple[ChunkPlace, bytes]]) -> AsyncIterator[tuple[ChunkPlace, bytes]]:
+    """Make chunks beside the event loop: the digests of a large state take longer than an alert may wait."""
+    while (made := await asyncio.to_thread(next, chunks, None)) is not None:
+        yield made

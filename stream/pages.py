@@ -39,10 +39,14 @@ class Stream:
 
 @dataclass(frozen=True)
 class Image:
-    """A state as streams: views of the live state, to be used before its stage is fed again."""
+    """A state as streams: views of the live state, which hold until its stage is fed again, or copies."""
 
     sections: tuple[SectionSize, ...]
     streams: tuple[Stream, ...]
+
+    def copied(self) -> "Image":
+        """The same as copies, which stay as they are."""
+        return Image(self.sections, tuple(Stream(s.section, s.path, memoryview(bytes(s.data))) for s in self.streams))
 
     @property
     def size(self) -> int:

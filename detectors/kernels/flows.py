@@ -64,14 +64,14 @@ def _could_probe(proto: Any, port: Any, ttl: Any, kind: Any, certain: Any) -> An
 
 
 @compiled
-def connections(number: Any, count: Any, proto: Any, port: Any, marks: Any, src_packets: Any, src_flags: Any,
-                icmp_type: Any, ttl_max: Any, direction_known: Any, dst: Any, to_group: Any) -> Any:  # fmt: skip
+def connections(number: Any, count: Any, to_group: Any, dst: Any, proto: Any, port: Any, marks: Any, src_packets: Any,
+                src_flags: Any, icmp_type: Any, ttl_max: Any, direction_known: Any) -> Any:  # fmt: skip
     """Return ``CONNECTIONS``, and the row of the first flow that each group opened, -1 where it opened none.
 
     Args:
-        port: of the responder.
-        dst: number of each row's responder.
         to_group: by number of an address.
+        dst: number of each row's responder.
+        port: of the responder.
     """
     out = np.zeros((len(CONNECTIONS), count), np.int64)
     first = np.full(count, -1, np.int64)
@@ -122,17 +122,17 @@ def volumes(number: Any, count: Any, src_packets: Any, dst_packets: Any, src_byt
 
 
 @compiled
-def floods(number: Any, count: Any, proto: Any, src_port: Any, port: Any, marks: Any, icmp_type: Any, src_packets: Any,
-           dst_packets: Any, src_bytes: Any, dst_bytes: Any, src_syn: Any, dst_synack: Any, src_rst: Any, started: Any,
-           begin: Any, dst: Any, to_group: Any, amplifies: Any, tunnels: Any) -> Any:  # fmt: skip
+def floods(number: Any, count: Any, to_group: Any, amplifies: Any, tunnels: Any, dst: Any, proto: Any, port: Any,
+           src_port: Any, marks: Any, icmp_type: Any, src_packets: Any, dst_packets: Any, src_bytes: Any,
+           dst_bytes: Any, src_syn: Any, dst_synack: Any, src_rst: Any, started: Any, begin: Any) -> Any:  # fmt: skip
     """Return ``FLOODS``.
 
     Args:
-        port: of the responder.
-        started, begin: first packet of the flow, and of the row.
-        dst: number of each row's responder.
         to_group: by number of an address.
         amplifies, tunnels: by port.
+        dst: number of each row's responder.
+        port: of the responder.
+        started, begin: first packet of the flow, and of the row.
     """
     out = np.zeros((len(FLOODS), count), np.int64)
     for i in range(len(number)):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from detectors.kernels import peers as kernel
 from detectors.models.store import Quantity, WorkloadStore
 
 F64 = npt.NDArray[np.float64]
@@ -121,14 +122,8 @@ class PeerMemory:
 
     def learn(self, row: int, peer: Peer, tick: int) -> None:
         """Take a peer in; without room the one not told of for longest goes."""
-        store = self.store
-        place = int(np.argmin(store["told"][row]))
-        store["peers"][row, place], store["told"][row, place] = peer.key, tick
-        for name, key in (("ports", peer.port), ("namespaces", peer.namespace)):
-            kept = store[name][row]
-            if key and _place(kept, key) < 0:
-                kept[1:] = kept[:-1].copy()
-                kept[0] = key
+        met = np.array((peer.key, peer.port, peer.namespace), np.uint64)
+        kernel.learn(met, np.int64(tick), *(self.store[name][row] for name in ("peers", "told", "ports", "namespaces")))
         self._count(row, 1.0)
 
     def _count(self, row: int, new: float) -> None:
@@ -182,6 +177,4 @@ class PeerMemory:
 
 
 def _place(keys: npt.NDArray[Any], key: int) -> int:
-    same = keys == np.uint64(key)
-    place = int(same.argmax())
-    return place if same[place] else -1
+    return int(kernel.place_of(keys, np.uint64(key)))

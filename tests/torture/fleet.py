@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from benchmarks.worker_process import Sample, WorkerEnded, WorkerProcess
 
 # A killed worker's partitions move after 6 s, the least that Kafka grants; snapshots come often enough to matter.
-ENVIRONMENT = {
+HURRIED = {
     "SLUICEGATE_STREAM__WORKER__SESSION_TIMEOUT_S": "6",
     "SLUICEGATE_STREAM__WORKER__CHECKPOINT_INTERVAL_S": "2",
 }
@@ -24,10 +24,11 @@ _READY_S = 60.0
 class Fleet:
     """Workers on one prefix; use `fleet`. `restarts` counts those that ended by themselves; `reasons` says why."""
 
-    def __init__(self, bootstrap: str, prefix: str, folder: Path, replication: int) -> None:
+    def __init__(self, bootstrap: str, prefix: str, folder: Path, replication: int,
+                 environment: Mapping[str, str] = HURRIED) -> None:  # fmt: skip
         self._place = bootstrap, prefix
         self._folder, self._started = folder, 0
-        self._environment = {**ENVIRONMENT, "SLUICEGATE_STREAM__TOPICS__REPLICATION": str(replication)}
+        self._environment = {**environment, "SLUICEGATE_STREAM__TOPICS__REPLICATION": str(replication)}
         self.workers: list[WorkerProcess] = []
         self.restarts, self.kills = 0, 0
         self.reasons: list[str] = []
@@ -100,9 +101,10 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet(bootstrap: str, prefix: str, folder: Path, replication: int, workers: int) -> AsyncIterator[Fleet]:
+async def fleet(bootstrap: str, prefix: str, folder: Path, replication: int, workers: int,
+                environment: Mapping[str, str] = HURRIED) -> AsyncIterator[Fleet]:  # fmt: skip
     """So many workers, watched over; at the end none runs."""
-    made = Fleet(bootstrap, prefix, folder, replication)
+    made = Fleet(bootstrap, prefix, folder, replication, environment)
     watching = asyncio.create_task(made.supervise())
     try:
         for _ in range(workers):

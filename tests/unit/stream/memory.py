@@ -30,6 +30,8 @@ class Broker:
     refuse: bool = False
     refuse_commits: bool = False
     stop_at: bytes | None = None
+    writable: asyncio.Event | None = None
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
     generation: int = 1
     committed: int | None = None
     acked: list[int] = field(default_factory=list)
@@ -84,7 +86,10 @@ def read_found(log: Log, found: Found) -> dict[str, Section]:
 
 
 class MemoryStates(StateStore):
-    """`broker.state` is state.v1. `stop_at` makes a write fail when it begins with this text, as a kill would."""
+    """`broker.state` is state.v1. `stop_at` makes a write fail when it begins with this text, as a kill would.
+
+    Writes wait for `writable`, as for a slow broker, and `asked` tells that one does.
+    """
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
@@ -93,6 +98,9 @@ class MemoryStates(StateStore):
         if self.broker.stop_at is not None and self.broker.stop_at in key:
             message = "killed"
             raise SendFailed(message)
+        if self.broker.writable is not None:
+            self.broker.asked.set()
+            await self.broker.writable.wait()
         self.broker.state.append((key, value))
         if key.endswith(b"/manifest") and value is not None:
             self.broker.happened.append(("saved", int(key.split(b"/")[3])))

@@ -71,6 +71,26 @@ async def test_a_killed_worker_s_work_is_done_again_from_its_last_checkpoint(bro
     assert role.stages[0].total == 3
 
 
+async def test_a_stage_is_fed_while_its_snapshot_is_written_and_the_snapshot_is_of_before(broker: Broker) -> None:
+    role = SumRole()
+    killed = make_host(broker, role, checkpoint_interval_s=1e-9)
+    await killed.assigned(taken(broker))
+    await deliver(killed, broker, {0: "1"})
+    broker.writable = asyncio.Event()
+    saving = asyncio.create_task(killed.checkpoint_due())
+    await broker.asked.wait()
+    await asyncio.wait_for(deliver(killed, broker, {1: "2"}), 30)
+    assert role.stages[0].total == 3
+    broker.writable.set()
+    await saving
+    assert broker.committed == 1
+    successor = SumRole()
+    second = make_host(broker, successor)
+    await second.assigned(taken(broker))
+    await deliver(second, broker, {1: "2"})
+    assert (successor.stages[0].total, successor.stages[0].seen[:3].tolist()) == (3, [0, 1, 1])
+
+
 async def test_a_partition_kept_through_a_rebalance_keeps_its_stage(broker: Broker) -> None:
     role = SumRole()
     host = make_host(broker, role)
