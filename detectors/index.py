@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -142,6 +144,10 @@ class KeyIndex:
     def live(self) -> I64:
         """Return the slots in use, ascending. int64."""
         return positions(self._used).astype(np.int64)
+
+    def in_use(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return of an array by slot the rows of slots in use, ascending; a view where none was given back."""
+        return rows[: self._next] if not len(self._free) else rows[self.live()]
 
     def keys(self, slots: I64) -> U64:
         """Return the keys of slots in use."""

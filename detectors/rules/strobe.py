@@ -68,6 +68,8 @@ class Strobe(ClaimDetector):
     Config: ClassVar[type[DetectorConfig]] = StrobeConfig
     config: StrobeConfig
 
+    state_version: ClassVar[int] = 2
+
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
         self._watched = self.ledger("watched", Entry, 8, DAYS * DAY)
@@ -161,27 +163,22 @@ class Strobe(ClaimDetector):
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Return the counts of each node."""
         nodes = sorted(self._nodes.items())
-        parts = [counts.snapshot() for _, counts in nodes]
-        index = [
-            [node, len(counted), len(waiting), tick, counts.shed]
-            for (node, counts), (counted, waiting, tick) in zip(nodes, parts, strict=True)
-        ]
-        own = {
-            "nodes": np.array(index, np.int64).reshape(-1, 5),
-            "counts": np.concatenate([np.zeros(0, np.uint8), *(p for part in parts for p in part[:2])]),
+        own: dict[str, npt.NDArray[Any]] = {
+            "nodes": np.array([[node, counts.shed] for node, counts in nodes], np.int64).reshape(-1, 2)
         }
+        for node, counts in nodes:
+            counted, waiting, tick = counts.snapshot()
+            own |= {f"{node}.counted": counted, f"{node}.waiting": waiting, f"{node}.tick": np.array([tick])}
         return super().snapshot() | own
 
     def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
         """Take in what ``snapshot`` gave."""
         super().restore(state)
         self._nodes = {}
-        at = 0
-        for node, size, more, tick, shed in state["nodes"].tolist():
+        for node, shed in state["nodes"].tolist():
             counts = self._nodes[node] = DayCounts(_PAIRS)
-            counts.restore(state["counts"][at : at + size], state["counts"][at + size : at + size + more], tick)
+            counts.restore(state[f"{node}.counted"], state[f"{node}.waiting"], int(state[f"{node}.tick"][0]))
             counts.shed = shed
-            at += size + more
 
 
 def _tick_counts(frame: FlowFrame, groups: I64) -> npt.NDArray[Any]:

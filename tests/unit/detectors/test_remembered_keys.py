@@ -31,7 +31,10 @@ def see(memory: RememberedKeys, ticks: list[Tick]) -> list[bool]:
 
 
 def state(memory: RememberedKeys) -> dict[str, Any]:
-    return {name: array.tolist() for name, array in memory.snapshot().items()}
+    """What is remembered; by which slot never shows."""
+    kept = memory.snapshot()
+    entries = sorted(zip(kept["keys"].tolist(), kept["rows"].tolist(), strict=True))
+    return {"entries": entries, "shed": kept["shed"].tolist()}
 
 
 def made() -> RememberedKeys:
