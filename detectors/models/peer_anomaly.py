@@ -53,7 +53,7 @@ class PeerAnomaly(Novelty):
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
-        self._peers: TimedMemory[Peer] = TimedMemory()
+        self._peers: TimedMemory[tuple[str, str]] = TimedMemory()
 
     def observe(self, frames: RoundFrames) -> None:
         """Tell of conversations that were not told of in this hour."""
@@ -66,13 +66,15 @@ class PeerAnomaly(Novelty):
 
     def peer(self, identities: IdentityTable, what: Tally, tick: int) -> Peer:
         """Return a peer by what is known of its address."""
-        return self._peers.get(
-            identities, (what.target, what.port), tick, lambda: self._peer(identities, what.target, what.port, tick)
+        port = what.port
+        name, namespace = self._peers.get(
+            identities, what.target, tick, lambda: self._peer(identities, what.target, tick)
         )
+        return Peer(hash_text(f"{name} {port}"), hash_text(str(port)), hash_text(namespace) if namespace else 0)
 
     @staticmethod
-    def _peer(identities: IdentityTable, target: Address, port: int, tick: int) -> tuple[Peer, int, int]:
-        """Return what stands for an address and a port; and from when to before when that is so."""
+    def _peer(identities: IdentityTable, target: Address, tick: int) -> tuple[tuple[str, str], int, int]:
+        """Return what stands for an address, and its namespace; and from when to before when that is so."""
         ip = address_text(target)
         role, namespace = identities.role(ip, tick), ""
         if role == "external" or (role == "unknown" and is_outside_halves(*target)):
@@ -85,8 +87,7 @@ class PeerAnomaly(Novelty):
                 name = _network(target)
             else:
                 namespace = name.split("/", 1)[0]
-        peer = Peer(hash_text(f"{name} {port}"), hash_text(str(port)), hash_text(namespace) if namespace else 0)
-        return peer, *identities.span(ip, tick)
+        return (name, namespace), *identities.span(ip, tick)
 
     def told(self, view: TickView, tick: int, new: Sequence[Tally],
              now: Surprise) -> tuple[tuple[Endpoint, ...], tuple[str, ...], Severity, str]:  # fmt: skip
