@@ -122,7 +122,7 @@ class Channels:
 
         Args:
             slots: different ones, negative: none.
-            amounts: calls, failed, sent, received, pauses, sum of pauses (ms) and of their squares; shape (n, 7).
+            amounts: calls, failed, sent, received, pauses, sum of pauses (ms) and of their squares; shape (7, n).
             began_ms: of the first connection that each opened, -1: none; it is a call.
             limits: gaps, failed calls and bytes of a call, up to which there is nothing to judge.
         """

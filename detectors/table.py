@@ -150,7 +150,7 @@ class SpaceTable:
         if not amounts or not len(slots):
             return
         places = np.array([self._places[f].numbers for f in amounts], np.int64)
-        kernel.add(self._slots.rows, slots, ticks, np.stack(list(amounts.values()), axis=1), places)
+        kernel.add(self._slots.rows, slots, ticks, np.stack(list(amounts.values())), places)
 
     def add_elements(self, feature: Feature, slots: I64, ticks: I64, elements: U64,
                      cancel: npt.NDArray[np.bool_]) -> None:  # fmt: skip
@@ -174,17 +174,19 @@ class SpaceTable:
 
     def read(self, feature: Feature, slots: I64) -> I64:
         """Return a feature's value for slots that were touched in the present tick."""
-        values: I64 = self._slots.rows[slots, self._places[feature].running]
+        return self._numbers(slots, self._places[feature].running)
+
+    def _numbers(self, slots: I64, column: int) -> I64:
+        values: I64 = kernel.read(self._slots.rows, slots, column)
         return values
 
     def since(self, slots: I64) -> I64:
         """Return the tick in which each key was admitted."""
-        values: I64 = self._slots.rows[slots, kernel.FIRST]
-        return values
+        return self._numbers(slots, kernel.FIRST)
 
     def keys(self, slots: I64) -> U64:
         """Return the keys of slots in use."""
-        keys: U64 = self._slots.rows[slots, kernel.KEY].view(np.uint64)
+        keys: U64 = self._numbers(slots, kernel.KEY).view(np.uint64)
         return keys
 
     def column(self, name: str, slots: I64) -> Array:

@@ -123,7 +123,7 @@ def note(rows: Any, slots: Any, amounts: Any, began: Any, edges: Any, dead: Any,
     Args:
         rows: the table's.
         slots: int64, negative: none.
-        amounts: calls, failed, sent, received, pauses, sum of pauses, sum of squares; int64, shape (n, 7).
+        amounts: calls, failed, sent, received, pauses, sum of pauses, sum of squares; int64, shape (7, n).
         began: ms since epoch of the first connection that each opened in the tick; -1: none.
         edges, dead, most: of `_call`.
         limits: gaps, failed calls, bytes of a call.
@@ -138,13 +138,13 @@ def note(rows: Any, slots: Any, amounts: Any, began: Any, edges: Any, dead: Any,
             continue
         row = rows[slots[i]]
         for s in range(4):
-            _add(row, CALLS + s, amounts[i, s])
-        if amounts[i, 4]:
+            _add(row, CALLS + s, amounts[s, i])
+        if amounts[4, i]:
             for s in range(3):
-                _add(row, PAUSES + s, amounts[i, 4 + s])
+                _add(row, PAUSES + s, amounts[4 + s, i])
         if began[i] >= 0:
             _call(row, began[i], dead, edges, most)
-        elif amounts[i, 1] == 0 and amounts[i, 4] == 0:
+        elif amounts[1, i] == 0 and amounts[4, i] == 0:
             continue
         volume = row[SENT] + row[RECEIVED]
         # Where half of the gaps are in the first bin, calls come so fast that nothing can be told of them.
@@ -176,21 +176,22 @@ def spread_of_gaps(rows: Any, slots: Any, dead: Any, middle: Any, inside: Any, c
     for i in range(len(slots)):
         row = rows[slots[i]]
         count = max(row[GAPS], 1)
-        reached, at = 0, -1
-        for b in range(len(middle)):
-            reached += row[BINS + b]
-            if 2 * reached >= count:
-                at = b
-                break
+        # Bins above the longest gap add nothing.
+        reached, at, end = 0, -1, 0
+        while end < len(middle) and reached < count:
+            reached += row[BINS + end]
+            if at < 0 and 2 * reached >= count:
+                at = end
+            end += 1
         at = max(at, 0)
         median[i] = at
         usual = middle[at] - dead
         mean = 0.0
-        for b in range(len(middle)):
+        for b in range(end):
             mean += row[BINS + b] * min(middle[b] - dead, clip * usual)
         mean /= count
         variance, even = 0.0, 0.0
-        for b in range(len(middle)):
+        for b in range(end):
             off = min(middle[b] - dead, clip * usual) - mean
             variance += row[BINS + b] * off * off
             even += row[BINS + b] * inside[b]

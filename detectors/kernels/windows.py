@@ -176,7 +176,7 @@ def add(rows: Any, slots: Any, ticks: Any, amounts: Any, places: Any) -> None:
     Args:
         rows: the table's.
         slots, ticks: int64, one entry per key, no slot -1.
-        amounts: int64, shape (keys, sums).
+        amounts: int64, shape (sums, keys).
         places: a row per sum: its window's bucket length, buckets, block, features, and its number among these.
     """
     running, present = np.zeros(len(places), np.int64), np.zeros(len(places), np.int64)
@@ -192,10 +192,19 @@ def add(rows: Any, slots: Any, ticks: Any, amounts: Any, places: Any) -> None:
                 present[s] = running[s] + features * (1 + (known // bucket) % buckets)
         row = rows[slots[i]]
         for s in range(len(places)):
-            amount = amounts[i, s]
+            amount = amounts[s, i]
             if amount:
                 row[running[s]] += amount
                 row[present[s]] += amount
+
+
+@compiled
+def read(rows: Any, slots: Any, column: Any) -> Any:
+    """Return one number of each of some rows, int64."""
+    out = np.empty(len(slots), np.int64)
+    for i in range(len(slots)):
+        out[i] = rows[slots[i], column]
+    return out
 
 
 # Pairs: rows of ``key, bucket`` and the state's USED, FREE, SWEPT and SHED. Bucket << 1 | cancelled; -1 is free.

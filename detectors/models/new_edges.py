@@ -13,7 +13,10 @@ from detectors.models.newcomers import Newcomers
 from schemas.identity import IdentityTable
 
 # What asks for names is the DNS detectors' to judge, and who answers is nobody's peer by choice.
-_NAME_SERVICES = (53, 853, 5353)
+_NAMING = np.zeros(1 << 16, np.bool_)
+_NAMING[[53, 853, 5353]] = True
+_FOLLOWED = np.zeros(256, np.bool_)
+_FOLLOWED[[TCP, UDP]] = True
 # From here up ports are drawn by chance (RFC 6335), so the peer alone says something.
 _DRAWN = 49152
 PAIRS = 1 << 20  # (source, destination, service) remembered
@@ -53,7 +56,7 @@ def _following(frame: FlowFrame, identities: IdentityTable) -> I64:
     """Return the groups whose initiator is one of ours and was answered."""
     groups = positions((frame.exchanged > 0) & ~frame.copy)
     port = frame.service[groups] & 0xFFFF
-    kept = np.isin(frame.proto[groups], (TCP, UDP)) & ~np.isin(port, _NAME_SERVICES)
+    kept = _FOLLOWED[frame.proto[groups]] & ~_NAMING[port]
     kept &= ~frame.to_group[frame.dst[groups]]
     groups = groups[kept]
     ours = frame.private

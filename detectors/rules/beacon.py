@@ -126,7 +126,7 @@ class Beacon(ClaimDetector):
         rows[fresh, column.SRC : column.DST] = words[src[new]]
         rows[fresh, column.DST : column.REGULAR] = words[dst[new]]
         began = np.where(opened >= 0, frame.conn_start_ms[np.maximum(opened, 0)], -1)
-        amounts = np.stack([frame.measure(name)[groups] for name in _SUMS], axis=1)
+        amounts = np.stack([frame.measure(name)[groups] for name in _SUMS])
         limits = (self.config.gaps, self.config.failed, self.config.call_bytes)
         worth = self._channels.note(slots, amounts, began, limits)
         if len(worth):

@@ -76,7 +76,7 @@ def call(channels: Channels, keys: Sequence[int], tick: int, began_ms: Any) -> I
     count = len(keys)
     ones = np.ones(count, np.int64)
     slots, _ = channels.touch(np.array(keys, np.uint64), 0 * ones, tick * ones, np.ones(count, np.bool_))
-    channels.note(slots, np.zeros((count, 7), np.int64), began_ms * ones, (5, 60, 65_536))
+    channels.note(slots, np.zeros((7, count), np.int64), began_ms * ones, (5, 60, 65_536))
     return slots
 
 
@@ -175,8 +175,8 @@ def test_only_what_may_be_a_beacon_is_judged() -> None:
     worth = np.zeros(0, np.int64)
     for number in range(8):
         slots, _ = channels.touch(np.arange(1, 4, dtype=np.uint64), 0 * ones, ones, np.ones(3, np.bool_))
-        amounts = np.zeros((3, 7), np.int64)
-        amounts[:, 0], amounts[2, 2] = 1, 1_000_000
+        amounts = np.zeros((7, 3), np.int64)
+        amounts[0], amounts[2, 2] = 1, 1_000_000
         # The first calls every 10 s, the second every 1.2 s, the third moves much.
         worth = channels.note(slots, amounts, number * np.array([10_000, 1200, 10_000]) + 1, (5, 60, 65_536))
     assert worth.tolist() == [0]
