@@ -6,6 +6,7 @@ peer must be seen to be refused.
 
 from __future__ import annotations
 
+import operator
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,12 +29,14 @@ from response.api_objects import ObjectError, read_pod, read_service
 from response.gateway import ClusterError, Managed, WatchedKind
 from response.kube_dialects import list_readable, served_plurals, with_dialects
 from response.managed import group_managed
-from response.objects import MANAGED_LABEL, MANAGER, QUARANTINE_LABEL
+from response.objects import MANAGED_LABEL, MANAGER, QUARANTINE_LABEL, RESPONSE_LABEL
+from response.readings import Readings
 from schemas.policy.cluster import ClusterView
 from schemas.policy.dialects import (
     NETWORKPOLICY,
     ApiKind,
     kind_of,
+    read_or_note,
     served_kinds,
 )
 
@@ -136,6 +139,9 @@ class KubeGateway:
             self._http = make_http(chosen, ConnectionParams(timeout=httpx.Timeout(timeout_s)))
             # A watch is silent for as long as nothing changes.
             waiting = httpx.Timeout(timeout_s, read=_WATCH_SECONDS + timeout_s)
+            self._pods, self._services = Readings(read_pod), Readings(read_service)
+            self._policies = Readings(partial(read_or_note, known=NETWORKPOLICY))
+            self._view = ClusterView()
             self._watching = Client(chosen, timeout=waiting, field_manager=MANAGER)
         except _CONFIG_ERRORS as error:
             message = _line(f"{name} cannot be used: {error}")
@@ -150,15 +156,20 @@ class KubeGateway:
     def view(self) -> ClusterView:
         """Pods, namespaces, services, and policies of every dialect as they are now."""
         try:
-            pods = tuple(pod for item in self._list(RawPod) if (pod := read_pod(item)) is not None)
-            services = tuple(read_service(item) for item in self._list(RawService))
+            pods = tuple(pod for pod in self._pods.read(self._list(RawPod)) if pod is not None)
+            services = self._services.read(self._list(RawService))
         except ObjectError as error:
             raise ClusterError(_line(str(error)), "unreadable_object") from None
         namespaces = {
             item["metadata"]["name"]: item["metadata"].get("labels") or {} for item in self._list(RawNamespace)
         }
-        bare = ClusterView(pods=pods, namespaces=namespaces, services=services)
-        return with_dialects(bare, self._list(RawNetworkPolicy), self.served(), self._list_kind)
+        policies = self._policies.read(self._list(RawNetworkPolicy))
+        last = self._view
+        if len(pods) == len(last.pods) and all(map(operator.is_, pods, last.pods)):
+            pods = last.pods
+        bare = last.changed(pods=pods, namespaces=namespaces, services=services)
+        self._view = with_dialects(bare, policies, self.served(), self._list_kind)
+        return self._view
 
     def served(self) -> tuple[tuple[ApiKind, str], ...]:
         """The kinds of other dialects that the server serves, each with its version."""
@@ -210,13 +221,15 @@ class KubeGateway:
             missing_is_fine=True,
         )
 
-    def managed(self) -> tuple[Managed, ...]:
-        """Everything that any response of ours has in the cluster, by response id."""
-        policies = self._list(RawNetworkPolicy, {MANAGED_LABEL: MANAGER})
+    def managed(self, response_id: str | None = None) -> tuple[Managed, ...]:
+        """Everything that any response of ours has in the cluster, by response id; of one alone, where given."""
+        ours = {MANAGED_LABEL: MANAGER, **({} if response_id is None else {RESPONSE_LABEL: response_id})}
+        policies = self._list(RawNetworkPolicy, ours)
         for known, version in self.served():
-            policies += list_readable(known, version, self._list_kind, {MANAGED_LABEL: MANAGER}) or []
+            policies += list_readable(known, version, self._list_kind, ours) or []
         # A quarantine label without its policy still is ours to take back; one that somebody else wrote is his.
-        pods = [pod for pod in self._list(RawPod, {QUARANTINE_LABEL: exists()}) if _written_by_us(pod)]
+        marked = {QUARANTINE_LABEL: exists() if response_id is None else response_id}
+        pods = [pod for pod in self._list(RawPod, marked) if _written_by_us(pod)]
         return group_managed(policies, pods)
 
     def kill_switch(self, name: str) -> str:
@@ -273,8 +286,14 @@ class KubeGateway:
             for known, version in self.served()
         }
 
-    def _watch(self, watched: Any) -> Iterator[None]:
-        scope: dict[str, Any] = {} if issubclass(watched, GenericGlobalResource) else {"namespace": "*"}
+    def kill_switch_changes(self, name: str) -> Iterator[None]:
+        """The same for one ConfigMap, `namespace/name`, alone: the right to watch may be limited to it."""
+        namespace, _, plain = name.partition("/")
+        yield from self._watch(RawConfigMap, {"namespace": namespace, "fields": {"metadata.name": plain}})
+
+    def _watch(self, watched: Any, scope: dict[str, Any] | None = None) -> Iterator[None]:
+        if scope is None:
+            scope = {} if issubclass(watched, GenericGlobalResource) else {"namespace": "*"}
         with _clear_errors(f"watch {watched._api_info.plural}"):
             for _ in self._watching.watch(watched, server_timeout=_WATCH_SECONDS, **scope):
                 yield None
@@ -368,16 +387,21 @@ def _line(text: str) -> str:
     return _CONTROL.sub(" ", text)[:500]
 
 
+def _refused(doing: str, code: int, said: str) -> ClusterError:
+    remedy = f" ({_REMEDIES[code]})" if code in _REMEDIES else ""
+    return ClusterError(_line(f"cannot {doing}: {said or code}{remedy}"), _REASONS.get(code, "api_error"))
+
+
 @contextmanager
 def _clear_errors(doing: str) -> Iterator[None]:
     """Turn what the client raises into one line that names the step, the cause and the remedy."""
     try:
         yield
     except ApiError as error:
-        code = error.status.code or 0
-        remedy = f" ({_REMEDIES[code]})" if code in _REMEDIES else ""
-        message = _line(f"cannot {doing}: {error.status.message or code}{remedy}")
-        raise ClusterError(message, _REASONS.get(code, "api_error")) from None
+        raise _refused(doing, error.status.code or 0, error.status.message or "") from None
+    except httpx.HTTPStatusError as error:
+        # Of a watch that the server refuses the client does not read why.
+        raise _refused(doing, error.response.status_code, "") from None
     except httpx.HTTPError as error:
         text = str(error) or type(error).__name__
         message = _line(f"cannot {doing}: {text} (is the API server reachable, and its certificate trusted?)")

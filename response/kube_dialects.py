@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from response.gateway import ClusterError
 from schemas.policy.cluster import ClusterView, Unread
-from schemas.policy.dialects import NETWORKPOLICY, ApiKind, api_versions, groups_read, read_or_note
-from schemas.policy.networkpolicy import NetworkPolicy
+from schemas.policy.dialects import ApiKind, api_versions, groups_read, read_or_note
+from schemas.policy.networkpolicy import NetworkPolicy, PolicyObject
 
 
 class ListKind(Protocol):
@@ -40,15 +40,15 @@ def served_plurals(discover: Callable[[str], Mapping[str, Any]]) -> dict[str, fr
 
 def with_dialects(
     view: ClusterView,
-    policies: Iterable[Mapping[str, Any]],
+    policies: Iterable[PolicyObject | Unread],
     kinds: tuple[tuple[ApiKind, str], ...],
     list_kind: ListKind,
 ) -> ClusterView:
-    """A view with NetworkPolicies and the objects of every served kind.
+    """A view with NetworkPolicies, as they were read, and the objects of every served kind.
 
     What cannot be evaluated, or may not be listed, is noted: no proof may stand where it applies.
     """
-    read = [read_or_note(item, NETWORKPOLICY) for item in policies]
+    read = list(policies)
     for known, version in kinds:
         listed = list_readable(known, version, list_kind)
         if listed is None:

@@ -195,7 +195,7 @@ def revert(site: Site, response_id: str, by: Cause, now: float, reason: str = ""
     """Take back everything that a response has in the cluster; it is not applied again."""
     why = Refusal("command", f"reverted by {by.operator}" + (f": {reason}" if reason else ""))
     try:
-        found = [item for item in site.gateway.managed() if item.response_id == response_id]
+        found = site.gateway.managed(response_id)
     except ClusterError as error:
         yield _unanswered(site, response_id, Refusal("not_reverted", str(error)), by, now, "failed")
         return

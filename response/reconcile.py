@@ -9,13 +9,13 @@ from collections.abc import Iterator
 
 from response.allowlist import allowing
 from response.cluster_site import Site
-from response.drift import Drift, find_drift, with_expiry
+from response.drift import Drift, DriftWatch, find_drift, with_expiry
 from response.drops import on_nodes
 from response.enforce import carry_out, seconds
 from response.gateway import ClusterError, Managed
 from response.guard import Refusal
 from response.ledger import STANDING, WAITING, Containment, time_to_live
-from response.standing import prove_standing, relevant
+from response.standing import Backdrop, prove_standing
 from schemas.action import Action, Outcome
 from schemas.policy.cluster import ClusterView
 from schemas.word import iso_time
@@ -34,6 +34,7 @@ class Reconciler:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._proven: dict[str, str] = {}
+        self._drift = DriftWatch()
         self.unfinished = False
 
     def expire(self, now: float) -> Iterator[Action]:
@@ -60,14 +61,18 @@ class Reconciler:
         yield from self._due(managed, now)
         view = site.gateway.view()
         broken: set[str] = set()
-        for known in site.ledger.all(STANDING):
+        acted = False
+        standing = site.ledger.all(STANDING)
+        self._drift.keep({known.response_id for known in standing})
+        for known in standing:
             held = managed.get(known.response_id)
             action = self._ended(known, held, view, now) or self._drifted(known, held, view, now)
             if action is not None:
+                acted = True
                 yield action
                 if action.outcome == "drifted":
                     broken.add(known.response_id)
-        yield from self._prove_again(broken, now)
+        yield from self._prove_again(site.gateway.view() if acted else view, broken, now)
         yield from self._waiting(now)
 
     def _managed(self) -> tuple[Managed, ...]:
@@ -132,7 +137,7 @@ class Reconciler:
 
     def _drifted(self, known: Containment, item: Managed | None, view: ClusterView, now: float) -> Action | None:
         upkeep = self._site.settings.upkeep
-        drift = find_drift(known.manifests, item, view) if known.manifests else None
+        drift = self._drift.find(known.response_id, known.manifests, item, view) if known.manifests else None
         if drift is None:
             return None
         if upkeep.drift == "respect" or known.repairs >= upkeep.repairs:
@@ -158,7 +163,7 @@ class Reconciler:
             return self._site.step(known.response_id, outcome, why, now)
         return self._site.take_back(item, outcome, why, now)
 
-    def _prove_again(self, broken: set[str], now: float) -> Iterator[Action]:
+    def _prove_again(self, view: ClusterView, broken: set[str], now: float) -> Iterator[Action]:
         """Prove again what a change in the cluster may have spoiled, a bounded number at a time.
 
         What could not be repaired proves nothing about the others' policies and is left for the next look.
@@ -166,28 +171,26 @@ class Reconciler:
         site = self._site
         standing = [item for item in site.ledger.all(STANDING) if item.manifests]
         self._proven = {item.response_id: self._proven.get(item.response_id, "") for item in standing}
-        if not standing:
-            return
-        view = site.gateway.view()
+        backdrop = Backdrop(view, site.settings)
         changed = []
         for known in standing:
-            seen = relevant(known, view, site)
+            seen = backdrop.relevant(known)
             if seen != self._proven[known.response_id] and known.response_id not in broken:
                 changed.append((known, seen))
-        managed = {item.response_id: item for item in self._managed()} if changed else {}
         self.unfinished = len(changed) > MAX_PROOFS
         for known, seen in changed[:MAX_PROOFS]:
             self._proven[known.response_id] = seen
             proof = prove_standing(known, view, site)
             if proof is None or proof.holds:
                 continue
-            if find_drift(known.manifests, managed.get(known.response_id), view) is not None:
+            held = next(iter(self._site.gateway.managed(known.response_id)), None)
+            if find_drift(known.manifests, held, view) is not None:
                 # Somebody took it away since it was looked at: that is repaired first.
                 self._proven[known.response_id] = ""
                 self.unfinished = True
                 continue
             why = Refusal(proof.reason, f"no longer holds: {proof.message}")
-            yield self._finish(known, managed.get(known.response_id), "cancelled", why, now)
+            yield self._finish(known, held, "cancelled", why, now)
             decision = known.decision
             if decision is not None:
                 # The next rung may still do it; what needed approval needs it again.

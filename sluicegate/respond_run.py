@@ -113,6 +113,8 @@ def run_respond(settings: Settings, plan: RespondPlan) -> int:
             )
             look.start()
             if isinstance(gateway, Watched):
+                if switch := settings.response.upkeep.kill_switch:
+                    follow("kill switch", partial(gateway.kill_switch_changes, switch), look.wake)
                 for kind in WATCHED_KINDS:
                     follow(kind, partial(gateway.changes, kind), look.wake)
                 for name, changes in _dialect_changes(gateway).items():
