@@ -6,7 +6,6 @@ peer must be seen to be refused.
 
 from __future__ import annotations
 
-import operator
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,15 +21,14 @@ from lightkube.config.client_adapter import Client as make_http
 from lightkube.config.client_adapter import ConnectionParams
 from lightkube.core.exceptions import ConfigError
 from lightkube.generic_resource import GenericGlobalResource, GenericNamespacedResource, create_api_info
-from lightkube.operators import exists
 from lightkube.types import PatchType
 
-from response.api_objects import ObjectError, read_pod, read_service
+from response.api_objects import read_pod, read_service
 from response.gateway import ClusterError, Managed, WatchedKind
 from response.kube_dialects import list_readable, served_plurals, with_dialects
 from response.managed import group_managed
 from response.objects import MANAGED_LABEL, MANAGER, QUARANTINE_LABEL, RESPONSE_LABEL
-from response.readings import Readings
+from response.readings import Raw, Readings, read_page, read_whole, said_by
 from schemas.policy.cluster import ClusterView
 from schemas.policy.dialects import (
     NETWORKPOLICY,
@@ -139,7 +137,9 @@ class KubeGateway:
             self._http = make_http(chosen, ConnectionParams(timeout=httpx.Timeout(timeout_s)))
             # A watch is silent for as long as nothing changes.
             waiting = httpx.Timeout(timeout_s, read=_WATCH_SECONDS + timeout_s)
-            self._pods, self._services = Readings(read_pod), Readings(read_service)
+            self._pods, self._services, self._namespaces = (
+                Readings(read_pod), Readings(read_service), Readings(_labels_of)
+            )  # fmt: skip
             self._policies = Readings(partial(read_or_note, known=NETWORKPOLICY))
             self._view = ClusterView()
             self._watching = Client(chosen, timeout=waiting, field_manager=MANAGER)
@@ -156,18 +156,16 @@ class KubeGateway:
     def view(self) -> ClusterView:
         """Pods, namespaces, services, and policies of every dialect as they are now."""
         try:
-            pods = tuple(pod for pod in self._pods.read(self._list(RawPod)) if pod is not None)
-            services = self._services.read(self._list(RawService))
-        except ObjectError as error:
+            listed = self._pods.read(self._raw(RawPod))
+            services = self._services.read(self._raw(RawService))
+            namespaces = dict(self._namespaces.read(self._raw(RawNamespace)))
+            policies = self._policies.read(self._raw(RawNetworkPolicy))
+        except ValueError as error:
             raise ClusterError(_line(str(error)), "unreadable_object") from None
-        namespaces = {
-            item["metadata"]["name"]: item["metadata"].get("labels") or {} for item in self._list(RawNamespace)
-        }
-        policies = self._policies.read(self._list(RawNetworkPolicy))
+        # What has ended and given its address back is none.
+        pods = tuple(pod for pod in listed if pod is not None)
         last = self._view
-        if len(pods) == len(last.pods) and all(map(operator.is_, pods, last.pods)):
-            pods = last.pods
-        bare = last.changed(pods=pods, namespaces=namespaces, services=services)
+        bare = last.changed(pods=last.pods if pods == last.pods else pods, namespaces=namespaces, services=services)
         self._view = with_dialects(bare, policies, self.served(), self._list_kind)
         return self._view
 
@@ -175,9 +173,9 @@ class KubeGateway:
         """The kinds of other dialects that the server serves, each with its version."""
         return served_kinds(served_plurals(self._discover))
 
-    def _list_kind(self, known: ApiKind, version: str, labels: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    def _list_kind(self, known: ApiKind, version: str, selector: str = "") -> list[dict[str, Any]]:
         name = f"{known.group}/{version}"
-        found = self._list(_resource(name, known.kind, known.plural, known.namespaced), labels)
+        found = self._list(_resource(name, known.kind, known.plural, known.namespaced), selector)
         return [{**item, "kind": known.kind, "apiVersion": name} for item in found]
 
     def _discover(self, path: str) -> dict[str, Any]:
@@ -223,13 +221,13 @@ class KubeGateway:
 
     def managed(self, response_id: str | None = None) -> tuple[Managed, ...]:
         """Everything that any response of ours has in the cluster, by response id; of one alone, where given."""
-        ours = {MANAGED_LABEL: MANAGER, **({} if response_id is None else {RESPONSE_LABEL: response_id})}
+        one = "" if response_id is None else f"={response_id}"
+        ours = f"{MANAGED_LABEL}={MANAGER},{RESPONSE_LABEL}{one}" if one else f"{MANAGED_LABEL}={MANAGER}"
         policies = self._list(RawNetworkPolicy, ours)
         for known, version in self.served():
             policies += list_readable(known, version, self._list_kind, ours) or []
         # A quarantine label without its policy still is ours to take back; one that somebody else wrote is his.
-        marked = {QUARANTINE_LABEL: exists() if response_id is None else response_id}
-        pods = [pod for pod in self._list(RawPod, marked) if _written_by_us(pod)]
+        pods = [pod for pod in self._list(RawPod, f"{QUARANTINE_LABEL}{one}") if _written_by_us(pod)]
         return group_managed(policies, pods)
 
     def kill_switch(self, name: str) -> str:
@@ -298,15 +296,30 @@ class KubeGateway:
             for _ in self._watching.watch(watched, server_timeout=_WATCH_SECONDS, **scope):
                 yield None
 
-    def _list(self, kind: Any, labels: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        scope: dict[str, Any] = {} if issubclass(kind, GenericGlobalResource) else {"namespace": "*"}
+    def _list(self, kind: Any, selector: str = "") -> list[dict[str, Any]]:
+        return [read_whole(raw) for raw in self._raw(kind, selector)]
 
-        def read() -> list[dict[str, Any]]:
+    def _raw(self, kind: Any, selector: str = "") -> list[Raw]:
+        """Every object of a kind in the whole cluster, as it was sent."""
+        named = kind._api_info.resource
+        base = f"/apis/{named.group}/{named.version}" if named.group else f"/api/{named.version}"
+        doing = f"list {kind._api_info.plural}"
+
+        def read() -> list[Raw]:
             # Pages belong together: one that came too late (410) makes all of them be read again.
-            found = self._client.list(kind, labels=labels, chunk_size=_PAGE, **scope)
-            return [item.to_dict() for item in found]
+            found: list[Raw] = []
+            asked = {"limit": str(_PAGE), **({"labelSelector": selector} if selector else {})}
+            while True:
+                answer = self._http.get(f"{base}/{kind._api_info.plural}", params=asked)
+                if answer.is_error:
+                    raise _refused(doing, answer.status_code, said_by(answer.content))
+                page = read_page(answer.content)
+                found += page.items or ()
+                if not page.metadata.onward:
+                    return found
+                asked["continue"] = page.metadata.onward
 
-        return _insist(f"list {kind._api_info.plural}", read) or []
+        return _insist(doing, read) or []
 
     def _get(self, target: Mapping[str, Any]) -> dict[str, Any] | None:
         metadata, kind = target["metadata"], _kind(target)
@@ -338,6 +351,10 @@ def _resource(api_version: str, kind: str, plural: str, namespaced: bool) -> Any
     group, _, version = api_version.partition("/")
     base = GenericNamespacedResource if namespaced else GenericGlobalResource
     return type(f"Raw{kind}", (base,), {"_api_info": create_api_info(group, version, kind, plural)})
+
+
+def _labels_of(document: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+    return document["metadata"]["name"], document["metadata"].get("labels") or {}
 
 
 def _kind(target: Mapping[str, Any]) -> Any:

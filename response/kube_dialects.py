@@ -15,8 +15,8 @@ from schemas.policy.networkpolicy import NetworkPolicy, PolicyObject
 class ListKind(Protocol):
     """Lists the objects of one kind; raises ClusterError."""
 
-    def __call__(self, known: ApiKind, version: str, labels: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Those with some labels, as plain dictionaries with apiVersion and kind."""
+    def __call__(self, known: ApiKind, version: str, selector: str = "") -> list[dict[str, Any]]:
+        """Those that a selector of labels chooses, as plain dictionaries with apiVersion and kind."""
         ...
 
 
@@ -65,12 +65,10 @@ def with_dialects(
     )
 
 
-def list_readable(
-    known: ApiKind, version: str, list_kind: ListKind, labels: dict[str, Any] | None = None
-) -> list[dict[str, Any]] | None:
+def list_readable(known: ApiKind, version: str, list_kind: ListKind, selector: str = "") -> list[dict[str, Any]] | None:
     """The objects of one kind, or none if this process may not list them: then none of them is ours, either."""
     try:
-        return list_kind(known, version, labels)
+        return list_kind(known, version, selector)
     except ClusterError as error:
         if error.reason == "forbidden":
             return None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from schemas.policy.addresses import Span, cut_space
-from schemas.policy.cluster import ClusterView, NamedPort, Pod
+from schemas.policy.cluster import ClusterView, Pod
 from schemas.policy.evaluator import always_allowed
 from schemas.policy.layers import Block, PeerPoint, PipelineAt, Pods
 from schemas.policy.networkpolicy import DIRECTIONS, PROTOCOLS, Direction, PolicyObject, Protocol
@@ -81,7 +81,7 @@ class Allowance:
         self._reading = reading
         self.pipelines = pipelines(view, subject, direction)
         # Most peers are named by the same clauses, and then get the same ports.
-        self._known: dict[tuple[tuple[int, ...] | tuple[NamedPort, ...], ...], Mapping[Protocol, PortSet]] = {}
+        self._known: dict[tuple[object, ...], Mapping[Protocol, PortSet]] = {}
 
     def ports(self, cell: Cell) -> Mapping[Protocol, PortSet]:
         """The allowed ports per protocol with one cell; every protocol is a key."""

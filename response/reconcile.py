@@ -6,6 +6,7 @@ The order matters: what must go goes before what should stay is looked after.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 
 from response.allowlist import allowing
 from response.cluster_site import Site
@@ -14,7 +15,7 @@ from response.drops import on_nodes
 from response.enforce import carry_out, seconds
 from response.gateway import ClusterError, Managed
 from response.guard import Refusal
-from response.ledger import STANDING, WAITING, Containment, time_to_live
+from response.ledger import STANDING, WAITING, Containment, Phase, time_to_live
 from response.standing import Backdrop, prove_standing
 from schemas.action import Action, Outcome
 from schemas.policy.cluster import ClusterView
@@ -23,6 +24,7 @@ from schemas.word import iso_time
 # A proof takes tenths of a second in a large cluster, and whoever decides waits while they are made.
 MAX_PROOFS = 25
 _NEEDS_A_HAND = frozenset({"approve", "enforce"})
+_UNDONE: frozenset[Phase] = WAITING | {"failed"}
 
 
 class Reconciler:
@@ -74,6 +76,11 @@ class Reconciler:
                     broken.add(known.response_id)
         yield from self._prove_again(site.gateway.view() if acted else view, broken, now)
         yield from self._waiting(now)
+
+    def next_deadline(self) -> float:
+        """The earliest deadline that may still be missed, s since epoch; infinity where there is none."""
+        undone = self._site.ledger.all(_UNDONE)
+        return min((known.deadline for known in undone if _may_be_missed(known)), default=inf)
 
     def _managed(self) -> tuple[Managed, ...]:
         return self._site.gateway.managed()
@@ -199,12 +206,17 @@ class Reconciler:
     def _waiting(self, now: float) -> Iterator[Action]:
         """Proposals that lapse, and deadlines that passed without containment; each is told once."""
         site = self._site
-        for known in site.ledger.all(WAITING | {"failed"}):
+        for known in site.ledger.all(_UNDONE):
             decision = known.decision
             if decision is None:
                 continue
-            if not known.missed and decision.mode in _NEEDS_A_HAND and now > known.deadline:
+            if _may_be_missed(known) and now > known.deadline:
                 late = f"not contained {decision.deadline_s} s after the alert: {known.phase}, {known.message}"
-                yield site.step(known.response_id, "missed", Refusal("deadline", late), now)
+                yield site.step(known.response_id, "missed", Refusal("deadline", late), now, decision=decision)
             if known.phase in WAITING and now - known.since > site.settings.upkeep.proposal_s:
                 yield site.step(known.response_id, "expired", Refusal("lapsed", "nobody approved it in time"), now)
+
+
+def _may_be_missed(known: Containment) -> bool:
+    decision = known.decision
+    return decision is not None and not known.missed and decision.mode in _NEEDS_A_HAND

@@ -115,7 +115,7 @@ def test_what_is_taken_away_during_a_look_is_repaired_by_the_next() -> None:
     held = dict(desk.gateway.policies)
     real = desk.gateway.managed
 
-    def managed_then_deleted() -> tuple[Managed, ...]:
+    def managed_then_deleted(response_id: str | None = None) -> tuple[Managed, ...]:
         found = real()
         desk.gateway.policies.clear()
         return found
