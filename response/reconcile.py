@@ -15,7 +15,7 @@ from response.drops import on_nodes
 from response.enforce import carry_out, seconds
 from response.gateway import ClusterError, Managed
 from response.guard import Refusal
-from response.ledger import STANDING, WAITING, Containment, Phase, time_to_live
+from response.ledger import STANDING, WAITING, Containment, Ledger, Phase, time_to_live
 from response.standing import Backdrop, prove_standing
 from schemas.action import Action, Outcome
 from schemas.policy.cluster import ClusterView
@@ -79,7 +79,7 @@ class Reconciler:
 
     def next_deadline(self) -> float:
         """The earliest deadline that may still be missed, s since epoch; infinity where there is none."""
-        undone = self._site.ledger.all(_UNDONE)
+        undone = _undone(self._site.ledger)
         return min((known.deadline for known in undone if _may_be_missed(known)), default=inf)
 
     def _managed(self) -> tuple[Managed, ...]:
@@ -206,8 +206,8 @@ class Reconciler:
     def _waiting(self, now: float) -> Iterator[Action]:
         """Proposals that lapse, and deadlines that passed without containment; each is told once."""
         site = self._site
-        for known in site.ledger.all(_UNDONE):
-            decision = known.decision
+        for known in _undone(site.ledger):
+            decision = known.asked
             if decision is None:
                 continue
             if _may_be_missed(known) and now > known.deadline:
@@ -217,6 +217,11 @@ class Reconciler:
                 yield site.step(known.response_id, "expired", Refusal("lapsed", "nobody approved it in time"), now)
 
 
+def _undone(ledger: Ledger) -> tuple[Containment, ...]:
+    """What is not contained: of what stands, that which waits for something wider."""
+    return tuple(known for known in ledger.all(_UNDONE | STANDING) if known.phase in _UNDONE or known.next is not None)
+
+
 def _may_be_missed(known: Containment) -> bool:
-    decision = known.decision
+    decision = known.asked
     return decision is not None and not known.missed and decision.mode in _NEEDS_A_HAND
