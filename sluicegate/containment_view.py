@@ -24,7 +24,7 @@ _GOOD = frozenset(
 
 
 def print_containments(found: Sequence[Containment], now: float) -> None:
-    """Print one row per containment; `now` is s since epoch, for ages."""
+    """Print one row per containment, and one for what waits to take its place; `now` is s since epoch, for ages."""
     right = ("SINCE", "ANSWERED", "LEFT", "LEVEL")
     rows = table("RESPONSE", "PHASE", "SINCE", "ANSWERED", "ACTION", "TARGET", "LEFT", "LEVEL", right=right)
     for item in found:
@@ -33,18 +33,18 @@ def print_containments(found: Sequence[Containment], now: float) -> None:
             cell(item.phase, _STYLES.get(item.phase, "")),
             cell(age_text(now - item.since)),
             cell(f"{item.answered_s:.1f} s" if item.answered_s is not None else "-"),
-            cell(_action_text(item)),
+            cell(item.action or "-"),
             cell(shortened(item.target, 60)),
             cell(left_text(item, now)),
             cell(item.level or "-"),
         )
+        if item.next is not None:
+            by, what = waiting_text(item, now), shortened(item.next.target, 60)
+            rows.add_row(
+                cell(item.response_id), cell("proposed", _STYLES["proposed"]), cell("-"), cell("-"),
+                cell(item.next.action), cell(what), cell(by), cell("-"),
+            )  # fmt: skip
     console().print(rows)
-
-
-def _action_text(item: Containment) -> str:
-    if item.next is None:
-        return item.action or "-"
-    return f"{item.action}; {item.next.action} waits for approval"
 
 
 def left_text(item: Containment, now: float) -> str:
@@ -53,9 +53,14 @@ def left_text(item: Containment, now: float) -> str:
         from response.enforce import seconds
 
         return age_text(max(0.0, seconds(item.expires_at) - now))
-    if item.phase in WAITING and item.deadline:
-        return "overdue" if now > item.deadline else age_text(item.deadline - now)
-    return "-"
+    return waiting_text(item, now) if item.phase in WAITING else "-"
+
+
+def waiting_text(item: Containment, now: float) -> str:
+    """By when somebody must say something."""
+    if not item.deadline:
+        return "-"
+    return "overdue" if now > item.deadline else age_text(item.deadline - now)
 
 
 def words_of(item: Containment) -> dict[str, Any]:

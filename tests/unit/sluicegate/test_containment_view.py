@@ -16,8 +16,10 @@ def test_a_next_rung_that_waits_is_listed_shown_and_explained(
     item = known(approved_and_ineffective())
     print_containments([item], NOW + 20)
     listed = capsys.readouterr().out
-    assert "ineffective" in listed
-    assert "block_egress_destination; quarantine_pod waits for approval" in listed
+    (stands,) = [line for line in listed.splitlines() if " ineffective " in line]
+    (waits,) = [line for line in listed.splitlines() if " proposed " in line]
+    assert all(word in stands for word in ("0123456789", "block_egress_", "10 min"))
+    assert all(word in waits for word in ("0123456789", "quarantine_", "50 s"))
     print_containment(item, NOW + 20)
     shown = capsys.readouterr().out
     assert "quarantine_pod on shop/web-a, which waits for approval" in shown
