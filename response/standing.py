@@ -29,13 +29,22 @@ def prove_standing(known: Containment, view: ClusterView, site: Site) -> Proof |
     before = view.without(RESPONSE_LABEL, QUARANTINE_LABEL, known.response_id)
     pods = _subjects(known, view)
     try:
-        pairs = tuple(_moved(pair, known, view, pods) for pair in attack_pairs(decision))
+        wanted = attack_pairs(decision)
+        pairs = tuple(filter(None, (_present(pair, known, view, pods) for pair in wanted)))
         spoken: Dialect = next((item for item in DIALECTS if item == known.proof.get("dialect")), "networkpolicy")
         isolates, drops = bool(known.proof.get("isolates")), drops_of(known.manifests)
         claim = Claim(before, view, pods, pairs, isolates, spoken, drops)
-        return prove(claim, site.settings)
+        proof = prove(claim, site.settings)
     except ValueError:
         return None
+    return _of_nobody(proof) if wanted and not pairs and not isolates else proof
+
+
+def _of_nobody(proof: Proof) -> Proof | None:
+    """What a proof about pods that are all away says: that others are allowed nothing more, or nothing at all."""
+    if proof.narrower:
+        return None
+    return proof.model_copy(update={"reason": "widens", "message": proof.counterexample or ""})
 
 
 class Backdrop:
@@ -128,17 +137,30 @@ def _subjects(known: Containment, view: ClusterView) -> tuple[str, ...]:
     return tuple(pod.key for pod in pods if any(policy.selects(view, pod) for policy in policies))
 
 
-def _moved(pair: AttackPair, known: Containment, view: ClusterView, pods: Iterable[str]) -> AttackPair:
-    """The pair with the present address of whichever side the containment is about, where its pod was replaced."""
+def _present(pair: AttackPair, known: Containment, view: ClusterView, pods: Iterable[str]) -> AttackPair | None:
+    """The pair with the present addresses of the containment's own pods, or of what replaced them.
+
+    None while such a pod is away or has no address yet: nobody can attack as it, so there is nothing to block.
+    """
     decision = known.decision
     ends = (*decision.attackers, *decision.victims) if decision is not None else ()
-    present = [pod for pod in map(view.pod, pods) if pod is not None and pod.ips]
+    subjects = [pod for pod in map(view.pod, pods) if pod is not None and pod.ips]
+    own = {str(key) for key in (known.proof or {}).get("pods", ())}
     for end in ends:
-        if end.pod is None or view.pod(f"{end.namespace}/{end.pod}") is not None or not present:
+        if end.pod is None or end.ip not in (pair.source, pair.destination):
             continue
-        alike = next((pod for pod in present if pod.workload and pod.workload == end.workload), None)
-        if alike is not None and pair.source == end.ip:
-            pair = replace(pair, source=alike.ips[0])
-        if alike is not None and pair.destination == end.ip:
-            pair = replace(pair, destination=alike.ips[0])
+        key = f"{end.namespace}/{end.pod}"
+        named = view.pod(key)
+        alike = (pod for pod in subjects if pod.workload and pod.workload == end.workload)
+        holder = named if named is not None else next(alike, None)
+        if holder is None or not holder.ips:
+            if key in own:
+                return None
+        elif end.ip not in holder.ips:
+            moved = next((ip for ip in holder.ips if (":" in ip) == (":" in end.ip)), holder.ips[0])
+            pair = replace(
+                pair,
+                source=moved if pair.source == end.ip else pair.source,
+                destination=moved if pair.destination == end.ip else pair.destination,
+            )
     return pair

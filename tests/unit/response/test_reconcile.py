@@ -238,6 +238,32 @@ def test_a_block_follows_its_workload_to_a_new_replica() -> None:
     assert POLICY in desk.gateway.policies
 
 
+def test_a_block_stands_while_its_only_pod_starts_anew(proofs: list[str]) -> None:
+    alone = replace(VIEW, pods=tuple(pod for pod in VIEW.pods if pod.name != "web-b"))
+    desk = Desk(gateway=MemoryGateway(base=alone))
+    desk.decided(BLOCK)
+    held = dict(desk.gateway.policies)
+    away = tuple(pod for pod in alone.pods if pod.name != "web-a")
+    starting, started = replace(WEB, ips=()), replace(WEB, ips=("10.0.0.99",))
+    for number, pods in enumerate((away, (starting, *away), (started, *away))):
+        desk.gateway.base = replace(alone, pods=pods)
+        assert desk.looked(NOW + 1 + number) == []
+        assert desk.gateway.policies == held
+    assert len(proofs) == 3
+    opened = policy("shop/all", {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{}]})
+    desk.gateway.base = desk.gateway.base.with_policies(opened)
+    assert desk.looked(NOW + 10)[0] == "cancelled not_blocked", "of the new address it is proven as of the old one"
+
+
+def test_a_block_whose_pods_are_away_still_must_not_allow_others_anything() -> None:
+    desk = contained()
+    away = tuple(pod for pod in VIEW.pods if pod.name not in ("web-a", "web-b"))
+    other = replace(WEB_B, name="web-c", workload="Deployment/other", ips=("10.0.0.77",))
+    closed = policy("shop/closed", {"podSelector": {}, "policyTypes": ["Egress"]})
+    desk.gateway.base = replace(VIEW, pods=(other, *away)).with_policies(closed)
+    assert desk.looked(NOW + 1)[0] == "cancelled widens"
+
+
 def test_a_quarantine_ends_with_its_pod() -> None:
     desk = Desk()
     desk.decided(QUARANTINE)
