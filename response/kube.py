@@ -6,7 +6,6 @@ peer must be seen to be refused.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from lightkube.types import PatchType
 from response.api_objects import read_pod, read_service
 from response.gateway import ClusterError, Managed, WatchedKind
 from response.kube_dialects import list_readable, served_plurals, with_dialects
+from response.kube_words import labels_of, one_line, refusal, written_by_us
 from response.managed import group_managed
 from response.objects import MANAGED_LABEL, MANAGER, QUARANTINE_LABEL, RESPONSE_LABEL
 from response.readings import Raw, Readings, read_page, read_whole, said_by
@@ -92,20 +92,10 @@ _WATCH_SECONDS = 300
 _PAGE = 500
 # The client parses kubeconfigs without checking their shape: a wrong one surfaces as any of these.
 _CONFIG_ERRORS = (ConfigError, OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError, yaml.YAMLError)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
-_REASONS = {
-    401: "unauthorized", 403: "forbidden", 404: "not_found", 409: "conflict", 410: "expired", 422: "invalid",
-    429: "busy", 500: "server_error", 502: "server_error", 503: "server_error", 504: "server_error",
-}  # fmt: skip
 # What may be gone at the next try; everything that is sent may be sent again, because it says what shall be.
 _PASSING = frozenset({"conflict", "expired", "busy", "server_error", "unreachable"})
 # Seconds between tries, together short of what a caller waits for one step.
 _PAUSES = (0.1, 0.4, 1.2)
-_REMEDIES = {
-    401: "give a kubeconfig with a valid token or certificate",
-    403: "grant the role that `docs/response.md` lists",
-    409: "somebody else owns a field of this object; remove or rename it",
-}
 
 
 class KubeGateway:
@@ -138,13 +128,13 @@ class KubeGateway:
             # A watch is silent for as long as nothing changes.
             waiting = httpx.Timeout(timeout_s, read=_WATCH_SECONDS + timeout_s)
             self._pods, self._services, self._namespaces = (
-                Readings(read_pod), Readings(read_service), Readings(_labels_of)
+                Readings(read_pod), Readings(read_service), Readings(labels_of)
             )  # fmt: skip
             self._policies = Readings(partial(read_or_note, known=NETWORKPOLICY))
             self._view = ClusterView()
             self._watching = Client(chosen, timeout=waiting, field_manager=MANAGER)
         except _CONFIG_ERRORS as error:
-            message = _line(f"{name} cannot be used: {error}")
+            message = one_line(f"{name} cannot be used: {error}")
             raise ClusterError(message, "bad_kubeconfig") from None
 
     def close(self) -> None:
@@ -161,7 +151,7 @@ class KubeGateway:
             namespaces = dict(self._namespaces.read(self._raw(RawNamespace)))
             policies = self._policies.read(self._raw(RawNetworkPolicy))
         except ValueError as error:
-            raise ClusterError(_line(str(error)), "unreadable_object") from None
+            raise ClusterError(one_line(str(error)), "unreadable_object") from None
         # What has ended and given its address back is none.
         pods = tuple(pod for pod in listed if pod is not None)
         last = self._view
@@ -227,7 +217,7 @@ class KubeGateway:
         for known, version in self.served():
             policies += list_readable(known, version, self._list_kind, ours) or []
         # A quarantine label without its policy still is ours to take back; one that somebody else wrote is his.
-        pods = [pod for pod in self._list(RawPod, f"{QUARANTINE_LABEL}{one}") if _written_by_us(pod)]
+        pods = [pod for pod in self._list(RawPod, f"{QUARANTINE_LABEL}{one}") if written_by_us(pod)]
         return group_managed(policies, pods)
 
     def kill_switch(self, name: str) -> str:
@@ -312,7 +302,7 @@ class KubeGateway:
             while True:
                 answer = self._http.get(f"{base}/{kind._api_info.plural}", params=asked)
                 if answer.is_error:
-                    raise _refused(doing, answer.status_code, said_by(answer.content))
+                    raise refusal(doing, answer.status_code, said_by(answer.content))
                 page = read_page(answer.content)
                 found += page.items or ()
                 if not page.metadata.onward:
@@ -353,10 +343,6 @@ def _resource(api_version: str, kind: str, plural: str, namespaced: bool) -> Any
     return type(f"Raw{kind}", (base,), {"_api_info": create_api_info(group, version, kind, plural)})
 
 
-def _labels_of(document: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
-    return document["metadata"]["name"], document["metadata"].get("labels") or {}
-
-
 def _kind(target: Mapping[str, Any]) -> Any:
     known = kind_of(target)
     if known is None or known is NETWORKPOLICY:
@@ -383,11 +369,6 @@ def _insist(doing: str, call: Callable[[], T], *, missing_is_fine: bool = False)
     return None
 
 
-def _written_by_us(item: Mapping[str, Any]) -> bool:
-    entries = item["metadata"].get("managedFields") or ()
-    return any(entry.get("manager") == MANAGER for entry in entries)
-
-
 def _refuse_foreign(present: Mapping[str, Any]) -> None:
     labels = present["metadata"].get("labels") or {}
     if labels.get(MANAGED_LABEL) != MANAGER:
@@ -400,29 +381,20 @@ def _name(target: Mapping[str, Any]) -> str:
     return f"{target.get('kind', 'object')} {metadata.get('namespace', '')}/{metadata.get('name', '')}"
 
 
-def _line(text: str) -> str:
-    return _CONTROL.sub(" ", text)[:500]
-
-
-def _refused(doing: str, code: int, said: str) -> ClusterError:
-    remedy = f" ({_REMEDIES[code]})" if code in _REMEDIES else ""
-    return ClusterError(_line(f"cannot {doing}: {said or code}{remedy}"), _REASONS.get(code, "api_error"))
-
-
 @contextmanager
 def _clear_errors(doing: str) -> Iterator[None]:
     """Turn what the client raises into one line that names the step, the cause and the remedy."""
     try:
         yield
     except ApiError as error:
-        raise _refused(doing, error.status.code or 0, error.status.message or "") from None
+        raise refusal(doing, error.status.code or 0, error.status.message or "") from None
     except httpx.HTTPStatusError as error:
         # Of a watch that the server refuses the client does not read why.
-        raise _refused(doing, error.response.status_code, "") from None
+        raise refusal(doing, error.response.status_code, "") from None
     except httpx.HTTPError as error:
         text = str(error) or type(error).__name__
-        message = _line(f"cannot {doing}: {text} (is the API server reachable, and its certificate trusted?)")
+        message = one_line(f"cannot {doing}: {text} (is the API server reachable, and its certificate trusted?)")
         raise ClusterError(message, "unreachable") from None
     except (ConfigError, OSError, ValueError) as error:
-        message = _line(f"cannot {doing}: {error}")
+        message = one_line(f"cannot {doing}: {error}")
         raise ClusterError(message, "bad_answer") from None

@@ -203,7 +203,7 @@ def await_verdict(stack: Stack, applied: Action, within: float) -> Action | None
 
     def said() -> bool:
         told = [Action.decode(record.value) for record in stack.records("actions.v1")]
-        told = [action for action in told if action.response_id == applied.response_id and action.at >= applied.at]
+        told = [action for action in told if action.response_id == applied.response_id and action.at > applied.at]
         found[:] = [action for action in told if action.outcome in VERDICTS]
         return bool(found)
 

@@ -112,7 +112,6 @@ def test_a_connection_opened_while_its_pod_started_is_ended_on_the_node(
         upload_in_one(stage, tmp_path)
         wait_for(lambda: max(capture.seen().answered) > began + 1, "the race to be won", 20.0)
         cluster.run_pod(pod.namespace, pod.name, pod)
-        assert not stopped_after(capture, now()), "the policy has ended it"
         verdict = _first(stack, found[1], "ineffective")
         assert verdict.reason == "answered"
         cut = await_cut(stack, found[1].alert_id)
@@ -160,12 +159,12 @@ def test_under_the_production_template_the_node_cuts_what_no_policy_can(
         assert found is not None
         applied = found[1]
         told = [Action.decode(record.value) for record in stack.records("actions.v1")]
-        steps = [(item.action, item.outcome, item.reason) for item in told if item.response_id == applied.response_id]
-        assert steps[:3] == [
+        ours = [item for item in told if item.response_id == applied.response_id]
+        assert {(i.action, i.outcome, i.reason) for i in ours if i.outcome in ("applied", "refused")} == {
             ("block_egress_destination", "refused", "not_blocked"),
             ("quarantine_pod", "refused", "not_blocked"),
             ("cut_on_node", "applied", "proven"),
-        ]
+        }
         assert stopped_after(capture, now())
         verdict = await_verdict(stack, applied, JUDGED_SECONDS)
         assert verdict is not None
