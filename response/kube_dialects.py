@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any, Protocol
 
 from response.gateway import ClusterError
@@ -56,8 +55,7 @@ def with_dialects(
             read.append(Unread(known.dialect, "", why))
         read += [read_or_note(item, known) for item in listed or ()]
     spoken = [item for item in read if not isinstance(item, Unread)]
-    return replace(
-        view,
+    return view.changed(
         policies=tuple(item for item in spoken if isinstance(item, NetworkPolicy)),
         objects=tuple(item for item in spoken if not isinstance(item, NetworkPolicy)),
         unread=tuple(item for item in read if isinstance(item, Unread)),

@@ -12,8 +12,6 @@ from schemas.policy.networkpolicy import Direction, NetworkPolicy, PolicyObject,
 from schemas.policy.words import Dialect
 
 NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
-# What a view derives from its pods alone, and so shares with every view of the same pods.
-_OF_PODS = ("pods_by_address", "_pods_by_key", "_pods_by_namespace", "node_addresses")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +80,39 @@ class Unread:
     why: str
 
 
+class _PodIndex:
+    """What a view derives from its pods alone, each when it is first asked for; views of the same pods share it."""
+
+    def __init__(self, pods: tuple[Pod, ...]) -> None:
+        self._pods = pods
+
+    @cached_property
+    def by_address(self) -> Mapping[Span, tuple[Pod, ...]]:
+        found: dict[Span, tuple[Pod, ...]] = {}
+        for pod in self._pods:
+            for text in () if pod.host_network else pod.ips:
+                span = span_of_address(text)
+                found[span] = (*found.get(span, ()), pod)
+        return found
+
+    @cached_property
+    def by_key(self) -> Mapping[str, Pod]:
+        return {pod.key: pod for pod in self._pods}
+
+    @cached_property
+    def by_namespace(self) -> Mapping[str, tuple[Pod, ...]]:
+        found: dict[str, list[Pod]] = {}
+        for pod in self._pods:
+            found.setdefault(pod.namespace, []).append(pod)
+        return {namespace: tuple(items) for namespace, items in found.items()}
+
+    @cached_property
+    def nodes(self) -> frozenset[Span]:
+        texts = {text for pod in self._pods for text in pod.node_ips}
+        texts |= {text for pod in self._pods if pod.host_network for text in pod.ips}
+        return frozenset(span_of_address(text) for text in texts)
+
+
 @dataclass(frozen=True)
 class ClusterView:
     """A consistent picture of one cluster at one time.
@@ -103,27 +134,13 @@ class ClusterView:
     in_force: frozenset[Dialect] = frozenset(("networkpolicy",))
 
     @cached_property
+    def _index(self) -> _PodIndex:
+        return _PodIndex(self.pods)
+
+    @property
     def pods_by_address(self) -> Mapping[Span, tuple[Pod, ...]]:
         """The pods with an own network by each of their addresses."""
-        found: dict[Span, tuple[Pod, ...]] = {}
-        for pod in self.pods:
-            if pod.host_network:
-                continue
-            for text in pod.ips:
-                span = span_of_address(text)
-                found[span] = (*found.get(span, ()), pod)
-        return found
-
-    @cached_property
-    def _pods_by_key(self) -> dict[str, Pod]:
-        return {pod.key: pod for pod in self.pods}
-
-    @cached_property
-    def _pods_by_namespace(self) -> dict[str, tuple[Pod, ...]]:
-        found: dict[str, list[Pod]] = {}
-        for pod in self.pods:
-            found.setdefault(pod.namespace, []).append(pod)
-        return {namespace: tuple(items) for namespace, items in found.items()}
+        return self._index.by_address
 
     @cached_property
     def _policies_by_namespace(self) -> dict[str, tuple[NetworkPolicy, ...]]:
@@ -139,12 +156,10 @@ class ClusterView:
             found.setdefault(item.dialect, []).append(item)
         return {dialect: tuple(items) for dialect, items in found.items()}
 
-    @cached_property
+    @property
     def node_addresses(self) -> frozenset[Span]:
         """Addresses of nodes, as far as pods name them."""
-        texts = {text for pod in self.pods for text in pod.node_ips}
-        texts |= {text for pod in self.pods if pod.host_network for text in pod.ips}
-        return frozenset(span_of_address(text) for text in texts)
+        return self._index.nodes
 
     @cached_property
     def service_addresses(self) -> Mapping[Span, Service]:
@@ -153,7 +168,7 @@ class ClusterView:
 
     def pod(self, key: str) -> Pod | None:
         """The pod with a `namespace/name`, or none."""
-        return self._pods_by_key.get(key)
+        return self._index.by_key.get(key)
 
     def pods_at(self, address: Span) -> tuple[Pod, ...]:
         """Pods with an own network that have an address (a span of one); host-network pods are their node."""
@@ -165,7 +180,7 @@ class ClusterView:
 
     def pods_of(self, namespace: str) -> tuple[Pod, ...]:
         """The pods of a namespace, in the view's order."""
-        return self._pods_by_namespace.get(namespace, ())
+        return self._index.by_namespace.get(namespace, ())
 
     def policies_of(self, namespace: str) -> tuple[NetworkPolicy, ...]:
         """The NetworkPolicies of a namespace, by name, in force or not."""
@@ -244,5 +259,5 @@ class ClusterView:
         """This view with other values; what was derived from its pods is kept while they are the same."""
         made = replace(self, **changes)
         if made.pods is self.pods:
-            made.__dict__.update({name: self.__dict__[name] for name in _OF_PODS if name in self.__dict__})
+            made.__dict__["_index"] = self._index
         return made
