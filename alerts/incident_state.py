@@ -11,7 +11,7 @@ from alerts.linking import told_attackers
 from alerts.settings import IncidentSettings
 from alerts.stages import stages_of
 from alerts.wording import duration, name, number, printable
-from schemas.alert import Alert
+from schemas.alert import CONTAINMENT_OVERDUE, Alert
 from schemas.finding import SEVERITIES, Severity
 from schemas.incident import STAGES, Incident, IncidentAlert, IncidentStage, Stage
 from schemas.sequence import SEQUENCE
@@ -140,6 +140,8 @@ class IncidentState(BaseModel):
 def _deed(alert: Alert) -> str:
     """Say a kind with its own attackers: those of another alert must not answer for it."""
     kind, names = printable(alert.kind, 64), [name(e) for e in told_attackers(alert)]
+    if alert.detector == CONTAINMENT_OVERDUE:
+        return kind
     if names:
         return f"{kind} by {_people(names)}"
     return f"{kind} from addresses that could be forged" if alert.spoofable else kind

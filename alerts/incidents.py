@@ -21,7 +21,7 @@ from alerts.linking import links_of
 from alerts.sequences import SequenceBook
 from alerts.settings import AlertSettings
 from alerts.snapshots import dump, load
-from schemas.alert import Alert, AlertRecord, Watermark
+from schemas.alert import CONTAINMENT_OVERDUE, Alert, AlertRecord, Watermark
 from schemas.finding import SEVERITIES
 from schemas.incident import Incident
 from schemas.sequence import SEQUENCE, SequenceRule
@@ -111,7 +111,8 @@ class IncidentBook:
             return []
         if self._closed_tick is not None and record.tick <= self._closed_tick:
             if not self._repeated(record):
-                self.counts.late += 1
+                # Who says that something is overdue says it afterwards.
+                self.counts.late += record.detector != CONTAINMENT_OVERDUE
                 return self._take_tick(self._closed_tick, [record])
             return []
         self._pending.append(record)

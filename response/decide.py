@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 
 from response.policyfile import Category, CategoryRule, DecisionPolicy, MatrixRow
-from schemas.alert import Alert
+from schemas.alert import CONTAINMENT_OVERDUE, Alert
 from schemas.finding import SEVERITIES, Severity
 from schemas.response import Mode, ResponseDecision
 
@@ -16,11 +16,12 @@ _ID_HEX_DIGITS = 32
 
 
 def decide(alert: Alert, policy: DecisionPolicy) -> ResponseDecision | None:
-    """The response to an alert's revision; None for a closed episode, which needs none any more.
+    """The response to an alert's revision; None for a closed episode, which needs none any more, and for
+    a response that is late: that is for people.
 
     Later revisions of an episode give the same id as long as the ladder is the same, so repeats meet what was done.
     """
-    if alert.status == "closed" and alert.revision > 1:
+    if (alert.status == "closed" and alert.revision > 1) or alert.detector == CONTAINMENT_OVERDUE:
         return None
     category: Category = policy.kinds.get(alert.kind) or policy.kinds.get(alert.detector) or "other"
     rule, row = policy.rule(category), policy.row(alert, category)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,46 @@ class Drift:
     missing: tuple[Manifest, ...]
     leftover: tuple[Mapping[str, Any], ...]
     text: str
+
+
+class DriftWatch:
+    """Finds drift, and does not compare again what the cluster says has not changed since it was found as written."""
+
+    def __init__(self) -> None:
+        self._clean: dict[str, tuple[Sequence[Manifest], _Stamp]] = {}
+
+    def find(
+        self, response_id: str, manifests: Sequence[Manifest], managed: Managed | None, view: ClusterView
+    ) -> Drift | None:
+        """See `find_drift`."""
+        stamp = _stamp(manifests, managed, view)
+        written, seen = self._clean.pop(response_id, ((), None))
+        if stamp is None or written is not manifests or seen != stamp:
+            drift = find_drift(manifests, managed, view)
+            if drift is not None or stamp is None:
+                return drift
+        self._clean[response_id] = (manifests, stamp)
+        return None
+
+    def keep(self, response_ids: Container[str]) -> None:
+        """Forget all others."""
+        self._clean = {key: value for key, value in self._clean.items() if key in response_ids}
+
+
+# Of each object what it is and its version, and of each pod that was to be labelled whether it is there.
+_Stamp = tuple[tuple[str, ...] | bool, ...]
+
+
+def _stamp(manifests: Iterable[Manifest], managed: Managed | None, view: ClusterView) -> _Stamp | None:
+    """What a comparison depends on; none where an object has no version."""
+    made: list[tuple[str, ...] | bool] = []
+    for item in managed.objects if managed is not None else ():
+        metadata = item["metadata"]
+        if not metadata.get("resourceVersion"):
+            return None
+        made.append((*_key(item), str(metadata.get("uid")), str(metadata["resourceVersion"])))
+    pods = (key for key in map(_key, manifests) if key[0] == "Pod")
+    return (*made, *(view.pod(f"{key[1]}/{key[2]}") is None for key in pods))
 
 
 def find_drift(manifests: Iterable[Manifest], managed: Managed | None, view: ClusterView) -> Drift | None:

@@ -8,12 +8,14 @@ from response.audit import told
 from response.cluster_site import Site
 from response.enforce import carry_out
 from response.guard import Refusal
-from response.ledger import Containment
+from response.ledger import NEXT_RUNG, Containment
 from schemas.action import Action
 
 
 def escalate(site: Site, known: Containment, now: float) -> Iterator[Action]:
     """Try the rungs after the one that was applied; it stands until one of them takes its place.
+
+    Where the decision asks for approval, the first of them that is proven waits for it.
 
     The new decision rests on what packets show now, so it is not stale, however old the alert is.
     """
@@ -25,9 +27,15 @@ def escalate(site: Site, known: Containment, now: float) -> Iterator[Action]:
     if not rest:
         message = f"{known.action} is ineffective, and the ladder has no further rung"
         yield told(decision, known.action, "refused", Refusal("no_next_rung", message), now)
-    elif decision.mode != "enforce":
-        message = f"{known.action} is ineffective; {rest[0]} would be next and needs approval: revert this one first"
-        yield told(decision, rest[0], "refused", Refusal("needs_approval", message), now)
     else:
         again = decision.model_copy(update={"actions": rest, "decided_tick": int(now)})
-        yield from carry_out(site, again, now)
+        for action in carry_out(site, again, now):
+            yield _waiting(known, action) if action.outcome == "proposed" else action
+
+
+def _waiting(known: Containment, action: Action) -> Action:
+    """A proposal that an operator may approve, told as what may take the place of what stands."""
+    if action.decision is None or action.decision.mode != "approve":
+        return action
+    message = f"{known.action} is ineffective; {action.action} waits for approval to take its place: {action.message}"
+    return action.model_copy(update={"reason": NEXT_RUNG, "message": message})

@@ -49,8 +49,8 @@ class Gateway(Protocol):
         """Take one step back; an object that is gone already is no error."""
         ...
 
-    def managed(self) -> tuple[Managed, ...]:
-        """Everything that any response of ours has in the cluster, by response id."""
+    def managed(self, response_id: str | None = None) -> tuple[Managed, ...]:
+        """Everything that any response of ours has in the cluster, by response id; of one alone, where given."""
         ...
 
     def kill_switch(self, name: str) -> str:
@@ -72,6 +72,10 @@ class Watched(Protocol):
 
     def changes(self, kind: WatchedKind) -> Iterator[None]:
         """One item for every object of a kind, then one for every change of any. May raise ClusterError."""
+        ...
+
+    def kill_switch_changes(self, name: str) -> Iterator[None]:
+        """One item whenever the ConfigMap `namespace/name` comes, changes or goes. May raise ClusterError."""
         ...
 
     def dialect_changes(self) -> Mapping[str, Callable[[], Iterator[None]]]:

@@ -6,7 +6,6 @@ peer must be seen to be refused.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,19 +20,21 @@ from lightkube.config.client_adapter import Client as make_http
 from lightkube.config.client_adapter import ConnectionParams
 from lightkube.core.exceptions import ConfigError
 from lightkube.generic_resource import GenericGlobalResource, GenericNamespacedResource, create_api_info
-from lightkube.operators import exists
 from lightkube.types import PatchType
 
-from response.api_objects import ObjectError, read_pod, read_service
+from response.api_objects import read_pod, read_service
 from response.gateway import ClusterError, Managed, WatchedKind
 from response.kube_dialects import list_readable, served_plurals, with_dialects
+from response.kube_words import labels_of, one_line, refusal, written_by_us
 from response.managed import group_managed
-from response.objects import MANAGED_LABEL, MANAGER, QUARANTINE_LABEL
+from response.objects import MANAGED_LABEL, MANAGER, QUARANTINE_LABEL, RESPONSE_LABEL
+from response.readings import Raw, Readings, read_page, read_whole, said_by
 from schemas.policy.cluster import ClusterView
 from schemas.policy.dialects import (
     NETWORKPOLICY,
     ApiKind,
     kind_of,
+    read_or_note,
     served_kinds,
 )
 
@@ -91,20 +92,10 @@ _WATCH_SECONDS = 300
 _PAGE = 500
 # The client parses kubeconfigs without checking their shape: a wrong one surfaces as any of these.
 _CONFIG_ERRORS = (ConfigError, OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError, yaml.YAMLError)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
-_REASONS = {
-    401: "unauthorized", 403: "forbidden", 404: "not_found", 409: "conflict", 410: "expired", 422: "invalid",
-    429: "busy", 500: "server_error", 502: "server_error", 503: "server_error", 504: "server_error",
-}  # fmt: skip
 # What may be gone at the next try; everything that is sent may be sent again, because it says what shall be.
 _PASSING = frozenset({"conflict", "expired", "busy", "server_error", "unreachable"})
 # Seconds between tries, together short of what a caller waits for one step.
 _PAUSES = (0.1, 0.4, 1.2)
-_REMEDIES = {
-    401: "give a kubeconfig with a valid token or certificate",
-    403: "grant the role that `docs/response.md` lists",
-    409: "somebody else owns a field of this object; remove or rename it",
-}
 
 
 class KubeGateway:
@@ -136,9 +127,14 @@ class KubeGateway:
             self._http = make_http(chosen, ConnectionParams(timeout=httpx.Timeout(timeout_s)))
             # A watch is silent for as long as nothing changes.
             waiting = httpx.Timeout(timeout_s, read=_WATCH_SECONDS + timeout_s)
+            self._pods, self._services, self._namespaces = (
+                Readings(read_pod), Readings(read_service), Readings(labels_of)
+            )  # fmt: skip
+            self._policies = Readings(partial(read_or_note, known=NETWORKPOLICY))
+            self._view = ClusterView()
             self._watching = Client(chosen, timeout=waiting, field_manager=MANAGER)
         except _CONFIG_ERRORS as error:
-            message = _line(f"{name} cannot be used: {error}")
+            message = one_line(f"{name} cannot be used: {error}")
             raise ClusterError(message, "bad_kubeconfig") from None
 
     def close(self) -> None:
@@ -150,23 +146,26 @@ class KubeGateway:
     def view(self) -> ClusterView:
         """Pods, namespaces, services, and policies of every dialect as they are now."""
         try:
-            pods = tuple(pod for item in self._list(RawPod) if (pod := read_pod(item)) is not None)
-            services = tuple(read_service(item) for item in self._list(RawService))
-        except ObjectError as error:
-            raise ClusterError(_line(str(error)), "unreadable_object") from None
-        namespaces = {
-            item["metadata"]["name"]: item["metadata"].get("labels") or {} for item in self._list(RawNamespace)
-        }
-        bare = ClusterView(pods=pods, namespaces=namespaces, services=services)
-        return with_dialects(bare, self._list(RawNetworkPolicy), self.served(), self._list_kind)
+            listed = self._pods.read(self._raw(RawPod))
+            services = self._services.read(self._raw(RawService))
+            namespaces = dict(self._namespaces.read(self._raw(RawNamespace)))
+            policies = self._policies.read(self._raw(RawNetworkPolicy))
+        except ValueError as error:
+            raise ClusterError(one_line(str(error)), "unreadable_object") from None
+        # What has ended and given its address back is none.
+        pods = tuple(pod for pod in listed if pod is not None)
+        last = self._view
+        bare = last.changed(pods=last.pods if pods == last.pods else pods, namespaces=namespaces, services=services)
+        self._view = with_dialects(bare, policies, self.served(), self._list_kind)
+        return self._view
 
     def served(self) -> tuple[tuple[ApiKind, str], ...]:
         """The kinds of other dialects that the server serves, each with its version."""
         return served_kinds(served_plurals(self._discover))
 
-    def _list_kind(self, known: ApiKind, version: str, labels: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    def _list_kind(self, known: ApiKind, version: str, selector: str = "") -> list[dict[str, Any]]:
         name = f"{known.group}/{version}"
-        found = self._list(_resource(name, known.kind, known.plural, known.namespaced), labels)
+        found = self._list(_resource(name, known.kind, known.plural, known.namespaced), selector)
         return [{**item, "kind": known.kind, "apiVersion": name} for item in found]
 
     def _discover(self, path: str) -> dict[str, Any]:
@@ -210,13 +209,15 @@ class KubeGateway:
             missing_is_fine=True,
         )
 
-    def managed(self) -> tuple[Managed, ...]:
-        """Everything that any response of ours has in the cluster, by response id."""
-        policies = self._list(RawNetworkPolicy, {MANAGED_LABEL: MANAGER})
+    def managed(self, response_id: str | None = None) -> tuple[Managed, ...]:
+        """Everything that any response of ours has in the cluster, by response id; of one alone, where given."""
+        one = "" if response_id is None else f"={response_id}"
+        ours = f"{MANAGED_LABEL}={MANAGER},{RESPONSE_LABEL}{one}" if one else f"{MANAGED_LABEL}={MANAGER}"
+        policies = self._list(RawNetworkPolicy, ours)
         for known, version in self.served():
-            policies += list_readable(known, version, self._list_kind, {MANAGED_LABEL: MANAGER}) or []
+            policies += list_readable(known, version, self._list_kind, ours) or []
         # A quarantine label without its policy still is ours to take back; one that somebody else wrote is his.
-        pods = [pod for pod in self._list(RawPod, {QUARANTINE_LABEL: exists()}) if _written_by_us(pod)]
+        pods = [pod for pod in self._list(RawPod, f"{QUARANTINE_LABEL}{one}") if written_by_us(pod)]
         return group_managed(policies, pods)
 
     def kill_switch(self, name: str) -> str:
@@ -273,21 +274,42 @@ class KubeGateway:
             for known, version in self.served()
         }
 
-    def _watch(self, watched: Any) -> Iterator[None]:
-        scope: dict[str, Any] = {} if issubclass(watched, GenericGlobalResource) else {"namespace": "*"}
+    def kill_switch_changes(self, name: str) -> Iterator[None]:
+        """The same for one ConfigMap, `namespace/name`, alone: the right to watch may be limited to it."""
+        namespace, _, plain = name.partition("/")
+        yield from self._watch(RawConfigMap, {"namespace": namespace, "fields": {"metadata.name": plain}})
+
+    def _watch(self, watched: Any, scope: dict[str, Any] | None = None) -> Iterator[None]:
+        if scope is None:
+            scope = {} if issubclass(watched, GenericGlobalResource) else {"namespace": "*"}
         with _clear_errors(f"watch {watched._api_info.plural}"):
             for _ in self._watching.watch(watched, server_timeout=_WATCH_SECONDS, **scope):
                 yield None
 
-    def _list(self, kind: Any, labels: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        scope: dict[str, Any] = {} if issubclass(kind, GenericGlobalResource) else {"namespace": "*"}
+    def _list(self, kind: Any, selector: str = "") -> list[dict[str, Any]]:
+        return [read_whole(raw) for raw in self._raw(kind, selector)]
 
-        def read() -> list[dict[str, Any]]:
+    def _raw(self, kind: Any, selector: str = "") -> list[Raw]:
+        """Every object of a kind in the whole cluster, as it was sent."""
+        named = kind._api_info.resource
+        base = f"/apis/{named.group}/{named.version}" if named.group else f"/api/{named.version}"
+        doing = f"list {kind._api_info.plural}"
+
+        def read() -> list[Raw]:
             # Pages belong together: one that came too late (410) makes all of them be read again.
-            found = self._client.list(kind, labels=labels, chunk_size=_PAGE, **scope)
-            return [item.to_dict() for item in found]
+            found: list[Raw] = []
+            asked = {"limit": str(_PAGE), **({"labelSelector": selector} if selector else {})}
+            while True:
+                answer = self._http.get(f"{base}/{kind._api_info.plural}", params=asked)
+                if answer.is_error:
+                    raise refusal(doing, answer.status_code, said_by(answer.content))
+                page = read_page(answer.content)
+                found += page.items or ()
+                if not page.metadata.onward:
+                    return found
+                asked["continue"] = page.metadata.onward
 
-        return _insist(f"list {kind._api_info.plural}", read) or []
+        return _insist(doing, read) or []
 
     def _get(self, target: Mapping[str, Any]) -> dict[str, Any] | None:
         metadata, kind = target["metadata"], _kind(target)
@@ -347,11 +369,6 @@ def _insist(doing: str, call: Callable[[], T], *, missing_is_fine: bool = False)
     return None
 
 
-def _written_by_us(item: Mapping[str, Any]) -> bool:
-    entries = item["metadata"].get("managedFields") or ()
-    return any(entry.get("manager") == MANAGER for entry in entries)
-
-
 def _refuse_foreign(present: Mapping[str, Any]) -> None:
     labels = present["metadata"].get("labels") or {}
     if labels.get(MANAGED_LABEL) != MANAGER:
@@ -364,24 +381,20 @@ def _name(target: Mapping[str, Any]) -> str:
     return f"{target.get('kind', 'object')} {metadata.get('namespace', '')}/{metadata.get('name', '')}"
 
 
-def _line(text: str) -> str:
-    return _CONTROL.sub(" ", text)[:500]
-
-
 @contextmanager
 def _clear_errors(doing: str) -> Iterator[None]:
     """Turn what the client raises into one line that names the step, the cause and the remedy."""
     try:
         yield
     except ApiError as error:
-        code = error.status.code or 0
-        remedy = f" ({_REMEDIES[code]})" if code in _REMEDIES else ""
-        message = _line(f"cannot {doing}: {error.status.message or code}{remedy}")
-        raise ClusterError(message, _REASONS.get(code, "api_error")) from None
+        raise refusal(doing, error.status.code or 0, error.status.message or "") from None
+    except httpx.HTTPStatusError as error:
+        # Of a watch that the server refuses the client does not read why.
+        raise refusal(doing, error.response.status_code, "") from None
     except httpx.HTTPError as error:
         text = str(error) or type(error).__name__
-        message = _line(f"cannot {doing}: {text} (is the API server reachable, and its certificate trusted?)")
+        message = one_line(f"cannot {doing}: {text} (is the API server reachable, and its certificate trusted?)")
         raise ClusterError(message, "unreachable") from None
     except (ConfigError, OSError, ValueError) as error:
-        message = _line(f"cannot {doing}: {error}")
+        message = one_line(f"cannot {doing}: {error}")
         raise ClusterError(message, "bad_answer") from None

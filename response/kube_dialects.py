@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any, Protocol
 
 from response.gateway import ClusterError
 from schemas.policy.cluster import ClusterView, Unread
-from schemas.policy.dialects import NETWORKPOLICY, ApiKind, api_versions, groups_read, read_or_note
-from schemas.policy.networkpolicy import NetworkPolicy
+from schemas.policy.dialects import ApiKind, api_versions, groups_read, read_or_note
+from schemas.policy.networkpolicy import NetworkPolicy, PolicyObject
 
 
 class ListKind(Protocol):
     """Lists the objects of one kind; raises ClusterError."""
 
-    def __call__(self, known: ApiKind, version: str, labels: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Those with some labels, as plain dictionaries with apiVersion and kind."""
+    def __call__(self, known: ApiKind, version: str, selector: str = "") -> list[dict[str, Any]]:
+        """Those that a selector of labels chooses, as plain dictionaries with apiVersion and kind."""
         ...
 
 
@@ -40,15 +39,15 @@ def served_plurals(discover: Callable[[str], Mapping[str, Any]]) -> dict[str, fr
 
 def with_dialects(
     view: ClusterView,
-    policies: Iterable[Mapping[str, Any]],
+    policies: Iterable[PolicyObject | Unread],
     kinds: tuple[tuple[ApiKind, str], ...],
     list_kind: ListKind,
 ) -> ClusterView:
-    """A view with NetworkPolicies and the objects of every served kind.
+    """A view with NetworkPolicies, as they were read, and the objects of every served kind.
 
     What cannot be evaluated, or may not be listed, is noted: no proof may stand where it applies.
     """
-    read = [read_or_note(item, NETWORKPOLICY) for item in policies]
+    read = list(policies)
     for known, version in kinds:
         listed = list_readable(known, version, list_kind)
         if listed is None:
@@ -56,8 +55,7 @@ def with_dialects(
             read.append(Unread(known.dialect, "", why))
         read += [read_or_note(item, known) for item in listed or ()]
     spoken = [item for item in read if not isinstance(item, Unread)]
-    return replace(
-        view,
+    return view.changed(
         policies=tuple(item for item in spoken if isinstance(item, NetworkPolicy)),
         objects=tuple(item for item in spoken if not isinstance(item, NetworkPolicy)),
         unread=tuple(item for item in read if isinstance(item, Unread)),
@@ -65,12 +63,10 @@ def with_dialects(
     )
 
 
-def list_readable(
-    known: ApiKind, version: str, list_kind: ListKind, labels: dict[str, Any] | None = None
-) -> list[dict[str, Any]] | None:
+def list_readable(known: ApiKind, version: str, list_kind: ListKind, selector: str = "") -> list[dict[str, Any]] | None:
     """The objects of one kind, or none if this process may not list them: then none of them is ours, either."""
     try:
-        return list_kind(known, version, labels)
+        return list_kind(known, version, selector)
     except ClusterError as error:
         if error.reason == "forbidden":
             return None

@@ -32,7 +32,7 @@ _WAIT: Mapping[Outcome, Phase] = {
 _STAND: Mapping[Outcome, Phase] = {
     "applied": "applied", "failed": "failed", "effective": "effective", "quiet": "quiet",
     "ineffective": "ineffective", "unknown": "unknown", "expired": "expired", "released": "released",
-    "reverted": "reverted", "cancelled": "cancelled", "rejected": "rejected",
+    "reverted": "reverted", "cancelled": "cancelled",
 }  # fmt: skip
 # What an operator took back or refused returns only by his approval.
 _REFUSED: Mapping[Outcome, Phase] = {"approved": "approved"}
@@ -42,6 +42,9 @@ MOVES: Mapping[Phase, Mapping[Outcome, Phase]] = {
     **dict.fromkeys(STANDING, _STAND),
     **dict.fromkeys(("rejected", "reverted"), _REFUSED),
 }
+
+# The reason of a proposal to let a wider action take the place of one that stands and does not contain.
+NEXT_RUNG = "next_rung"
 
 # A few kilobytes each: a decision, its manifests and proof.
 MAX_CONTAINMENTS = 20_000
@@ -53,10 +56,23 @@ _MAX_RECENT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
+class Proposal:
+    """A wider action that waits for approval while the one before it stands and does not contain."""
+
+    action: str
+    target: str
+    decision: ResponseDecision
+    manifests: tuple[dict[str, Any], ...] = ()
+    proof: Mapping[str, Any] | None = None
+    approvals: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Containment:
     """One response's life so far. Times are s since epoch; `since` is the last change of the phase.
 
     `answered_s` is how long after `applied_at` packets of it were still answered, as far as packets showed any.
+    `next` is what waits for approval to take its place.
     """
 
     response_id: str
@@ -79,11 +95,18 @@ class Containment:
     missed: bool = False
     applied_at: float = 0.0
     answered_s: float | None = None
+    next: Proposal | None = None
+
+    @property
+    def asked(self) -> ResponseDecision | None:
+        """The decision that waits: of the next rung where one does."""
+        return self.next.decision if self.next is not None else self.decision
 
     @property
     def deadline(self) -> float:
         """By when it should be contained, s since epoch; 0 where the decision is not known."""
-        return float(self.decision.decided_tick + self.decision.deadline_s) if self.decision is not None else 0.0
+        asked = self.asked
+        return float(asked.decided_tick + asked.deadline_s) if asked is not None else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +244,8 @@ def replayed(actions: Iterable[Action]) -> Ledger:
 
 
 def _advanced(before: Containment | None, action: Action, at: float) -> Containment | None:
+    if before is not None and before.phase in STANDING and action.outcome in ("proposed", "approved", "rejected"):
+        return _about_next(before, action)
     phase = next_phase(before.phase if before is not None else None, action)
     if phase is None or (before is None and action.outcome == "failed" and action.decision is None):
         return None
@@ -254,7 +279,27 @@ def _advanced(before: Containment | None, action: Action, at: float) -> Containm
         changed = replace(changed, approvals=tuple(dict.fromkeys((*earlier, action.operator or ""))))
     if action.outcome == "repaired":
         changed = replace(changed, repairs=base.repairs + 1)
+    if phase not in ("ineffective", "unknown") or action.outcome == "applied":
+        # It contains after all, or something else was done.
+        changed = replace(changed, next=None)
     return replace(changed, missed=base.missed or action.outcome == "missed")
+
+
+def _about_next(before: Containment, action: Action) -> Containment | None:
+    """What operators are asked, and say, about the rung after the one that stands; that one goes on as it is."""
+    waiting = before.next
+    if action.outcome == "proposed":
+        if action.reason != NEXT_RUNG or action.decision is None:
+            return None
+        return replace(
+            before, next=Proposal(action.action, action.target, action.decision, action.manifests, action.proof)
+        )
+    if waiting is None:
+        return None
+    if action.outcome == "rejected":
+        return replace(before, next=None)
+    said = tuple(dict.fromkeys((*waiting.approvals, action.operator or "")))
+    return replace(before, next=replace(waiting, approvals=said))
 
 
 def _put(memory: OrderedDict[str, Any], key: str, value: Any, most: int | None) -> None:

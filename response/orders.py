@@ -56,9 +56,9 @@ class Orders:
 
     def _reject(self, command: Command, by: Cause, now: float) -> Iterator[Action]:
         known = self._site.ledger.get(command.target)
-        if known is not None and known.phase in STANDING:
+        if known is not None and known.phase in STANDING and known.next is None:
             yield from self._revert(command, by, now)
-        elif known is None or known.phase not in WAITING:
+        elif known is None or (known.phase not in WAITING and known.next is None):
             yield self._refused(command, by, _not_waiting(command.target, known), now)
         else:
             why = Refusal("command", f"rejected by {by.operator}: {command.reason or 'no reason given'}")
@@ -163,8 +163,12 @@ class Orders:
 def approve(site: Site, response_id: str, by: Cause, now: float) -> Iterator[Action]:
     """Note an approval; carry the response out once enough different persons approved it."""
     known = site.ledger.get(response_id)
-    decision = known.decision if known is not None else None
-    if known is None or decision is None or known.phase not in WAITING | {"failed", "rejected", "reverted"}:
+    decision = known.asked if known is not None else None
+    following = known.next if known is not None else None
+    may_be = following is not None or (
+        known is not None and known.phase in WAITING | {"failed", "rejected", "reverted"}
+    )
+    if known is None or decision is None or not may_be:
         yield _unanswered(site, response_id, _not_waiting(response_id, known), by, now)
         return
     if decision.mode != "approve":
@@ -175,15 +179,16 @@ def approve(site: Site, response_id: str, by: Cause, now: float) -> Iterator[Act
         message = f"{by.operator} is none of its approvers: {', '.join(decision.approvers)}"
         yield _unanswered(site, response_id, Refusal("not_an_approver", message), by, now)
         return
-    if known.phase == "approved" and _person(by) in map(_person_of, known.approvals):
+    before = following.approvals if following is not None else known.approvals if known.phase == "approved" else ()
+    if _person(by) in map(_person_of, before):
         message = f"{by.operator} approved it already; another person must"
         yield _unanswered(site, response_id, Refusal("approved_already", message), by, now)
         return
     needed = max(decision.approvals, 2 if site.settings.commands.two_person else 1)
-    before = known.approvals if known.phase == "approved" else ()
     count = len(before) + 1
     why = Refusal("approval", f"approved by {by.operator}, {count} of {needed}")
-    yield site.step(response_id, "approved", why, now, by, action=known.action)
+    asked = following.action if following is not None else known.action
+    yield site.step(response_id, "approved", why, now, by, action=asked)
     if count >= needed:
         enforced = decision.model_copy(update={"mode": "enforce"})
         for action in carry_out(site, enforced, now, by):
@@ -195,7 +200,7 @@ def revert(site: Site, response_id: str, by: Cause, now: float, reason: str = ""
     """Take back everything that a response has in the cluster; it is not applied again."""
     why = Refusal("command", f"reverted by {by.operator}" + (f": {reason}" if reason else ""))
     try:
-        found = [item for item in site.gateway.managed() if item.response_id == response_id]
+        found = site.gateway.managed(response_id)
     except ClusterError as error:
         yield _unanswered(site, response_id, Refusal("not_reverted", str(error)), by, now, "failed")
         return

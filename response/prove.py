@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from response.drops import NO_DROPS, Drops
 from response.guard import Refusal
-from response.reach import Allowance, cells_of, changed_subjects, cut_peers, find_widening, pair_ports
+from response.reach import Allowance, Step, cells_of, cut_peers, pair_ports, widening_of
 from response.settings import ResponseSettings
 from schemas.policy.addresses import span_of_address, span_of_cidr
 from schemas.policy.cluster import ClusterView, Pod
@@ -123,9 +123,18 @@ class Claim:
 class Case:
     """One way in which the cluster may read its policies, and both views in that way."""
 
-    before: ClusterView
-    after: ClusterView
+    step: Step
     reading: IpBlockReading
+
+    @property
+    def before(self) -> ClusterView:
+        """The view before the step."""
+        return self.step.before
+
+    @property
+    def after(self) -> ClusterView:
+        """The view after it."""
+        return self.step.after
 
 
 @dataclass(frozen=True)
@@ -147,11 +156,8 @@ class _Cases:
     def cases(self) -> tuple[Case, ...]:
         """Both readings of blocks for each of them."""
         claim = self.claim
-        return tuple(
-            Case(claim.before.enforcing(force), claim.after.enforcing(force), reading)
-            for force in self.forces
-            for reading in READINGS
-        )
+        steps = [Step(claim.before.enforcing(force), claim.after.enforcing(force)) for force in self.forces]
+        return tuple(Case(step, reading) for step in steps for reading in READINGS)
 
 
 def prove(claim: Claim, settings: ResponseSettings) -> Proof:
@@ -159,7 +165,7 @@ def prove(claim: Claim, settings: ResponseSettings) -> Proof:
     asked = _Cases(claim, settings)
     cases = asked.cases
     attack = _limit_rows(claim.drops) or tuple(_attack_row(claim.drops, cases, pair) for pair in claim.attack)
-    widening = next(filter(None, (find_widening(c.before, c.after, c.reading) for c in cases)), None)
+    widening = next(filter(None, (widening_of(c.step, c.reading) for c in cases)), None)
     dns = tuple(_dns_rows(claim, cases, settings))
     peers = _peers_cut(claim, cases)
     protected = tuple(key for key in peers if key.split("/")[0] in settings.protected_namespaces)
@@ -194,7 +200,7 @@ def _doubt(claim: Claim, cases: tuple[Case, ...]) -> Refusal | None:
     ends = [span_of_address(text) for pair in claim.attack for text in (pair.source, pair.destination)]
     for case in cases[:: len(READINGS)]:
         for view in (case.before, case.after):
-            named = {*changed_subjects(case.before, case.after), *claim.pods}
+            named = {*case.step.subjects, *claim.pods}
             named |= {pod.key for end in ends for pod in view.pods_at(end)}
             for pod in filter(None, map(view.pod, sorted(named))):
                 line = next(iter(doubts(view, pod)), None)

@@ -6,16 +6,17 @@ The order matters: what must go goes before what should stay is looked after.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 
 from response.allowlist import allowing
 from response.cluster_site import Site
-from response.drift import Drift, find_drift, with_expiry
+from response.drift import Drift, DriftWatch, find_drift, with_expiry
 from response.drops import on_nodes
 from response.enforce import carry_out, seconds
 from response.gateway import ClusterError, Managed
 from response.guard import Refusal
-from response.ledger import STANDING, WAITING, Containment, time_to_live
-from response.standing import prove_standing, relevant
+from response.ledger import STANDING, WAITING, Containment, Ledger, Phase, time_to_live
+from response.standing import Backdrop, prove_standing
 from schemas.action import Action, Outcome
 from schemas.policy.cluster import ClusterView
 from schemas.word import iso_time
@@ -23,6 +24,7 @@ from schemas.word import iso_time
 # A proof takes tenths of a second in a large cluster, and whoever decides waits while they are made.
 MAX_PROOFS = 25
 _NEEDS_A_HAND = frozenset({"approve", "enforce"})
+_UNDONE: frozenset[Phase] = WAITING | {"failed"}
 
 
 class Reconciler:
@@ -34,6 +36,7 @@ class Reconciler:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._proven: dict[str, str] = {}
+        self._drift = DriftWatch()
         self.unfinished = False
 
     def expire(self, now: float) -> Iterator[Action]:
@@ -60,15 +63,24 @@ class Reconciler:
         yield from self._due(managed, now)
         view = site.gateway.view()
         broken: set[str] = set()
-        for known in site.ledger.all(STANDING):
+        acted = False
+        standing = site.ledger.all(STANDING)
+        self._drift.keep({known.response_id for known in standing})
+        for known in standing:
             held = managed.get(known.response_id)
             action = self._ended(known, held, view, now) or self._drifted(known, held, view, now)
             if action is not None:
+                acted = True
                 yield action
                 if action.outcome == "drifted":
                     broken.add(known.response_id)
-        yield from self._prove_again(broken, now)
+        yield from self._prove_again(site.gateway.view() if acted else view, broken, now)
         yield from self._waiting(now)
+
+    def next_deadline(self) -> float:
+        """The earliest deadline that may still be missed, s since epoch; infinity where there is none."""
+        undone = _undone(self._site.ledger)
+        return min((known.deadline for known in undone if _may_be_missed(known)), default=inf)
 
     def _managed(self) -> tuple[Managed, ...]:
         return self._site.gateway.managed()
@@ -132,7 +144,7 @@ class Reconciler:
 
     def _drifted(self, known: Containment, item: Managed | None, view: ClusterView, now: float) -> Action | None:
         upkeep = self._site.settings.upkeep
-        drift = find_drift(known.manifests, item, view) if known.manifests else None
+        drift = self._drift.find(known.response_id, known.manifests, item, view) if known.manifests else None
         if drift is None:
             return None
         if upkeep.drift == "respect" or known.repairs >= upkeep.repairs:
@@ -158,7 +170,7 @@ class Reconciler:
             return self._site.step(known.response_id, outcome, why, now)
         return self._site.take_back(item, outcome, why, now)
 
-    def _prove_again(self, broken: set[str], now: float) -> Iterator[Action]:
+    def _prove_again(self, view: ClusterView, broken: set[str], now: float) -> Iterator[Action]:
         """Prove again what a change in the cluster may have spoiled, a bounded number at a time.
 
         What could not be repaired proves nothing about the others' policies and is left for the next look.
@@ -166,28 +178,26 @@ class Reconciler:
         site = self._site
         standing = [item for item in site.ledger.all(STANDING) if item.manifests]
         self._proven = {item.response_id: self._proven.get(item.response_id, "") for item in standing}
-        if not standing:
-            return
-        view = site.gateway.view()
+        backdrop = Backdrop(view, site.settings)
         changed = []
         for known in standing:
-            seen = relevant(known, view, site)
+            seen = backdrop.relevant(known)
             if seen != self._proven[known.response_id] and known.response_id not in broken:
                 changed.append((known, seen))
-        managed = {item.response_id: item for item in self._managed()} if changed else {}
         self.unfinished = len(changed) > MAX_PROOFS
         for known, seen in changed[:MAX_PROOFS]:
             self._proven[known.response_id] = seen
             proof = prove_standing(known, view, site)
             if proof is None or proof.holds:
                 continue
-            if find_drift(known.manifests, managed.get(known.response_id), view) is not None:
+            held = next(iter(self._site.gateway.managed(known.response_id)), None)
+            if find_drift(known.manifests, held, view) is not None:
                 # Somebody took it away since it was looked at: that is repaired first.
                 self._proven[known.response_id] = ""
                 self.unfinished = True
                 continue
             why = Refusal(proof.reason, f"no longer holds: {proof.message}")
-            yield self._finish(known, managed.get(known.response_id), "cancelled", why, now)
+            yield self._finish(known, held, "cancelled", why, now)
             decision = known.decision
             if decision is not None:
                 # The next rung may still do it; what needed approval needs it again.
@@ -196,12 +206,22 @@ class Reconciler:
     def _waiting(self, now: float) -> Iterator[Action]:
         """Proposals that lapse, and deadlines that passed without containment; each is told once."""
         site = self._site
-        for known in site.ledger.all(WAITING | {"failed"}):
-            decision = known.decision
+        for known in _undone(site.ledger):
+            decision = known.asked
             if decision is None:
                 continue
-            if not known.missed and decision.mode in _NEEDS_A_HAND and now > known.deadline:
+            if _may_be_missed(known) and now > known.deadline:
                 late = f"not contained {decision.deadline_s} s after the alert: {known.phase}, {known.message}"
-                yield site.step(known.response_id, "missed", Refusal("deadline", late), now)
+                yield site.step(known.response_id, "missed", Refusal("deadline", late), now, decision=decision)
             if known.phase in WAITING and now - known.since > site.settings.upkeep.proposal_s:
                 yield site.step(known.response_id, "expired", Refusal("lapsed", "nobody approved it in time"), now)
+
+
+def _undone(ledger: Ledger) -> tuple[Containment, ...]:
+    """What is not contained: of what stands, that which waits for something wider."""
+    return tuple(known for known in ledger.all(_UNDONE | STANDING) if known.phase in _UNDONE or known.next is not None)
+
+
+def _may_be_missed(known: Containment) -> bool:
+    decision = known.asked
+    return decision is not None and not known.missed and decision.mode in _NEEDS_A_HAND

@@ -122,6 +122,12 @@ class Responder:
         """Whether the last look at the cluster left something for the next, which should come at once."""
         return self._reconciler.unfinished
 
+    @property
+    def next_deadline(self) -> float:
+        """When the next look should be at the latest, s since epoch: a deadline may be missed then."""
+        with self._lock:
+            return self._reconciler.next_deadline()
+
     def _looked(self, look: Callable[[], Iterable[Action]], now: float) -> tuple[Action, ...]:
         """The steps of a look at the cluster; what was done before it broke off is told, too."""
         done: list[Action] = []

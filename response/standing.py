@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cached_property
 
 from response.cluster_site import Site
 from response.drops import drops_of, on_nodes
@@ -12,8 +13,11 @@ from response.ledger import Containment
 from response.objects import QUARANTINE_LABEL, RESPONSE_LABEL
 from response.plan import attack_pairs
 from response.prove import AttackPair, Claim, Proof, prove
+from response.settings import ResponseSettings
+from schemas.policy.addresses import Span, span_of_address
 from schemas.policy.cluster import ClusterView, Pod
 from schemas.policy.dialects import kind_of, read_object
+from schemas.policy.networkpolicy import NetworkPolicy, PolicyObject
 from schemas.policy.words import DIALECTS, Dialect
 
 
@@ -25,45 +29,95 @@ def prove_standing(known: Containment, view: ClusterView, site: Site) -> Proof |
     before = view.without(RESPONSE_LABEL, QUARANTINE_LABEL, known.response_id)
     pods = _subjects(known, view)
     try:
-        pairs = tuple(_moved(pair, known, view, pods) for pair in attack_pairs(decision))
+        wanted = attack_pairs(decision)
+        pairs = tuple(filter(None, (_present(pair, known, view, pods) for pair in wanted)))
         spoken: Dialect = next((item for item in DIALECTS if item == known.proof.get("dialect")), "networkpolicy")
         isolates, drops = bool(known.proof.get("isolates")), drops_of(known.manifests)
         claim = Claim(before, view, pods, pairs, isolates, spoken, drops)
-        return prove(claim, site.settings)
+        proof = prove(claim, site.settings)
     except ValueError:
         return None
+    return _of_nobody(proof) if wanted and not pairs and not isolates else proof
 
 
-def relevant(known: Containment, view: ClusterView, site: Site) -> str:
-    """What the proof of a containment depends on, its own objects aside, as a hash.
+def _of_nobody(proof: Proof) -> Proof | None:
+    """What a proof about pods that are all away says: that others are allowed nothing more, or nothing at all."""
+    if proof.narrower:
+        return None
+    return proof.model_copy(update={"reason": "widens", "message": proof.counterexample or ""})
 
-    Where no other policy selects its pods, everything was allowed before, so that nothing can be allowed anew whoever
-    else is in the cluster; only then the rest of the cluster does not matter.
-    """
-    subjects = [pod for pod in map(view.pod, _subjects(known, view)) if pod is not None]
-    others = [
-        policy
-        for policy in (*view.policies, *view.objects)
-        if policy.metadata.labels.get(RESPONSE_LABEL) != known.response_id
-        and any(policy.selects(view, pod) for pod in subjects)
-    ]
-    if others or view.unread:
-        pods: Iterable[Pod] = view.pods
-    else:
-        settings = site.settings
-        named = {pair.source for pair in _pairs(known)} | {pair.destination for pair in _pairs(known)}
-        kept = {*settings.protected_namespaces, settings.dns_namespace}
-        pods = [pod for pod in view.pods if pod in subjects or pod.namespace in kept or named.intersection(pod.ips)]
-    digest = hashlib.sha256()
-    for pod in sorted(pods, key=lambda item: item.key):
-        labels = sorted((key, value) for key, value in pod.labels.items() if key != QUARANTINE_LABEL)
-        digest.update(repr((pod.key, labels, pod.ips, pod.ports, pod.host_network)).encode())
-    digest.update(repr(sorted((name, sorted(labels.items())) for name, labels in view.namespaces.items())).encode())
-    for policy in sorted(others, key=lambda item: item.key):
-        said = policy.model_dump(mode="json", exclude={"metadata"})
-        digest.update(f"{policy.key}{sorted(policy.metadata.labels.items())}{said}".encode())
-    digest.update(repr(sorted(item.why for item in view.unread)).encode())
-    return digest.hexdigest()
+
+class Backdrop:
+    """What the proofs of all containments depend on in one view, worked out once for all of them."""
+
+    def __init__(self, view: ClusterView, settings: ResponseSettings) -> None:
+        self.view = view
+        self._kept = frozenset((*settings.protected_namespaces, settings.dns_namespace))
+
+    def relevant(self, known: Containment) -> str:
+        """What the proof of a containment depends on, its own objects aside, as a hash.
+
+        Where no other policy selects its pods, everything was allowed before, so that nothing can be allowed anew
+        whoever else is in the cluster; only then the rest of the cluster does not matter.
+        """
+        view = self.view
+        subjects = [pod for pod in map(view.pod, _subjects(known, view)) if pod is not None]
+        near = (policy for name in {pod.namespace for pod in subjects} for policy in view.policies_of(name))
+        others = [
+            policy
+            for policy in (*near, *view.objects)
+            if policy.metadata.labels.get(RESPONSE_LABEL) != known.response_id
+            and any(policy.selects(view, pod) for pod in subjects)
+        ]
+        digest = hashlib.sha256(self._everywhere)
+        if others or view.unread:
+            digest.update(self._every_pod)
+        else:
+            ends = {span_of_address(text) for pair in _pairs(known) for text in (pair.source, pair.destination)}
+            named = [pod for end in ends for pod in (*view.pods_at(end), *self._on_hosts.get(end, ()))]
+            digest.update(self._kept_pods + _digest(map(_pod_text, _each([*subjects, *named]))))
+        digest.update(_digest(_policy_text(policy) for policy in sorted(others, key=lambda item: item.key)))
+        return digest.hexdigest()
+
+    @cached_property
+    def _everywhere(self) -> bytes:
+        spaces = sorted((name, sorted(labels.items())) for name, labels in self.view.namespaces.items())
+        return _digest([repr(spaces), repr(sorted(item.why for item in self.view.unread))])
+
+    @cached_property
+    def _every_pod(self) -> bytes:
+        return _digest(map(_pod_text, _each(self.view.pods)))
+
+    @cached_property
+    def _kept_pods(self) -> bytes:
+        return _digest(map(_pod_text, _each(pod for name in self._kept for pod in self.view.pods_of(name))))
+
+    @cached_property
+    def _on_hosts(self) -> Mapping[Span, list[Pod]]:
+        found: dict[Span, list[Pod]] = {}
+        for pod in self.view.pods:
+            for text in pod.ips if pod.host_network else ():
+                found.setdefault(span_of_address(text), []).append(pod)
+        return found
+
+
+def _each(pods: Iterable[Pod]) -> list[Pod]:
+    return [pod for _, pod in sorted({pod.key: pod for pod in pods}.items())]
+
+
+def _pod_text(pod: Pod) -> str:
+    labels = sorted((key, value) for key, value in pod.labels.items() if key != QUARANTINE_LABEL)
+    return repr((pod.key, labels, pod.ips, pod.ports, pod.host_network, pod.node_ips, pod.service_account))
+
+
+def _policy_text(policy: PolicyObject) -> str:
+    said = policy.model_dump(mode="json", exclude={"metadata"})
+    return f"{policy.key}{sorted(policy.metadata.labels.items())}{said}"
+
+
+def _digest(texts: Iterable[str]) -> bytes:
+    """One hash of some texts: of each its own first, so that no two lists of texts come to the same."""
+    return hashlib.sha256(b"".join(hashlib.sha256(text.encode()).digest() for text in texts)).digest()
 
 
 def _pairs(known: Containment) -> tuple[AttackPair, ...]:
@@ -75,20 +129,38 @@ def _subjects(known: Containment, view: ClusterView) -> tuple[str, ...]:
     if known.proof is not None and on_nodes(known.manifests):
         return tuple(str(key) for key in known.proof.get("pods", ()))
     policies = [read_object(dict(item)) for item in known.manifests if kind_of(item) is not None]
-    return tuple(pod.key for pod in view.pods if any(policy.selects(view, pod) for policy in policies))
+    if all(isinstance(policy, NetworkPolicy) for policy in policies):
+        spaces = sorted({policy.metadata.namespace for policy in policies})
+        pods = [pod for name in spaces for pod in view.pods_of(name)]
+    else:
+        pods = list(view.pods)
+    return tuple(pod.key for pod in pods if any(policy.selects(view, pod) for policy in policies))
 
 
-def _moved(pair: AttackPair, known: Containment, view: ClusterView, pods: Iterable[str]) -> AttackPair:
-    """The pair with the present address of whichever side the containment is about, where its pod was replaced."""
+def _present(pair: AttackPair, known: Containment, view: ClusterView, pods: Iterable[str]) -> AttackPair | None:
+    """The pair with the present addresses of the containment's own pods, or of what replaced them.
+
+    None while such a pod is away or has no address yet: nobody can attack as it, so there is nothing to block.
+    """
     decision = known.decision
     ends = (*decision.attackers, *decision.victims) if decision is not None else ()
-    present = [pod for pod in map(view.pod, pods) if pod is not None and pod.ips]
+    subjects = [pod for pod in map(view.pod, pods) if pod is not None and pod.ips]
+    own = {str(key) for key in (known.proof or {}).get("pods", ())}
     for end in ends:
-        if end.pod is None or view.pod(f"{end.namespace}/{end.pod}") is not None or not present:
+        if end.pod is None or end.ip not in (pair.source, pair.destination):
             continue
-        alike = next((pod for pod in present if pod.workload and pod.workload == end.workload), None)
-        if alike is not None and pair.source == end.ip:
-            pair = replace(pair, source=alike.ips[0])
-        if alike is not None and pair.destination == end.ip:
-            pair = replace(pair, destination=alike.ips[0])
+        key = f"{end.namespace}/{end.pod}"
+        named = view.pod(key)
+        alike = (pod for pod in subjects if pod.workload and pod.workload == end.workload)
+        holder = named if named is not None else next(alike, None)
+        if holder is None or not holder.ips:
+            if key in own:
+                return None
+        elif end.ip not in holder.ips:
+            moved = next((ip for ip in holder.ips if (":" in ip) == (":" in end.ip)), holder.ips[0])
+            pair = replace(
+                pair,
+                source=moved if pair.source == end.ip else pair.source,
+                destination=moved if pair.destination == end.ip else pair.destination,
+            )
     return pair

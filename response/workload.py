@@ -60,4 +60,4 @@ def select_workloads(
 
 def pods_with(view: ClusterView, namespace: str, labels: dict[str, str]) -> tuple[Pod, ...]:
     """The pods of a namespace that have all of some labels, in the view's order."""
-    return tuple(pod for pod in view.pods if pod.namespace == namespace and labels.items() <= dict(pod.labels).items())
+    return tuple(pod for pod in view.pods_of(namespace) if labels.items() <= dict(pod.labels).items())

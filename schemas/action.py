@@ -48,7 +48,8 @@ class Action(Word):
     command_id: str | None = Field(None, description="the operator's command, where one caused the step")
     level: int = Field(0, ge=0, description="how often the same subject was contained before and relapsed")
     decision: ResponseDecision | None = Field(
-        None, description="the decision, on steps after which it is still needed: waiting for approval, or applied"
+        None,
+        description="the decision, on steps after which it is still needed: waiting for approval, applied, or overdue",
     )
     answered_s: float | None = Field(
         None, ge=0, description="s from the step that applied it to the last answered packet, where one was seen"

@@ -9,6 +9,9 @@ from pydantic import Field, TypeAdapter
 from schemas.finding import DataQuality, Endpoint, Evidence, Severity
 from schemas.word import Word, read
 
+# Detector and kind of the alert that a response was not carried out by its deadline; no detector makes it.
+CONTAINMENT_OVERDUE = "containment_overdue"
+
 
 class Alert(Word):
     """A revision of an episode, as SIEMs read it on alerts.v1. Times are event time, ISO 8601, UTC."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.text import Text
 
-from response.ledger import STANDING, WAITING, Allowed, Containment
+from response.ledger import STANDING, WAITING, Allowed, Containment, Proposal
 from response.prove import Proof
 from response.render import manifests_yaml, proof_table
 from schemas.action import Action
@@ -24,7 +24,7 @@ _GOOD = frozenset(
 
 
 def print_containments(found: Sequence[Containment], now: float) -> None:
-    """Print one row per containment; `now` is s since epoch, for ages."""
+    """Print one row per containment, and one for what waits to take its place; `now` is s since epoch, for ages."""
     right = ("SINCE", "ANSWERED", "LEFT", "LEVEL")
     rows = table("RESPONSE", "PHASE", "SINCE", "ANSWERED", "ACTION", "TARGET", "LEFT", "LEVEL", right=right)
     for item in found:
@@ -38,6 +38,12 @@ def print_containments(found: Sequence[Containment], now: float) -> None:
             cell(left_text(item, now)),
             cell(item.level or "-"),
         )
+        if item.next is not None:
+            by, what = waiting_text(item, now), shortened(item.next.target, 60)
+            rows.add_row(
+                cell(item.response_id), cell("proposed", _STYLES["proposed"]), cell("-"), cell("-"),
+                cell(item.next.action), cell(what), cell(by), cell("-"),
+            )  # fmt: skip
     console().print(rows)
 
 
@@ -47,9 +53,14 @@ def left_text(item: Containment, now: float) -> str:
         from response.enforce import seconds
 
         return age_text(max(0.0, seconds(item.expires_at) - now))
-    if item.phase in WAITING and item.deadline:
-        return "overdue" if now > item.deadline else age_text(item.deadline - now)
-    return "-"
+    return waiting_text(item, now) if item.phase in WAITING else "-"
+
+
+def waiting_text(item: Containment, now: float) -> str:
+    """By when somebody must say something."""
+    if not item.deadline:
+        return "-"
+    return "overdue" if now > item.deadline else age_text(item.deadline - now)
 
 
 def words_of(item: Containment) -> dict[str, Any]:
@@ -68,11 +79,23 @@ def words_of(item: Containment) -> dict[str, Any]:
         "deadline": iso_time(item.deadline) if item.deadline else None,
         "deadline_missed": item.missed,
         "approvals": list(item.approvals),
+        "next": _proposal_words(item.next) if item.next is not None else None,
         "repairs": item.repairs,
         "answered_s": item.answered_s,
         "manifests": list(item.manifests),
         "proof": item.proof,
         "decision": item.decision.model_dump(mode="json") if item.decision is not None else None,
+    }
+
+
+def _proposal_words(item: Proposal) -> dict[str, Any]:
+    return {
+        "action": item.action,
+        "target": item.target,
+        "approvals": list(item.approvals),
+        "manifests": list(item.manifests),
+        "proof": item.proof,
+        "decision": item.decision.model_dump(mode="json"),
     }
 
 
@@ -83,11 +106,19 @@ def print_containment(item: Containment, now: float) -> None:
     for name, text in _facts(item, now):
         for line in wrapped(f"{name:<12}{text}", "  ", later=" " * 14):
             out.print(Text(line))
-    for line in manifests_yaml(item.manifests).splitlines() if item.manifests else ():
+    _print_plan(item.manifests, item.proof)
+    if item.next is not None:
+        out.print(cell(f"  {item.next.action} on {shortened(item.next.target, 60)}, which waits for approval", "bold"))
+        _print_plan(item.next.manifests, item.next.proof)
+
+
+def _print_plan(manifests: Sequence[Mapping[str, Any]], proof: Mapping[str, Any] | None) -> None:
+    out = console()
+    for line in manifests_yaml(manifests).splitlines() if manifests else ():
         out.print(cell(f"    {line}"))
-    if item.proof is not None:
+    if proof is not None:
         out.print(cell("  proof"))
-        for row in proof_table(Proof.model_validate(dict(item.proof))).splitlines():
+        for row in proof_table(Proof.model_validate(dict(proof))).splitlines():
             for line in wrapped(row, "    ", later=" " * 16):
                 out.print(Text(line))
 
@@ -141,6 +172,9 @@ def _facts(item: Containment, now: float) -> Iterable[tuple[str, str]]:
 
 
 def _next(item: Containment, now: float) -> str:
+    if item.next is not None:
+        wanted = max(1, item.next.decision.approvals - len(item.next.approvals))
+        return f"{wanted} more approvals let {item.next.action} take the place of {item.action}; reject leaves it there"
     if item.phase in STANDING:
         return f"it ends in {left_text(item, now)}; containments extend, revert or allow add change that"
     if item.phase in WAITING and item.decision is not None and item.decision.mode == "approve":

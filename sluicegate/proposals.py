@@ -58,7 +58,7 @@ class InventoryGateway:
         """Refuse likewise."""
         raise _nothing_to_change()
 
-    def managed(self) -> tuple[Managed, ...]:
+    def managed(self, response_id: str | None = None) -> tuple[Managed, ...]:
         """Nothing was ever applied."""
         return ()
 

@@ -19,6 +19,7 @@ from response.gateway import WATCHED_KINDS, ClusterError, Gateway, LeaseStore, W
 from response.lease import Candidate
 from response.ledger import STANDING
 from response.manifests import read_policies
+from response.overdue import IncidentMemory, overdue_alert
 from response.responder import Responder
 from response.settings import CommandSettings
 from response.signing import Verifier, load_operators
@@ -93,9 +94,23 @@ def run_respond(settings: Settings, plan: RespondPlan) -> int:
         telemetry.note_containments(Counter(item.phase for item in responder.ledger.all()))
         return actions
 
+    incidents = IncidentMemory(plan.cluster)
+    look = UpkeepLoop(
+        settings.stream.kafka,
+        lambda: counted((*responder.reconcile(_now()), *responder.watched((), _now()))),
+        settings.response.upkeep.reconcile_s,
+        lambda: responder.unfinished,
+        lambda: responder.next_deadline - _now(),
+        lambda action: overdue_alert(action, incidents.of(action.alert_id)),
+    )
+
     async def respond(decision: ResponseDecision) -> Sequence[Action]:
         # The cluster client blocks; the agent's loop must go on answering health checks.
-        return counted(await asyncio.to_thread(responder.respond, decision, _now()))
+        done = counted(await asyncio.to_thread(responder.respond, decision, _now()))
+        if any(action.outcome in ("proposed", "failed") for action in done):
+            # It has a deadline now, which may be at once.
+            look.wake()
+        return done
 
     async def obey(command: Command) -> Sequence[Action]:
         return counted(await asyncio.to_thread(responder.obey, command, _now()))
@@ -105,19 +120,15 @@ def run_respond(settings: Settings, plan: RespondPlan) -> int:
 
     def make() -> Service:
         if identity is None:
-            look = UpkeepLoop(
-                settings.stream.kafka,
-                lambda: counted((*responder.reconcile(_now()), *responder.watched((), _now()))),
-                settings.response.upkeep.reconcile_s,
-                lambda: responder.unfinished,
-            )
             look.start()
             if isinstance(gateway, Watched):
+                if switch := settings.response.upkeep.kill_switch:
+                    follow("kill switch", partial(gateway.kill_switch_changes, switch), look.wake)
                 for kind in WATCHED_KINDS:
                     follow(kind, partial(gateway.changes, kind), look.wake)
                 for name, changes in _dialect_changes(gateway).items():
                     follow(name, changes, look.wake)
-        return make_service(settings.stream, respond, obey, identity, telemetry, watched, edges.take)
+        return make_service(settings.stream, respond, obey, identity, telemetry, watched, edges.take, incidents.take)
 
     try:
         return run_service("sluicegate respond", settings.stream, make)

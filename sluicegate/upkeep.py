@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from math import inf
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -14,7 +15,8 @@ from aiokafka.errors import KafkaError
 
 from response.gateway import ClusterError
 from schemas.action import Action
-from schemas.topics import ACTIONS
+from schemas.alert import Alert
+from schemas.topics import ACTIONS, ALERTS
 from stream.connection import client_arguments
 from stream.settings import KafkaSettings
 
@@ -36,7 +38,21 @@ class UpkeepLoop:
         look: Callable[[], Sequence[Action]],
         interval_s: float,
         unfinished: Callable[[], bool] = lambda: False,
+        due_s: Callable[[], float] = lambda: inf,
+        alert_of: Callable[[Action], Alert | None] = lambda _action: None,
     ) -> None:
+        """Take what looks.
+
+        Args:
+            kafka: where steps and alerts go.
+            look: one look at everything; it may block, and runs in a thread.
+            interval_s: between two looks without any news.
+            unfinished: whether the last look left something for the next, which then comes at once.
+            due_s: in how many s something is due that a look must find, were it earlier.
+            alert_of: the alert that a step is worth beside the audit, or none; it may be sent more than once.
+        """
+        self._due_s = due_s
+        self._alert_of = alert_of
         self._kafka = kafka
         self._look = look
         self._unfinished = unfinished
@@ -72,8 +88,9 @@ class UpkeepLoop:
                 await self._publish()
             if self._unfinished():
                 continue
+            pause = min(self._interval_s, max(_SETTLE_SECONDS, self._due_s()))
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), self._interval_s)
+                await asyncio.wait_for(self._news.wait(), pause)
                 await asyncio.sleep(min(_SETTLE_SECONDS, self._interval_s))
 
     async def _publish(self) -> None:
@@ -82,6 +99,12 @@ class UpkeepLoop:
             await producer.start()
             while self._unwritten:
                 action = self._unwritten[0]
+                alert = self._alert_of(action)
+                if alert is not None:
+                    # Before the step: whoever repeats the step repeats the alert, and its id tells that it is the same.
+                    await producer.send_and_wait(
+                        ALERTS.name(self._kafka.prefix), alert.encode(), alert.subject.encode()
+                    )
                 await producer.send_and_wait(ACTIONS.name(self._kafka.prefix), action.encode(), action.target.encode())
                 self._unwritten.popleft()
         except (KafkaError, OSError) as error:

@@ -93,10 +93,12 @@ class NodeGateway:
         self._link.send(command)
         self._issued.add(command)
 
-    def managed(self) -> tuple[Managed, ...]:
-        """What responses have in the cluster and on nodes, by response id."""
-        found = {item.response_id: item for item in self._inner.managed()}
+    def managed(self, response_id: str | None = None) -> tuple[Managed, ...]:
+        """What responses have in the cluster and on nodes, by response id; of one alone, where given."""
+        found = {item.response_id: item for item in self._inner.managed(response_id)}
         for item in self._issued.managed(self._clock()):
+            if response_id not in (None, item.response_id):
+                continue
             before = found.get(item.response_id)
             found[item.response_id] = item if before is None else _together(before, item)
         return tuple(found[key] for key in sorted(found))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from schemas.policy.addresses import Span, span_of_address
 from schemas.policy.networkpolicy import Direction, NetworkPolicy, PolicyObject, Protocol
@@ -79,6 +80,39 @@ class Unread:
     why: str
 
 
+class _PodIndex:
+    """What a view derives from its pods alone, each when it is first asked for; views of the same pods share it."""
+
+    def __init__(self, pods: tuple[Pod, ...]) -> None:
+        self._pods = pods
+
+    @cached_property
+    def by_address(self) -> Mapping[Span, tuple[Pod, ...]]:
+        found: dict[Span, tuple[Pod, ...]] = {}
+        for pod in self._pods:
+            for text in () if pod.host_network else pod.ips:
+                span = span_of_address(text)
+                found[span] = (*found.get(span, ()), pod)
+        return found
+
+    @cached_property
+    def by_key(self) -> Mapping[str, Pod]:
+        return {pod.key: pod for pod in self._pods}
+
+    @cached_property
+    def by_namespace(self) -> Mapping[str, tuple[Pod, ...]]:
+        found: dict[str, list[Pod]] = {}
+        for pod in self._pods:
+            found.setdefault(pod.namespace, []).append(pod)
+        return {namespace: tuple(items) for namespace, items in found.items()}
+
+    @cached_property
+    def nodes(self) -> frozenset[Span]:
+        texts = {text for pod in self._pods for text in pod.node_ips}
+        texts |= {text for pod in self._pods if pod.host_network for text in pod.ips}
+        return frozenset(span_of_address(text) for text in texts)
+
+
 @dataclass(frozen=True)
 class ClusterView:
     """A consistent picture of one cluster at one time.
@@ -100,27 +134,20 @@ class ClusterView:
     in_force: frozenset[Dialect] = frozenset(("networkpolicy",))
 
     @cached_property
-    def _pods_by_address(self) -> dict[Span, tuple[Pod, ...]]:
-        found: dict[Span, tuple[Pod, ...]] = {}
-        for pod in self.pods:
-            if pod.host_network:
-                continue
-            for text in pod.ips:
-                span = span_of_address(text)
-                found[span] = (*found.get(span, ()), pod)
-        return found
+    def _index(self) -> _PodIndex:
+        return _PodIndex(self.pods)
 
-    @cached_property
-    def _pods_by_key(self) -> dict[str, Pod]:
-        return {pod.key: pod for pod in self.pods}
+    @property
+    def pods_by_address(self) -> Mapping[Span, tuple[Pod, ...]]:
+        """The pods with an own network by each of their addresses."""
+        return self._index.by_address
 
     @cached_property
     def _policies_by_namespace(self) -> dict[str, tuple[NetworkPolicy, ...]]:
-        found: dict[str, tuple[NetworkPolicy, ...]] = {}
+        found: dict[str, list[NetworkPolicy]] = {}
         for policy in sorted(self.policies, key=lambda item: item.key):
-            namespace = policy.metadata.namespace
-            found[namespace] = (*found.get(namespace, ()), policy)
-        return found
+            found.setdefault(policy.metadata.namespace, []).append(policy)
+        return {namespace: tuple(items) for namespace, items in found.items()}
 
     @cached_property
     def _objects_by_dialect(self) -> dict[Dialect, tuple[PolicyObject, ...]]:
@@ -129,12 +156,10 @@ class ClusterView:
             found.setdefault(item.dialect, []).append(item)
         return {dialect: tuple(items) for dialect, items in found.items()}
 
-    @cached_property
+    @property
     def node_addresses(self) -> frozenset[Span]:
         """Addresses of nodes, as far as pods name them."""
-        texts = {text for pod in self.pods for text in pod.node_ips}
-        texts |= {text for pod in self.pods if pod.host_network for text in pod.ips}
-        return frozenset(span_of_address(text) for text in texts)
+        return self._index.nodes
 
     @cached_property
     def service_addresses(self) -> Mapping[Span, Service]:
@@ -143,15 +168,23 @@ class ClusterView:
 
     def pod(self, key: str) -> Pod | None:
         """The pod with a `namespace/name`, or none."""
-        return self._pods_by_key.get(key)
+        return self._index.by_key.get(key)
 
     def pods_at(self, address: Span) -> tuple[Pod, ...]:
         """Pods with an own network that have an address (a span of one); host-network pods are their node."""
-        return self._pods_by_address.get(address, ())
+        return self.pods_by_address.get(address, ())
 
     def pod_addresses(self) -> tuple[Span, ...]:
         """Every address of a pod with an own network."""
-        return tuple(self._pods_by_address)
+        return tuple(self.pods_by_address)
+
+    def pods_of(self, namespace: str) -> tuple[Pod, ...]:
+        """The pods of a namespace, in the view's order."""
+        return self._index.by_namespace.get(namespace, ())
+
+    def policies_of(self, namespace: str) -> tuple[NetworkPolicy, ...]:
+        """The NetworkPolicies of a namespace, by name, in force or not."""
+        return self._policies_by_namespace.get(namespace, ())
 
     def namespace_labels(self, name: str) -> Mapping[str, str]:
         """A namespace's labels, with the name label that the API server sets on each."""
@@ -163,7 +196,7 @@ class ClusterView:
             return ()
         return tuple(
             policy
-            for policy in self._policies_by_namespace.get(pod.namespace, ())
+            for policy in self.policies_of(pod.namespace)
             if direction in policy.directions() and policy.selects(self, pod)
         )
 
@@ -179,7 +212,7 @@ class ClusterView:
 
     def enforcing(self, dialects: frozenset[Dialect]) -> ClusterView:
         """This view with just some dialects in force."""
-        return self if dialects == self.in_force else replace(self, in_force=dialects)
+        return self if dialects == self.in_force else self.changed(in_force=dialects)
 
     def unread_on(self, namespaces: Collection[str]) -> tuple[Unread, ...]:
         """What could not be read, is in force, and may concern pods of some namespaces."""
@@ -198,25 +231,33 @@ class ClusterView:
         keys = {policy.key for policy in added}
         kept = tuple(policy for policy in self.policies if policy.key not in keys)
         others = tuple(item for item in self.objects if item.key not in keys)
-        return replace(
-            self,
+        return self.changed(
             policies=(*kept, *(item for item in added if isinstance(item, NetworkPolicy))),
             objects=(*others, *(item for item in added if not isinstance(item, NetworkPolicy))),
         )
 
     def without(self, label: str, pod_label: str, value: str) -> ClusterView:
         """This view without the policies that carry a label value, and without that value of a label on pods."""
-        pods = tuple(
-            replace(pod, labels={k: v for k, v in pod.labels.items() if k != pod_label})
-            if pod.labels.get(pod_label) == value
-            else pod
-            for pod in self.pods
-        )
+        changed: dict[str, tuple[Pod, ...]] = {}
+        if any(pod.labels.get(pod_label) == value for pod in self.pods):
+            changed["pods"] = tuple(
+                replace(pod, labels={k: v for k, v in pod.labels.items() if k != pod_label})
+                if pod.labels.get(pod_label) == value
+                else pod
+                for pod in self.pods
+            )
         kept = tuple(policy for policy in self.policies if policy.metadata.labels.get(label) != value)
         others = tuple(item for item in self.objects if item.metadata.labels.get(label) != value)
-        return replace(self, pods=pods, policies=kept, objects=others)
+        return self.changed(policies=kept, objects=others, **changed)
 
     def with_pod_labels(self, key: str, labels: Mapping[str, str]) -> ClusterView:
         """This view after labels were added to one pod."""
         pods = tuple(replace(pod, labels={**pod.labels, **labels}) if pod.key == key else pod for pod in self.pods)
-        return replace(self, pods=pods)
+        return self.changed(pods=pods)
+
+    def changed(self, **changes: Any) -> ClusterView:
+        """This view with other values; what was derived from its pods is kept while they are the same."""
+        made = replace(self, **changes)
+        if made.pods is self.pods:
+            made.__dict__["_index"] = self._index
+        return made

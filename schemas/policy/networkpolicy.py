@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import (
@@ -207,8 +208,13 @@ class PolicyObject(ApiModel):
 
     def spans(self) -> Iterable[Span]:
         """The address ranges that it mentions."""
+        return self._spans
+
+    @cached_property
+    def _spans(self) -> tuple[Span, ...]:
+        # A proof asks every policy of the cluster, and most of them stay as they are for weeks.
         clauses = (clause for direction in DIRECTIONS for clause in self.clauses(direction))
-        return [span for clause in clauses for peers in clause.peers or () for span in peers.spans()]
+        return tuple(span for clause in clauses for peers in clause.peers or () for span in peers.spans())
 
 
 class NetworkPolicy(PolicyObject):
@@ -239,8 +245,13 @@ class NetworkPolicy(PolicyObject):
         return self.spec.ingress if direction == "Ingress" else self.spec.egress
 
     def clauses(self, direction: Direction) -> tuple[Clause, ...]:
-        """Its rules as clauses, each of which allows."""
-        return tuple(rule.clause(self.key, self.metadata.namespace) for rule in self.rules(direction))
+        """Its rules as clauses, each of which allows; the same objects whenever it is asked."""
+        return self._clauses[direction]
+
+    @cached_property
+    def _clauses(self) -> dict[Direction, tuple[Clause, ...]]:
+        home = self.metadata.namespace
+        return {way: tuple(rule.clause(self.key, home) for rule in self.rules(way)) for way in DIRECTIONS}
 
 
 def read_policy(document: Mapping[str, Any]) -> NetworkPolicy:

@@ -6,11 +6,13 @@ SLUICEGATE_E2E_CONTAINMENTS sets how many (60; a fifth as many faults): 1000 wit
 from __future__ import annotations
 
 import os
+import queue
 import re
 import secrets
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,10 @@ import pytest
 import yaml
 from lightkube import Client, KubeConfig
 from lightkube.models.meta_v1 import ObjectMeta
-from lightkube.resources.core_v1 import Namespace
+from lightkube.resources.core_v1 import ConfigMap, Namespace
 from lightkube.types import PatchType
 
+from response.gateway import ClusterError
 from response.kube import KubeGateway, RawEvent, RawNetworkPolicy, RawPod
 from response.lease import Candidate
 from response.ledger import STANDING, replayed
@@ -34,7 +37,7 @@ from schemas.finding import Endpoint
 from schemas.response import ActionName, ResponseDecision
 from schemas.word import iso_time
 from sluicegate.leadership import Leadership
-from tests.e2e.conftest import PodStatus
+from tests.e2e.conftest import Cluster, PodStatus
 from tests.e2e.fault_proxy import Faults, Write, faulty
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
@@ -186,14 +189,21 @@ def test_the_end_is_exact_and_nobody_elses_object_is_touched(
         gateway = KubeGateway(through(admin_kubeconfig, url, tmp_path), timeout_s=1.0 + SIZE / 200)
         faults.slow_s = 1.5 + SIZE / 200
         actor = Actor(gateway, *keys(tmp_path))
-        tries = Counter(actor.apply(field.decision(number), NOW + number / 1000) for number in range(SIZE))
+        tries, took = Counter[int](), []
+        for number in range(SIZE):
+            at = time.monotonic()
+            tries[actor.apply(field.decision(number), NOW + number / 1000)] += 1
+            took.append(time.monotonic() - at)
         everything = {f"faults-{number}" for number in range(SIZE)}
         applied_s = time.monotonic() - began
         actor.restart()
         actor.settle(NOW + 30, everything)
+        proven_s = time.monotonic() - began - applied_s
         held = {name for name in field.snapshot() if "sluicegate-faults-" in name.split("/")[-1]}
         assert len(held) == SIZE
+        at = time.monotonic()
         quiet = [action.message for action in actor.look(NOW + 31) if action.outcome == "repaired"]
+        quiet_s = time.monotonic() - at
         assert quiet == [], "what nobody touched is no drift"
 
         due = {f"faults-{number}" for number in range(0, SIZE, 3)}
@@ -213,7 +223,11 @@ def test_the_end_is_exact_and_nobody_elses_object_is_touched(
     assert strange == []
     print(f"\n{SIZE} containments, {faults.requests} requests, {len(faults.writes)} writes, faults "
           f"{dict(sorted(faults.injected.items()))}, tries {dict(sorted(tries.items()))}, "
-          f"applied in {applied_s:.0f} s, {time.monotonic() - began:.0f} s in all")  # fmt: skip
+          f"applied in {applied_s:.0f} s, proven again in {proven_s:.0f} s, a look with nothing new {quiet_s:.2f} s, "
+          f"{time.monotonic() - began:.0f} s in all")  # fmt: skip
+    for standing in (10, 100, SIZE):
+        near = sorted(took[max(0, standing - 10) : standing])
+        print(f"with {standing} standing: {near[len(near) // 2] * 1000:.0f} ms a containment" if near else "")
 
 
 def _ours(write: Write, field: Field) -> bool:
@@ -268,6 +282,47 @@ def test_a_change_in_the_cluster_is_noticed_by_its_watch(field: Field, admin_kub
     field.client.create(RawNetworkPolicy(metadata=ObjectMeta(name="deny", namespace=field.namespaces[0]), spec=spec))
     next(changes)
     gateway.close()
+
+
+def test_the_kill_switch_is_noticed_by_its_watch_and_nobody_elses_config_map_is(
+    cluster: Cluster, kubeconfig_with: Callable[[Sequence[Mapping[str, Any]]], Path]
+) -> None:
+    name = f"{cluster.namespace}/stop"
+    rule = {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["stop"]}
+    gateway = cluster.gateway(kubeconfig_with([{**rule, "verbs": ["get", "watch"]}]))
+    seen: queue.Queue[float] = queue.Queue()
+    ended = threading.Event()
+
+    def watch() -> None:
+        for _ in gateway.kill_switch_changes(name):
+            seen.put(time.monotonic())
+            if ended.is_set():
+                return
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    took = []
+    for _ in range(5):
+        cluster.client.create(ConfigMap(metadata=ObjectMeta(name="other", namespace=cluster.namespace)))
+        cluster.client.delete(ConfigMap, "other", namespace=cluster.namespace)
+        at = time.monotonic()
+        cluster.client.create(ConfigMap(metadata=ObjectMeta(name="stop", namespace=cluster.namespace)))
+        took.append(seen.get(timeout=30) - at)
+        assert gateway.kill_switch(name)
+        cluster.client.delete(ConfigMap, "stop", namespace=cluster.namespace)
+        seen.get(timeout=30)
+    assert seen.empty()
+    print(f"\nnoticed after {min(took) * 1000:.0f} to {max(took) * 1000:.0f} ms")
+    polling = cluster.gateway(kubeconfig_with([{**rule, "verbs": ["get"]}]))
+    with pytest.raises(ClusterError) as lost:
+        next(polling.kill_switch_changes(name))
+    assert lost.value.reason == "forbidden"
+    assert polling.kill_switch(name) == ""
+    ended.set()
+    cluster.client.create(ConfigMap(metadata=ObjectMeta(name="stop", namespace=cluster.namespace)))
+    watching.join(30)
+    assert polling.kill_switch(name), "without the watch it is looked for"
+    cluster.client.delete(ConfigMap, "stop", namespace=cluster.namespace)
 
 
 def test_a_default_deny_that_arrives_later_makes_ours_go(field: Field, admin_kubeconfig: Path, tmp_path: Path) -> None:

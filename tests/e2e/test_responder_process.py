@@ -19,15 +19,19 @@ from lightkube.resources.core_v1 import ConfigMap
 
 from response.kube import RawNetworkPolicy
 from response.signing import load_signer, new_keys, write_private_key
+from schemas.alert import CONTAINMENT_OVERDUE, Alert, decode_alert_record
 from schemas.finding import Endpoint
-from schemas.response import ActionName, ResponseDecision
-from schemas.topics import RESPONSES
+from schemas.incident import Incident, IncidentAlert
+from schemas.response import ActionName, Mode, ResponseDecision
+from schemas.topics import ALERTS, INCIDENTS, RESPONSES, TopicSpec
+from schemas.word import Word
 from sluicegate.action_reader import read_actions
 from sluicegate.command_sender import Wish, make_command, send
 from sluicegate.demo_broker import delete_topics
 from sluicegate.demo_place import CACHE
 from sluicegate.demo_processes import DemoProcess
 from sluicegate.local_broker import local_broker, missing_tools
+from sluicegate.topic_reader import read_topic
 from stream.settings import KafkaSettings, TopicSettings
 from stream.topics_admin import create_topics
 from tests.e2e.conftest import Cluster
@@ -94,21 +98,24 @@ class Desk:
         self.running.append(DemoProcess(name, arguments, environment, self.place))
         return self.running[-1]
 
-    def decide(self, response_id: str, action: ActionName = "block_egress_destination") -> None:
+    def decide(
+        self, response_id: str, action: ActionName = "block_egress_destination", mode: Mode = "enforce",
+        deadline_s: int = 3600,
+    ) -> None:  # fmt: skip
         attacker = Endpoint(ip=ATTACKER, pod="web-1", namespace=self.cluster.namespace, identity="known")
         decision = ResponseDecision(
             id=response_id, alert_id=f"alert-{response_id}", alert_revision=1, cluster="test", detector="port_scan",
-            kind="port_scan_vertical", severity="high", confidence=0.9, category="intrusion", mode="enforce",
+            kind="port_scan_vertical", severity="high", confidence=0.9, category="intrusion", mode=mode,
             actions=(action,), attackers=(attacker,), victims=(Endpoint(ip=VICTIM, port=443, protocol="TCP"),),
-            spoofable=False, decided_tick=_now(), deadline_s=3600, ttl_s=3600, reason="test",
+            spoofable=False, decided_tick=_now(), deadline_s=deadline_s, ttl_s=3600, reason="test",
         )  # fmt: skip
-        asyncio.run(self._publish(decision))
+        asyncio.run(self.publish(RESPONSES, decision))
 
-    async def _publish(self, decision: ResponseDecision) -> None:
+    async def publish(self, topic: TopicSpec, word: Word) -> None:
         producer = AIOKafkaProducer(bootstrap_servers=self.kafka.bootstrap, acks="all")
         await producer.start()
         try:
-            await producer.send_and_wait(RESPONSES.name(self.kafka.prefix), decision.encode(), b"x")
+            await producer.send_and_wait(topic.name(self.kafka.prefix), word.encode(), b"x")
         finally:
             await producer.stop()
 
@@ -168,6 +175,42 @@ def desk(cluster: Cluster, kafka: KafkaSettings, tmp_path: Path) -> Iterator[Des
     print("\n".join(audit(kafka)))
 
 
+def test_a_missed_deadline_becomes_one_alert_with_its_incident(desk: Desk) -> None:
+    asyncio.run(desk.start("one").ready())
+    incident = Incident(
+        id="i-1", revision=1, status="open", cluster="test", severity="high", started_at="", updated_at="",
+        tick=_now(), attackers=(), victims=(), techniques=(), alerts_total=1, summary="",
+        alerts=(IncidentAlert(id="alert-late", detector="port_scan", kind="port_scan_vertical", severity="high",
+                              detected_at="", explanation=""),),
+    )  # fmt: skip
+    asyncio.run(desk.publish(INCIDENTS, incident))
+    began = time.monotonic()
+    desk.decide("late", mode="approve", deadline_s=2)
+    until(lambda: len(overdue(desk.kafka)) == 1, "an alert says that the deadline was missed")
+    took = time.monotonic() - began
+    desk.told("late", "missed deadline")
+    desk.decide("again", mode="approve", deadline_s=0)
+    until(lambda: len(overdue(desk.kafka)) == 2, "what is due at once is missed at once")
+    first, second = overdue(desk.kafka)
+    assert (first.subject, second.subject) == ("incident i-1", "response again")
+    assert [item.attackers[0].pod for item in (first, second)] == ["web-1", "web-1"]
+    desk.running[0].stop()
+    asyncio.run(desk.start("two").ready())
+    assert desk.command("allow", "192.0.2.1") == ["allowed command"]
+    assert len(overdue(desk.kafka)) == 2, "a restart does not tell it again"
+    print(f"\na deadline of 2 s was an alert after {took:.1f} s")
+
+
+def overdue(kafka: KafkaSettings) -> list[Alert]:
+    """The alerts about late responses."""
+
+    async def read() -> list[Alert]:
+        words = [decode_alert_record(r.value or b"") async for r in read_topic(kafka, ALERTS, 0.0) if r is not None]
+        return [word for word in words if isinstance(word, Alert) and word.kind == CONTAINMENT_OVERDUE]
+
+    return asyncio.run(read())
+
+
 def test_one_acts_the_other_takes_over_and_the_kill_switch_ends_all(desk: Desk) -> None:
     before = desk.cluster.policies()
     one = desk.start("one")
@@ -200,8 +243,8 @@ def test_one_acts_the_other_takes_over_and_the_kill_switch_ends_all(desk: Desk) 
     desk.applied("third")
 
     stop = ObjectMeta(name="stop", namespace=desk.cluster.namespace)
+    # Nothing else happens: that it is acted on is by its watch.
     desk.cluster.client.create(ConfigMap(metadata=stop))
-    desk.cluster.pod("other", "198.18.8.11", {"app": "other"})
     took["stopped"] = until(lambda: desk.ours() == set(), "the kill switch takes everything back")
     desk.decide("fourth")
     assert desk.command("allow", "192.0.2.1") == ["allowed command"]

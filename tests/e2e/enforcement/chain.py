@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from aiokafka.structs import ConsumerRecord
 
@@ -44,7 +45,14 @@ FAULTS: dict[str, Callable[[LabCluster], None]] = {
     "enforcer stands still": lambda cluster: cluster.enforcer.pause(),
     "enforcer is dead": lambda cluster: cluster.enforcer.kill(),
     "bridge is not filtered": lambda cluster: cluster.filter_bridged(False),
+    # The lab is made so: an enforcer learns at its start which families there are.
+    "IPv6 is forgotten": lambda cluster: None,
 }
+
+
+def lab_options(attack: Attack, fault: str | None = None) -> dict[str, Any]:
+    """What families the API server and the enforcer know of for an attack."""
+    return {"dual": attack.ipv6, "ipv6": attack.ipv6 and fault != "IPv6 is forgotten"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,7 @@ class Timeline:
     action: Action
     verdict: Action | None
     then: Action | None
+    after: Action | None
     stopped: bool
     load: float
 
@@ -93,6 +102,8 @@ class Played:
         end += f", judged {verdict.outcome}: {verdict.message}" if verdict is not None else ", not judged"
         if self.timeline.then is not None:
             end += f", then {self.timeline.then.outcome}: {self.timeline.then.message}"
+        if self.timeline.after is not None:
+            end += f", and judged {self.timeline.after.outcome}: {self.timeline.after.message}"
         return f"{end}; {stages}; load {self.timeline.load:.1f}; {len(self.failed)} of {self.exchanges} failed"
 
 
@@ -107,7 +118,7 @@ def neighbours(cluster: LabCluster, attack: Attack) -> list[Prober]:
         ("client2", "asks", dns, 53), ("api", "fresh", web, ECHO_PORT), ("web", "held", api, ECHO_PORT),
         ("api", "fresh", SITE, ECHO_PORT), (pods.OUTSIDE, "fresh", api, ECHO_PORT),
     ]  # fmt: skip
-    attacker = {attack.pod, BY_NAME[attack.pod].ip4}
+    attacker = {attack.pod, BY_NAME[attack.pod].ip4}  # whom nobody may speak with any more
     return [cluster.prober(*pair, every=NEIGHBOURLY_S) for pair in pairs if not attacker & set(pair)]
 
 
@@ -134,24 +145,30 @@ def play(
     with Stack(cluster, bootstrap, folder, node_agent=node_agent) as stack:
         capture = Capture(cluster.lab, folder, attack.pod, attack.victims)
         attack.begin(stage, folder)
-        _await_response(stack, attack)
+        await_response(stack, attack)
         told = now()
-        stopped = _stopped(capture, told)
+        stopped = stopped_after(capture, told)
         load = os.getloadavg()[0]
-        verdict = _verdict(stack, attack, judged_within)
-        then = None
+        applied = first_applied(stack, attack)
+        assert applied is not None
+        verdict = await_verdict(stack, applied[1], judged_within)
+        then = after = None
         if node_agent and verdict is not None and verdict.outcome == "ineffective":
-            then = _cut(stack, verdict.alert_id)
-            stopped = _stopped(capture, now())
+            then = await_cut(stack, verdict.alert_id)
+            stopped = stopped_after(capture, now())
+            after = await_verdict(stack, then, judged_within) if then.outcome == "applied" else None
         capture.stop()
-        timeline = _timeline(attack, stack, cluster.server, capture, verdict, then, stopped, load)
+        timeline = _timeline(attack, stack, cluster.server, capture, (verdict, then, after), stopped, load)
     failed = [f"{prober.name} {exchange}" for prober in others for exchange in prober.failures()]
     return Played(timeline, sum(len(prober.exchanges()) for prober in others), tuple(failed))
 
 
-def _await_response(stack: Stack, attack: Attack) -> None:
+def await_response(stack: Stack, attack: Attack) -> None:
+    """Wait until something is applied against an attack. Raises TimeoutError, with all that was said."""
     try:
-        wait_for(lambda: _applied(stack, attack) is not None, f"a response to {attack.name}", attack.detected_within)
+        wait_for(
+            lambda: first_applied(stack, attack) is not None, f"a response to {attack.name}", attack.detected_within
+        )
     except TimeoutError as error:
         alerts = [word for r in stack.records("alerts.v1") if isinstance(word := decode_alert_record(r.value), Alert)]
         actions = [Action.decode(record.value) for record in stack.records("actions.v1")]
@@ -161,7 +178,7 @@ def _await_response(stack: Stack, attack: Attack) -> None:
         raise TimeoutError(message) from None
 
 
-def _stopped(capture: Capture, told: float) -> bool:
+def stopped_after(capture: Capture, told: float) -> bool:
     """Whether answers end within `STOP_SECONDS` of a response."""
     while now() < told + STOP_SECONDS + QUIET_SECONDS:
         if max(capture.seen().answered, default=0.0) < now() - QUIET_SECONDS:
@@ -170,7 +187,8 @@ def _stopped(capture: Capture, told: float) -> bool:
     return False
 
 
-def _applied(stack: Stack, attack: Attack) -> tuple[ConsumerRecord, Action] | None:
+def first_applied(stack: Stack, attack: Attack) -> tuple[ConsumerRecord, Action] | None:
+    """The first step that was applied against an attack, and its record; none so far: none."""
     alerts = {alert.id for _, alert in _alerts(stack, attack)}
     for record in stack.records("actions.v1"):
         action = Action.decode(record.value)
@@ -179,27 +197,24 @@ def _applied(stack: Stack, attack: Attack) -> tuple[ConsumerRecord, Action] | No
     return None
 
 
-def _verdict(stack: Stack, attack: Attack, within: float) -> Action | None:
-    """The first word of the verification on what was applied first, waited for; none in time: none."""
+def await_verdict(stack: Stack, applied: Action, within: float) -> Action | None:
+    """The first word of the verification on a step, waited for; none in time: none."""
     found: list[Action] = []
 
     def said() -> bool:
-        applied = _applied(stack, attack)
-        assert applied is not None
-        for record in stack.records("actions.v1"):
-            action = Action.decode(record.value)
-            if action.response_id == applied[1].response_id and action.outcome in VERDICTS:
-                found.append(action)
+        told = [Action.decode(record.value) for record in stack.records("actions.v1")]
+        told = [action for action in told if action.response_id == applied.response_id and action.at > applied.at]
+        found[:] = [action for action in told if action.outcome in VERDICTS]
         return bool(found)
 
     try:
-        wait_for(said, f"the verification of {attack.name}", within)
+        wait_for(said, f"the verification of {applied.action}", within)
     except TimeoutError:
         return None
     return found[0]
 
 
-def _cut(stack: Stack, alert_id: str) -> Action:
+def await_cut(stack: Stack, alert_id: str) -> Action:
     """What becomes of the cut on the node, waited for: it may be refused, as for a pod's way to its resolver.
 
     Raises:
@@ -229,7 +244,7 @@ def _alerts(stack: Stack, attack: Attack) -> list[tuple[ConsumerRecord, Alert]]:
     for record in stack.records("alerts.v1"):
         alert = decode_alert_record(record.value)
         attackers = {end.ip for end in alert.attackers} if isinstance(alert, Alert) else set()
-        if isinstance(alert, Alert) and alert.kind == attack.kind and BY_NAME[attack.pod].ip4 in attackers:
+        if isinstance(alert, Alert) and alert.kind == attack.kind and attack.source in attackers:
             found.append((record, alert))
     return found
 
@@ -244,12 +259,12 @@ def _timeline(
     stack: Stack,
     server: ApiServer,
     capture: Capture,
-    verdict: Action | None,
-    then: Action | None,
+    words: tuple[Action | None, Action | None, Action | None],
     stopped: bool,
     load: float,
 ) -> Timeline:
-    applied = _applied(stack, attack)
+    verdict, then, after = words
+    applied = first_applied(stack, attack)
     assert applied is not None
     record, action = applied
     decided, decision = next(
@@ -275,6 +290,7 @@ def _timeline(
         action=action,
         verdict=verdict,
         then=then,
+        after=after,
         stopped=stopped,
         load=load,
     )

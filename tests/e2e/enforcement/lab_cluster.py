@@ -64,12 +64,14 @@ class LabCluster:
     """
 
     def __init__(self, server: ApiServer, folder: Path, names: Sequence[str], *, ipv6: bool = False,
-                 more_ports: Sequence[int] = (), guard: type[Enforcer] | type[Judge] = Enforcer) -> None:  # fmt: skip
+                 dual: bool = False, more_ports: Sequence[int] = (),
+                 guard: type[Enforcer] | type[Judge] = Enforcer) -> None:  # fmt: skip
+        """With `dual` the API server knows the IPv6 addresses; with `ipv6` the enforcer does, too."""
         self.lab = Lab(names)
         self.server = server
         self.folder = folder
         self._ports = (int(server.url.rsplit(":", 1)[1]), *more_ports)
-        self._ipv6 = ipv6
+        self._ipv6, self._dual = ipv6, ipv6 or dual
         self._guard = guard
         self._closing = ExitStack()
         self.client = Client(KubeConfig.from_file(server.kubeconfig).get())
@@ -109,7 +111,7 @@ class LabCluster:
     def _tell(self) -> None:
         """The node before the pods: an enforcer takes for local what runs on an address of its node."""
         self.client.create(RawNode(metadata=ObjectMeta(name=pods.NODE)))
-        addresses = [pods.NODE_UPLINK4] + ([pods.NODE_UPLINK6] if self._ipv6 else [])
+        addresses = [pods.NODE_UPLINK4] + ([pods.NODE_UPLINK6] if self._dual else [])
         internal = {"status": {"addresses": [{"type": "InternalIP", "address": text} for text in addresses]}}
         self.client.patch(NodeStatus, pods.NODE, internal, patch_type=PatchType.MERGE)
         # The API server marks new nodes as not ready; here nobody else would take that back.
@@ -134,7 +136,7 @@ class LabCluster:
 
     def run_pod(self, namespace: str, name: str, place: Pod) -> None:
         """Say what a node's agent would: the pod runs, with the addresses of a namespace of the lab."""
-        addresses = [place.ip4, place.ip6] if self._ipv6 else [place.ip4]
+        addresses = [place.ip4, place.ip6] if self._dual else [place.ip4]
         status = {
             "phase": "Running", "hostIP": pods.NODE_UPLINK4, "hostIPs": [{"ip": pods.NODE_UPLINK4}],
             "podIP": addresses[0], "podIPs": [{"ip": text} for text in addresses],

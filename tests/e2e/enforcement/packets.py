@@ -9,10 +9,11 @@ from pathlib import Path
 
 from tests.lab.lab import Lab, wait_for
 
-# Ethernet and IPv4 headers up to both addresses; no more is read.
+# Ethernet and IP headers up to both addresses; no more is read.
 _KEPT = 64
+_KIND, _IPV6 = slice(12, 14), b"\x86\xdd"
 _FILE_HEADER, _RECORD = 24, struct.Struct("<IIII")
-_SOURCE = slice(26, 30)
+_SOURCE, _SOURCE6 = slice(26, 30), slice(22, 38)
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Capture:
         self._victims = {ipaddress.ip_address(text).packed for text in victims}
         hosts = " or ".join(f"host {text}" for text in victims)
         command = ["tcpdump", "-n", "-U", "--immediate-mode", "-i", "eth0", "-s", str(_KEPT), "-B", "16384",
-                   "-w", str(self._file), f"ip and ({hosts}) and (tcp or udp)"]  # fmt: skip
+                   "-w", str(self._file), f"({hosts}) and (tcp or udp)"]  # fmt: skip
         self._process = lab.start(where, command)
         wait_for(lambda: self._file.exists() and self._file.stat().st_size >= _FILE_HEADER, "tcpdump", 20.0)
 
@@ -53,5 +54,6 @@ class Capture:
             at += kept
             if len(frame) < kept:
                 break  # being written just now
-            (answered if frame[_SOURCE] in self._victims else sent).append(seconds + micros / 1e6)
+            source = frame[_SOURCE6 if frame[_KIND] == _IPV6 else _SOURCE]
+            (answered if source in self._victims else sent).append(seconds + micros / 1e6)
         return Seen(tuple(sent), tuple(answered))

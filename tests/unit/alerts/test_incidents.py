@@ -7,7 +7,7 @@ import pytest
 from alerts.incidents import MAX_SENDERS, IncidentBook
 from alerts.settings import AlertSettings, IncidentSettings
 from alerts.snapshots import SnapshotError
-from schemas.alert import AlertRecord
+from schemas.alert import CONTAINMENT_OVERDUE, AlertRecord
 from schemas.finding import Endpoint
 from schemas.incident import Incident
 from tests.unit.alerts.builders import alert, mark
@@ -206,3 +206,15 @@ def test_a_strange_snapshot_is_refused_and_changes_nothing(value: bytes) -> None
     with pytest.raises(SnapshotError, match="snapshot of incidents"):
         book.restore(value)
     assert book.snapshot() == before
+
+
+def test_an_overdue_response_joins_its_incident_afterwards_and_breaks_no_word() -> None:
+    book = IncidentBook()
+    told(book, [alert("a1", 100, attacker="10.0.0.1", victim="10.0.0.2"), mark(500)])
+    late = alert("late", 160, attacker="10.0.0.1", victim="10.0.0.2")
+    late = late.model_copy(update={"detector": CONTAINMENT_OVERDUE, "kind": CONTAINMENT_OVERDUE})
+    (incident,) = told(book, [late])
+    assert [item.kind for item in incident.alerts] == ["port_scan_vertical", CONTAINMENT_OVERDUE]
+    assert ", then containment_overdue, against 10.0.0.2" in incident.summary
+    assert book.counts.late == 0
+    assert told(book, [late]) == []

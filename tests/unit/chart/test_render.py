@@ -341,7 +341,7 @@ def test_responder_may_only_read_unless_told(render: Render) -> None:
     assert read["networking.k8s.io", "networkpolicies"] == READ
     assert all(verbs <= read[key] for key, verbs in _declared(READ).items())
     own = _verbs(_one(render(), "Role", "responder"))
-    assert own == {"configmaps": {"get"}, "leases": {"get", "create", "update"}}
+    assert own == {"configmaps": {"get", "watch"}, "leases": {"get", "create", "update"}}
 
 
 def test_enforcing_responder_may_write_policies_of_its_dialects_and_label_pods(render: Render) -> None:

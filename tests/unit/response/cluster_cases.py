@@ -130,12 +130,13 @@ class MemoryGateway:
             space = f"{metadata['namespace']}/" if "namespace" in metadata else ""
             self.others.pop(f"{kind.model.kind} {space}{metadata['name']}", None)
 
-    def managed(self) -> tuple[Managed, ...]:
+    def managed(self, response_id: str | None = None) -> tuple[Managed, ...]:
         self._maybe_fail("managed")
         # As the API gives them: a pod has a spec, though we never write one.
         labelled = [item for item in self.pod_metadata.values() if QUARANTINE_LABEL in item["labels"]]
         pods = [{"metadata": item, "spec": {"nodeName": "node-1"}} for item in labelled]
-        return group_managed((*self.policies.values(), *self.others.values()), pods)
+        found = group_managed((*self.policies.values(), *self.others.values()), pods)
+        return tuple(item for item in found if response_id in (None, item.response_id))
 
     def kill_switch(self, name: str) -> str:
         self._maybe_fail("kill switch")

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise, product
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from response.reach import cells_of, find_widening, pair_ports
+from response.reach import cells_of, cut_peers, find_widening, pair_ports
 from schemas.policy.addresses import Span, cut_space, span_of_address
 from schemas.policy.evaluator import READINGS, Flow, IpBlockReading, evaluate
-from schemas.policy.networkpolicy import PROTOCOLS
+from schemas.policy.networkpolicy import DIRECTIONS, PROTOCOLS
 from schemas.policy.ports import ALL_PORTS, NO_PORTS, PortSet
 from tests.unit.response import policy_oracle, worlds
 
@@ -106,3 +107,23 @@ def test_no_view_is_wider_than_itself_and_none_than_no_policy(world: dict[str, A
         assert find_widening(view, view, reading) is None
         assert find_widening(bare, view, reading) is None
     assert {cell.pod for cell in cells_of(view)} >= {f"{p['ns']}/{p['name']}" for p in world["pods"] if not p["host"]}
+
+
+@settings(max_examples=80, deadline=None)
+@given(worlds.worlds(), worlds.changes(), readings)
+def test_views_that_share_what_did_not_change_give_what_separate_ones_give(
+    world: dict[str, Any], change: Any, reading: IpBlockReading
+) -> None:
+    added, _, labels = change
+    before, apart = worlds.view_of(world), worlds.view_of(worlds.changed(world, (added, False, labels)))
+    # What is known of the pods by now goes over to the next view.
+    assert before.pod_addresses() is not None
+    named = {policy.key for policy in before.policies}
+    after = before.with_policies(*(item for item in apart.policies if item.key not in named))
+    if labels is not None:
+        first = before.pods[0]
+        after = after.changed(pods=(replace(first, labels=labels), *after.pods[1:]))
+    assert find_widening(before, after, reading) == find_widening(worlds.view_of(world), apart, reading)
+    for pod, direction in product(before.pods, DIRECTIONS):
+        shared = cut_peers(before, after, pod.key, direction, reading)
+        assert shared == cut_peers(worlds.view_of(world), apart, pod.key, direction, reading)

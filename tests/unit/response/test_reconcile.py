@@ -10,14 +10,14 @@ from response import reconcile
 from response.cluster_site import Site
 from response.gateway import Managed
 from response.ledger import Containment
-from response.objects import QUARANTINE_LABEL
 from response.prove import Proof
 from response.settings import BudgetSettings, ResponseSettings, UpkeepSettings
 from response.standing import prove_standing
-from schemas.action import Action, Outcome
+from schemas.action import Outcome
 from schemas.policy.cluster import ClusterView
 from schemas.word import iso_time
-from tests.unit.response.cluster_cases import API, NOW, OUTSIDE, VIEW, WEB, WEB_B, MemoryGateway, decision, end, policy
+from tests.unit.response.cluster_cases import API, NOW, VIEW, WEB, WEB_B, MemoryGateway, decision, policy
+from tests.unit.response.test_budgets import many
 from tests.unit.response.test_orders import RESPONSE, TWO, Desk
 
 POLICY = f"shop/sluicegate-{RESPONSE}"
@@ -115,7 +115,7 @@ def test_what_is_taken_away_during_a_look_is_repaired_by_the_next() -> None:
     held = dict(desk.gateway.policies)
     real = desk.gateway.managed
 
-    def managed_then_deleted() -> tuple[Managed, ...]:
+    def managed_then_deleted(response_id: str | None = None) -> tuple[Managed, ...]:
         found = real()
         desk.gateway.policies.clear()
         return found
@@ -238,6 +238,32 @@ def test_a_block_follows_its_workload_to_a_new_replica() -> None:
     assert POLICY in desk.gateway.policies
 
 
+def test_a_block_stands_while_its_only_pod_starts_anew(proofs: list[str]) -> None:
+    alone = replace(VIEW, pods=tuple(pod for pod in VIEW.pods if pod.name != "web-b"))
+    desk = Desk(gateway=MemoryGateway(base=alone))
+    desk.decided(BLOCK)
+    held = dict(desk.gateway.policies)
+    away = tuple(pod for pod in alone.pods if pod.name != "web-a")
+    starting, started = replace(WEB, ips=()), replace(WEB, ips=("10.0.0.99",))
+    for number, pods in enumerate((away, (starting, *away), (started, *away))):
+        desk.gateway.base = replace(alone, pods=pods)
+        assert desk.looked(NOW + 1 + number) == []
+        assert desk.gateway.policies == held
+    assert len(proofs) == 3
+    opened = policy("shop/all", {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{}]})
+    desk.gateway.base = desk.gateway.base.with_policies(opened)
+    assert desk.looked(NOW + 10)[0] == "cancelled not_blocked", "of the new address it is proven as of the old one"
+
+
+def test_a_block_whose_pods_are_away_still_must_not_allow_others_anything() -> None:
+    desk = contained()
+    away = tuple(pod for pod in VIEW.pods if pod.name not in ("web-a", "web-b"))
+    other = replace(WEB_B, name="web-c", workload="Deployment/other", ips=("10.0.0.77",))
+    closed = policy("shop/closed", {"podSelector": {}, "policyTypes": ["Egress"]})
+    desk.gateway.base = replace(VIEW, pods=(other, *away)).with_policies(closed)
+    assert desk.looked(NOW + 1)[0] == "cancelled widens"
+
+
 def test_a_quarantine_ends_with_its_pod() -> None:
     desk = Desk()
     desk.decided(QUARANTINE)
@@ -351,48 +377,3 @@ def test_an_event_that_cannot_be_written_stops_nothing() -> None:
     desk = Desk(gateway=MemoryGateway(fail_on=("note",)))
     (applied,) = desk.decided(QUARANTINE)
     assert applied.outcome == "applied"
-
-
-def many(desk: Desk, count: int, now: float = NOW) -> list[str]:
-    """Decisions against as many destinations, one after the other."""
-    said: list[Action] = []
-    for number in range(count):
-        victim = OUTSIDE.model_copy(update={"ip": f"198.51.100.{number}"})
-        asked = decision("quarantine_pod", mode="enforce", id=f"r{number}", victims=(victim,),
-                         attackers=(end(WEB if number % 2 else WEB_B),))  # fmt: skip
-        said += desk.decided(asked, now)
-    return [f"{item.outcome} {item.reason}" for item in said]
-
-
-@pytest.mark.parametrize(
-    ("budget", "reason"),
-    [({"cluster": 1}, "budget_cluster"), ({"per_minute": 1}, "budget_minute"),
-     ({"per_namespace": 1}, "budget_namespace"), ({"replica_share": 0.5}, "budget_replicas"),
-     ({"stop_after": 1}, "budget_stop")],
-)  # fmt: skip
-def test_budgets(budget: dict[str, float], reason: str) -> None:
-    desk = Desk(ResponseSettings(budgets=BudgetSettings.model_validate({"replica_share": 1, **budget})))
-    assert many(desk, 2) == ["applied proven", f"refused {reason}"]
-    assert len(desk.gateway.policies) == 1
-
-
-def test_budgets_recover_with_time_and_room() -> None:
-    desk = Desk(ResponseSettings(budgets=BudgetSettings(cluster=1, replica_share=1)))
-    assert many(desk, 2) == ["applied proven", "refused budget_cluster"]
-    desk.looked(NOW + 600)
-    assert many(desk, 1, NOW + 601) == ["applied proven"]
-
-
-def test_resume_begins_the_hour_anew() -> None:
-    desk = Desk(ResponseSettings(budgets=BudgetSettings(stop_after=1, replica_share=1)))
-    assert many(desk, 2) == ["applied proven", "refused budget_stop"]
-    assert desk.said("resume", "*") == ["resumed command"]
-    assert many(desk, 2) == ["applied proven"]
-
-
-def test_a_repeat_is_not_counted_twice() -> None:
-    desk = Desk(ResponseSettings(budgets=BudgetSettings(per_minute=1, cluster=1, per_namespace=1, stop_after=5)))
-    desk.decided(QUARANTINE)
-    more = QUARANTINE.model_copy(update={"victims": (*QUARANTINE.victims, end(WEB_B)), "alert_revision": 2})
-    assert [item.outcome for item in desk.decided(more, NOW + 5)] in ([], ["applied"])
-    assert desk.gateway.pod_metadata["shop/web-a"]["labels"] == {QUARANTINE_LABEL: RESPONSE}

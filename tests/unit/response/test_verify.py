@@ -19,7 +19,7 @@ from response.watching import watch_pairs
 from schemas.action import Action
 from schemas.watch import MAX_PAIRS, WatchRow
 from tests.unit.response.cluster_cases import DB, NOW, VIEW, WEB, decision, end, policy
-from tests.unit.response.test_orders import RESPONSE, Desk
+from tests.unit.response.test_orders import RESPONSE, TWO, Desk
 
 LADDER = decision("block_egress_destination", "quarantine_pod", mode="enforce", victims=(end(DB, 5432, "TCP"),))
 
@@ -192,11 +192,81 @@ def test_a_next_rung_that_cannot_be_proven_leaves_what_stands() -> None:
     assert desk.gateway.policies == held
 
 
-def test_what_needed_approval_does_not_widen_by_itself() -> None:
-    desk = Desk()
-    desk.decided(LADDER.model_copy(update={"mode": "approve"}))
-    desk.audit += desk.responder.approve(RESPONSE, "ada", NOW)
-    assert packets(desk, 10, row(8, 1, 1)) == ["ineffective answered", "refused needs_approval"]
+def approved_and_ineffective(settings: ResponseSettings | None = None) -> Desk:
+    desk = Desk(settings)
+    desk.decided(LADDER.model_copy(update={"mode": "approve", "deadline_s": 60}))
+    for key in ("ana-1", "ben-1") if settings is not None else ("ana-1",):
+        desk.said("approve", key=key)
+    assert packets(desk, 10, row(8, 1, 1)) == ["ineffective answered", "proposed next_rung"]
+    return desk
+
+
+def known(desk: Desk) -> Containment:
+    found = desk.responder.ledger.get(RESPONSE)
+    assert found is not None
+    return found
+
+
+def test_what_needed_approval_waits_for_it_before_it_widens_and_stands_meanwhile() -> None:
+    desk = approved_and_ineffective()
+    held = dict(desk.gateway.policies)
+    desk.restart()
+    assert desk.looked(NOW + 12) == []
+    assert desk.gateway.policies == held
+    found = known(desk)
+    assert (found.phase, found.action, found.applied_at) == ("ineffective", "block_egress_destination", NOW)
+    assert found.next is not None
+    assert (found.next.action, found.next.approvals) == ("quarantine_pod", ())
+    assert found.next.proof is not None
+    assert desk.said("approve", now=NOW + 20) == ["approved approval", "applied proven"]
+    found = known(desk)
+    assert (found.phase, found.action, found.next, found.applied_at) == ("applied", "quarantine_pod", None, NOW + 20)
+    assert desk.looked(NOW + 21) == [], "the first rung is left over nowhere"
+    assert packets(desk, 40, row(35, 1, 1)) == ["ineffective answered", "refused no_next_rung"]
+
+
+def test_a_rejected_next_rung_leaves_what_stands() -> None:
+    desk = approved_and_ineffective()
+    held = dict(desk.gateway.policies)
+    assert desk.said("reject", now=NOW + 20) == ["rejected command"]
+    assert (known(desk).phase, known(desk).next) == ("ineffective", None)
+    assert desk.gateway.policies == held
+    assert desk.said("approve", now=NOW + 21) == ["refused not_waiting"]
+    assert packets(desk, 22, row(21, 1, 1)) == []
+    assert desk.said("reject", now=NOW + 23) == ["reverted command"], "with nothing that waits it is what stands"
+
+
+def test_the_next_rung_needs_as_many_persons_as_the_first() -> None:
+    desk = approved_and_ineffective(TWO)
+    assert desk.said("approve", now=NOW + 20) == ["approved approval"]
+    assert known(desk).phase == "ineffective"
+    desk.restart()
+    assert desk.said("approve", key="ana-2", now=NOW + 21) == ["refused approved_already"]
+    assert desk.said("approve", key="ben-1", now=NOW + 22) == ["approved approval", "applied proven"]
+
+
+def test_a_next_rung_that_waits_has_a_deadline_and_ends_with_what_stands() -> None:
+    desk = approved_and_ineffective()
+    assert desk.responder.next_deadline == NOW + 70
+    assert desk.looked(NOW + 71) == ["missed deadline"]
+    assert desk.looked(NOW + 72) == []
+    assert desk.looked(NOW + 700)[0].startswith("expired")
+    assert (known(desk).phase, known(desk).next) == ("expired", None)
+
+
+def test_a_next_rung_is_not_needed_where_it_contains_after_all() -> None:
+    desk = approved_and_ineffective()
+    assert packets(desk, 20, *(row(at, 1) for at in range(11, 20))) == ["effective unanswered"]
+    assert (known(desk).phase, known(desk).next) == ("effective", None)
+    assert packets(desk, 30, row(29, 1, 1)) == ["ineffective answered", "proposed next_rung"]
+
+
+def test_a_repeat_of_the_decision_is_no_next_rung() -> None:
+    desk = approved_and_ineffective()
+    waiting = known(desk).next
+    desk.decided(LADDER.model_copy(update={"mode": "approve", "deadline_s": 60, "alert_revision": 2}), NOW + 12)
+    assert known(desk).next == waiting
+    assert known(desk).phase == "ineffective"
 
 
 def test_nothing_seen_is_found_without_any_rows() -> None:

@@ -9,9 +9,11 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 
 from response.gateway import ClusterError
+from response.overdue import overdue_alert
 from schemas.action import Action
 from sluicegate import upkeep
 from stream.settings import KafkaSettings
+from tests.unit.response.cluster_cases import decision
 
 EXPIRED = Action(
     id="1", response_id="r", alert_id="a", cluster="c", action="", outcome="expired", mode="enforce", target="shop/web",
@@ -115,3 +117,33 @@ async def test_a_lost_watch_wakes_and_begins_again(monkeypatch: pytest.MonkeyPat
     assert begun.acquire(timeout=30)
     assert begun.acquire(timeout=30)
     ended.set()
+
+
+async def test_a_step_that_is_worth_an_alert_is_one_before_it_is_told(broker: type[Producer]) -> None:
+    overdue = Action.model_validate({**EXPIRED.model_dump(), "id": "2", "outcome": "missed", "decision": decision()})
+    looks, found = Looks(), iter([[EXPIRED, overdue]])
+
+    def look() -> Sequence[Action]:
+        looks()
+        return next(found, [])
+
+    work = upkeep.UpkeepLoop(KafkaSettings(), look, 0.001, alert_of=lambda action: overdue_alert(action, "i"))
+    work.start()
+    async with asyncio.timeout(30):
+        for _ in range(2):
+            await looks.rounds.get()
+    await work.stop()
+    assert [topic for topic, _ in broker.sent] == [
+        "sluicegate.actions.v1", "sluicegate.alerts.v1", "sluicegate.actions.v1",
+    ]  # fmt: skip
+
+
+async def test_what_is_due_ends_the_pause(broker: type[Producer], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "_SETTLE_SECONDS", 0.001)
+    looks = Looks()
+    work = upkeep.UpkeepLoop(KafkaSettings(), looks, 3600, due_s=lambda: -5.0)
+    work.start()
+    async with asyncio.timeout(30):
+        for _ in range(3):
+            await looks.rounds.get()
+    await work.stop()
