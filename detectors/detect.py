@@ -16,6 +16,7 @@ from detectors.base import Detector, KeyView, TickView
 from detectors.cold_start import ColdStart
 from detectors.dns_frame import DnsFrame
 from detectors.edges import EdgeBook
+from detectors.entrances import entrances
 from detectors.features import Distinct, Feature
 from detectors.frame import FlowFrame
 from detectors.index import I64
@@ -25,6 +26,7 @@ from detectors.minute import MinuteBook
 from detectors.name_book import NameBook
 from detectors.partials import Partials
 from detectors.plan import FeaturePlan
+from detectors.pod_interfaces import PodInterfaces
 from detectors.round_frames import RoundFrames
 from detectors.settings import EngineSettings
 from detectors.snapshot import Part, Section, SectionError, restore_parts, sections_of, usable
@@ -94,6 +96,7 @@ class DetectEngine:
         self._forwarders: dict[int, int] = {}
         self._cold = ColdStart()
         self._answered = AnsweredNames()
+        self._interfaces = PodInterfaces()
         self.rows = 0
 
     def feed(self, messages: Sequence[EventMessage]) -> DetectOutput:
@@ -150,8 +153,13 @@ class DetectEngine:
         frames = RoundFrames(closed, names, self._identities, self._book, self._settings.seed)
         flows, dns = frames.groups, frames.questions
         self._note_frames(flows, dns)
+        self._interfaces.observe(frames)
         if flows is not None:
-            self._partials.add_flows(flows, np.array([item.joins for item in closed], np.int64))
+            counted = np.array([item.joins for item in closed], np.int64)
+            self._partials.add_flows(flows, counted)
+            entered = entrances(flows, names, self._interfaces)
+            if entered is not None:
+                self._partials.add_entrances(entered, counted)
             for name, given in flow_inputs(flows, self.plan.spaces()).items():
                 self._update(name, given, names, views)
         if dns is not None:
@@ -164,7 +172,8 @@ class DetectEngine:
             detector.observe(frames)
             self._partials.add_tallies(joins, detector.tallies())
         quality = {names[c.node]: c.quality for c in closed}
-        findings = self._evaluate(TickView(views, self._identities, quality)) + self._limits_met(closed, names)
+        view = TickView(views, self._identities, quality, behind=self._interfaces.address, leading=self._interfaces.of)
+        findings = self._evaluate(view) + self._limits_met(closed, names)
         by_node: dict[str, list[Finding]] = {}
         for finding in findings:
             by_node.setdefault(finding.node, []).append(finding)
@@ -257,6 +266,7 @@ class DetectEngine:
             "partials": self._partials,
             "cold_start": self._cold,
             "answered_names": self._answered,
+            "pod_interfaces": self._interfaces,
             **{f"table.{name}": table for name, table in self.tables.items()},
             **{f"detector.{d.meta.id}": d for d in dict.fromkeys([*self._detectors, *self._observers])},
         }

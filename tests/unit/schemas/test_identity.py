@@ -219,7 +219,7 @@ def test_endpoints_carry_what_is_known() -> None:
     assert known.model_dump(exclude_none=True) == {
         "ip": "10.0.0.1", "port": 80, "protocol": "TCP", "mac": "m", "interface": "veth0", "pod": "a",
         "namespace": "shop", "workload": "Deployment/a", "node": "n1", "labels": {"app": "a"}, "identity": "known",
-            "roles": (),
+            "roles": (), "forged": (),
     }  # fmt: skip
     assert table.endpoint("10.96.0.10", 5).service == "kube-system/dns"
     assert table.endpoint("192.0.2.9", 5).identity == "unknown"
