@@ -19,6 +19,8 @@ from detectors.edges import EdgeBook
 from detectors.entrances import entrances
 from detectors.features import Distinct, Feature
 from detectors.frame import FlowFrame
+from detectors.identity_keys import IdentityKeys
+from detectors.identity_spaces import dns_identity_inputs, flow_identity_inputs
 from detectors.index import I64
 from detectors.keying import SpaceInput, dns_inputs, flow_inputs
 from detectors.limits_met import blind_finding, shed_finding, silent_node_finding
@@ -97,6 +99,7 @@ class DetectEngine:
         self._cold = ColdStart()
         self._answered = AnsweredNames()
         self._interfaces = PodInterfaces()
+        self._keys = IdentityKeys(identities)
         self.rows = 0
 
     def feed(self, messages: Sequence[EventMessage]) -> DetectOutput:
@@ -160,10 +163,12 @@ class DetectEngine:
             entered = entrances(flows, names, self._interfaces)
             if entered is not None:
                 self._partials.add_entrances(entered, counted)
-            for name, given in flow_inputs(flows, self.plan.spaces()).items():
+            wanted = self.plan.spaces()
+            for name, given in (flow_inputs(flows, wanted) | flow_identity_inputs(flows, wanted, self._keys)).items():
                 self._update(name, given, names, views)
         if dns is not None:
-            for name, given in dns_inputs(dns, self.plan.spaces()).items():
+            wanted = self.plan.spaces()
+            for name, given in (dns_inputs(dns, wanted) | dns_identity_inputs(dns, wanted, self._keys)).items():
                 self._update(name, given, names, views)
             self._answered.observe(frames)
         self._watched += self.watcher.observe(frames, closed, self.assembler.cluster)
