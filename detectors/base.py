@@ -182,13 +182,13 @@ class TickView:
             told: address that the node gave for the pod, where it is known already.
             more: of the endpoint.
         """
-        item = self.identities.behind(node, interface, tick)
+        item = self.identities.pods.behind(node, interface, tick)
         ip = item.ips[0] if item is not None and item.ips else told or self.behind(node, interface)
         return self.endpoint(ip, tick, interface=interface, **more) if ip else None
 
     def interface_of(self, node: str, hashed: int) -> str:
         """Return the interface of a node that has a hash (``detectors.names``) and leads to a pod, or an empty text."""
-        names = (*self.identities.interfaces(node), *self.leading(node))
+        names = (*self.identities.pods.interfaces(node), *self.leading(node))
         return next((name for name in names if hash_one(name) == hashed), "")
 
     def endpoint(self, ip: str, tick: int, **more: Any) -> Endpoint:

@@ -17,6 +17,7 @@ from detectors.copies import Copies
 from detectors.features import Distinct, Sum
 from detectors.grouping import Grouping
 from detectors.hashing import U64, hash_addresses
+from detectors.identity_victims import IdentityVictims
 from detectors.index import I64, positions
 from detectors.kernels.grouping import best_by, sum_columns
 from detectors.limits_met import silent_sender_finding
@@ -32,7 +33,7 @@ from detectors.tally import TallyRows
 from detectors.victim_rows import COPY_SUMS, VICTIM_SUMS
 from schemas.finding import DataQuality, Finding
 from schemas.identity import IdentityTable
-from schemas.rollups import SECTIONS, RollupHeader, RollupMessage
+from schemas.rollups import POINTING, SECTIONS, RollupHeader, RollupMessage
 
 Array = npt.NDArray[Any]
 Columns = dict[str, Array]
@@ -55,12 +56,14 @@ class _Tick:
     def merged(self) -> dict[str, Columns]:
         """Return the sections of all messages as one, by sender: which came first must not show."""
         pieces: dict[str, list[Columns]] = {}
-        base = 0
+        base = {"victim": 0, "identity": 0}
         for _, sections in sorted(self.messages, key=lambda message: (message[0].sender, message[0].tick)):
             for name, columns in sections.items():
-                moved = {"victim": columns["victim"] + base} if "victim" in columns else {}
+                target = POINTING.get(name)
+                moved = {target: columns[target] + base[target]} if target is not None else {}
                 pieces.setdefault(name, []).append(columns | moved)
-            base += len(sections["victim"]["dst"]) if "victim" in sections else 0
+            for name in base:
+                base[name] += len(sections[name]["attempts"]) if name in sections else 0
         return {name: _merge(columns) for name, columns in pieces.items()}
 
 
@@ -88,6 +91,7 @@ class CorrelateEngine:
         self._identities = identities
         self.plan = FeaturePlan(self._detectors)
         self.table = SpaceTable(SPACES["victim"], self.plan.features("victim"))
+        self._identified = IdentityVictims(self.plan)
         self.senders = Senders(settings.event_partitions, partition, settings.rollup_partitions)
         self._pending: dict[int, _Tick] = {}
         self._sources = RecentSources(("attempts", "established"))
@@ -125,12 +129,13 @@ class CorrelateEngine:
         views: dict[str, KeyView] = {}
         if "victim" in sections:
             views["victim"] = self._victims(tick, sections, capabilities)
+        views |= self._identified.take(tick, sections, capabilities)
         self._sources.forget(tick)
         self._senders.forget(tick)
         self._entrances.forget(tick)
         silent = self.senders.silent()
         quality = self._cold.mark(_quality(tick, gathered.headers, silent), tick)
-        if lost := int(self.table.take_lost().sum()):
+        if lost := sum(int(table.take_lost().sum()) for table in (self.table, *self._identified.tables.values())):
             quality = quality.model_copy(update={"shed": quality.shed + lost})
         workloads = WorkloadRows(_ordered(sections["workload"])) if "workload" in sections else None
         tallies = TallyRows.of(tick, sections["tally"]) if "tally" in sections else None
@@ -234,12 +239,13 @@ class CorrelateEngine:
 
     def table_counts(self) -> dict[str, dict[str, int]]:
         """Return what the table of each key space holds and did not take so far."""
-        return {"victim": self.table.counts()}
+        return {"victim": self.table.counts(), **{n: t.counts() for n, t in self._identified.tables.items()}}
 
     def _parts(self) -> dict[str, Part]:
         return {
             "cold_start": self._cold,
             "table.victim": self.table,
+            **{f"table.{name}": table for name, table in self._identified.tables.items()},
             **{f"detector.{d.meta.id}": d for d in self._detectors},
         }
 

@@ -21,6 +21,7 @@ from detectors.features import Distinct, Feature
 from detectors.frame import FlowFrame
 from detectors.identity_keys import IdentityKeys
 from detectors.identity_spaces import dns_identity_inputs, flow_identity_inputs
+from detectors.identity_victims import victim_spaces
 from detectors.index import I64
 from detectors.keying import SpaceInput, dns_inputs, flow_inputs
 from detectors.limits_met import blind_finding, shed_finding, silent_node_finding
@@ -88,7 +89,7 @@ class DetectEngine:
         self.plan = FeaturePlan(self._detectors)
         self.assembler = Assembler(settings)
         self.tables = {n: SpaceTable(SPACES[n], self.plan.features(n)) for n in sorted(self.plan.spaces())}
-        self._partials = Partials(partition, settings, identities, _source_bucket(detectors))
+        self._partials = Partials(partition, settings, identities, _source_bucket(detectors), _asked(detectors))
         self._minutes = MinuteBook(settings.workloads_per_minute, identities, settings.seed)
         self._edges = EdgeBook(identities)
         self._book = NameBook()
@@ -348,8 +349,14 @@ def update_table(table: SpaceTable, features: Sequence[Feature], given: SpaceInp
 
 def _source_bucket(detectors: Sequence[Detector]) -> int:
     """Return the shortest bucket over which any detector counts a victim's sources, s; 0: none does."""
-    asked = [f for d in detectors for f in d.features() if f.space == "victim" and isinstance(f.aggregate, Distinct)]
+    spaces = ("victim", *_asked(detectors))
+    asked = [f for d in detectors for f in d.features() if f.space in spaces and isinstance(f.aggregate, Distinct)]
     return min((f.bucket for f in asked), default=0)
+
+
+def _asked(detectors: Sequence[Detector]) -> tuple[str, ...]:
+    """Return the spaces of victims by identity that any detector asks for."""
+    return victim_spaces({f.space for d in detectors for f in d.features()})
 
 
 def _rounds(closed: Sequence[ClosedTick]) -> list[tuple[int, int]]:

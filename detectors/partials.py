@@ -19,6 +19,8 @@ from detectors.floods import SENDERS_NAMED, flood_pieces, no_flood_pieces
 from detectors.frame import FlowFrame
 from detectors.grouping import Grouping
 from detectors.hashing import combine, hash_addresses, hash_text
+from detectors.identity_keys import IdentityKeys
+from detectors.identity_victims import identity_rows
 from detectors.index import I64, positions
 from detectors.kernels.grouping import rank_by, sum_columns, top_by
 from detectors.lately import Lately
@@ -65,7 +67,8 @@ class Partials:
 
     state_version: ClassVar[int] = 7
 
-    def __init__(self, partition: int, settings: EngineSettings, identities: IdentityTable, bucket: int) -> None:
+    def __init__(self, partition: int, settings: EngineSettings, identities: IdentityTable, bucket: int,
+                 asked: Sequence[str] = ()) -> None:  # fmt: skip
         """Start empty.
 
         Args:
@@ -73,11 +76,13 @@ class Partials:
             settings: of the engine.
             identities: who has an address.
             bucket: for how long a victim's source need not be named again, s; 0: nobody counts sources.
+            asked: key spaces of victims by identity.
         """
         self._partition = partition
         self._settings = settings
         self._identities = identities
         self._bucket = bucket
+        self._asked, self._keys = tuple(asked), IdentityKeys(identities)
         self._ticks: dict[int, _Tick] = {}
         self._said = Lately(_SEEN_PAIRS, max(1, bucket))
         self._steps: list[Passed] = []
@@ -245,6 +250,8 @@ class Partials:
                 sections["entrance"] = self._entrances(gathered.entrances, victims)
             if copies is not None:
                 sections["victim_copy"] = copies
+            if self._asked:
+                self._deal_identities(parts, tick, victims, sections.get("new_source"))
             row = rank_by(target, len(parts))
             for section, columns in sections.items():
                 victim = columns["victim"]
@@ -257,6 +264,16 @@ class Partials:
         if gathered.tallies.amounts:
             deal(parts, "tally", gathered.tallies.columns(), gathered.tallies.partitions(len(parts)))
         return parts
+
+    def _deal_identities(self, parts: list[dict[str, pa.RecordBatch]], tick: int, victims: Columns,
+                         new: Columns | None) -> None:  # fmt: skip
+        rows, sources, hashes = identity_rows(tick, self._asked, self._keys, victims, new)
+        target = (hashes % np.uint64(len(parts))).astype(np.int64)
+        deal(parts, "identity", rows, target)
+        if sources is not None:
+            place = sources["identity"]
+            moved = sources | {"identity": rank_by(target, len(parts))[place]}
+            deal(parts, "identity_source", moved, target[place])
 
     @staticmethod
     def _senders(pieces: Sequence[Columns], victims: Columns) -> Columns:

@@ -229,16 +229,18 @@ class IdentityRule(FeatureRule):
         return self._rule.by, bytes(keys.column("who")[row]).decode(errors="ignore")
 
     def _who(self, keys: KeyView, row: int, _attackers: tuple[Endpoint, ...], _hit: tuple[Endpoint, ...]) -> str:
-        return wording(*self._key(keys, row))
+        towards = "towards " if self._lead.space == "victim" else ""
+        return towards + wording(*self._key(keys, row))
 
     def _subject(self, keys: KeyView, row: int, node: str) -> str:
         by, text = self._key(keys, row)
-        return f"{by} {text}@{node}"
+        return f"{by} {text}" + (f"@{node}" if node else "")
 
     def _ends(self, _view: TickView, keys: KeyView, rows: list[int],
               _tick: int) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...], bool]:  # fmt: skip
-        """Return the identity as the attacker; nothing proves the addresses."""
-        return (identified(*self._key(keys, rows[0])),), (), False
+        """Return the identity as attacker or as victim; nothing proves an address."""
+        end = identified(*self._key(keys, rows[0]))
+        return ((), (end,), False) if self._lead.space == "victim" else ((end,), (), False)
 
 
 def _by_subject(keys: KeyView, rows: I64, lead: I64, space: str) -> list[list[int]]:

@@ -54,7 +54,7 @@ WORKLOAD = KeySpace(
 )
 
 # Of what is counted for one address, what can also be counted for all addresses of one pod, workload and so on.
-_BY_IDENTITY = {"source": "sources", "dns_client": "DNS clients"}
+_BY_IDENTITY = {"source": "sources", "dns_client": "DNS clients", "victim": "hosts that connections are opened to"}
 
 
 def by_identity(space: str, by: By) -> str:

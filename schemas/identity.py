@@ -13,7 +13,7 @@ from schemas.cluster_objects import ClusterObjects
 from schemas.exceptions import RoleRule
 from schemas.finding import Endpoint
 from schemas.inventory import InventoryObject
-from schemas.led_to import LedTo
+from schemas.pod_index import PodIndex
 from schemas.timeline import FOREVER, Span, Timeline
 
 API_SERVICE = "default/kubernetes"  # the Service by which every cluster offers its API server
@@ -60,7 +60,7 @@ class IdentityTable:
         self._statements = 0
         self._timelines: dict[_Cover, Timeline] = {}
         self._ranges: dict[tuple[int, int], int] = {}  # ranges told by version and length of their prefix
-        self._led_to = LedTo()
+        self.pods = PodIndex()
         self._endings: list[tuple[int, str, int]] = []  # heap of (end, uid, begin); some are out of date
         self._shared: dict[object, Any] = {}  # labels that many objects have, once
         # Packed addresses of objects that lie outside the ranges for private use.
@@ -191,7 +191,7 @@ class IdentityTable:
                 else:
                     self._ranges[cover[:2]] = self._ranges.get(cover[:2], 0) + 1
             timeline.insert(span)
-        self._led_to.insert(span)
+        self.pods.insert(span)
         self._note(item)
 
     def _leave(self, history: list[InventoryObject], place: int) -> None:
@@ -209,7 +209,7 @@ class IdentityTable:
                     self._ranges[cover[:2]] -= 1
                     if not self._ranges[cover[:2]]:
                         del self._ranges[cover[:2]]
-        self._led_to.remove(item)
+        self.pods.remove(item)
 
     def _slim(self, item: InventoryObject) -> InventoryObject:
         """Return an object with its addresses as they are usually written; what many objects have is held once.
@@ -280,14 +280,6 @@ class IdentityTable:
         """Return the object that had an address at a time (s since epoch), or none."""
         timeline = self._timelines.get(ip)
         return timeline.at(at) if timeline is not None else None
-
-    def behind(self, node: str, interface: str, at: int) -> InventoryObject | None:
-        """Return the pod that an interface of a node led to at a time (s since epoch), or none that is told."""
-        return self._led_to.at(node, interface, at)
-
-    def interfaces(self, node: str) -> Iterable[str]:
-        """Return the interfaces of a node of which it is told whose they are or were."""
-        return self._led_to.of(node)
 
     def span(self, ip: str, at: int) -> tuple[int, int]:
         """Return from when to before when ``find`` and ``role`` give the same as at a time, both s since epoch."""

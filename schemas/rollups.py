@@ -94,6 +94,18 @@ ENTRANCE = (
     _n("packets", "packets", "towards the victim; no copies"),
 )
 
+IDENTITY = (
+    Column("space", pa.string(), "", "key space that a rule asks for: victims by what", "never", _NO),
+    Column("who", pa.string(), "", "pod, workload, namespace, Service or node; unknown: none", "never", _NO),
+    *(column for column in VICTIM if column.name in ("attempts", "refused", "unanswered", "syn")),
+)  # fmt: skip
+
+IDENTITY_SOURCE = (
+    Column("identity", pa.int32(), "row", "row of this message's identity section", "never", _NO),
+    Column("src_hash", pa.uint64(), "", "a source seen for one of its addresses for the first time in a while", "never",
+           _NO),
+)  # fmt: skip
+
 WORKLOAD = (
     _a("address", "address of the workload's replica"),
     Column("node", pa.string(), "", "node that reported it", "never", _NO),
@@ -124,6 +136,12 @@ TALLY = (
 SECTIONS: dict[str, tuple[Column, ...]] = {
     "victim": VICTIM, "victim_source": VICTIM_SOURCE, "new_source": NEW_SOURCE, "workload": WORKLOAD,
     "flood_sender": FLOOD_SENDER, "tally": TALLY, "victim_copy": VICTIM_COPY, "entrance": ENTRANCE,
+    "identity": IDENTITY, "identity_source": IDENTITY_SOURCE,
+}  # fmt: skip
+# Sections with a column of row numbers, and the section that these point into; the column has its name.
+POINTING = {
+    "victim_source": "victim", "new_source": "victim", "flood_sender": "victim", "victim_copy": "victim",
+    "entrance": "victim", "identity_source": "identity",
 }  # fmt: skip
 SCHEMAS = {
     name: pa.schema([pa.field(c.name, c.dtype, nullable=False) for c in columns]) for name, columns in SECTIONS.items()
@@ -224,10 +242,10 @@ def decode_rollup(value: bytes) -> RollupMessage:
 
 
 def _check_rows(batches: dict[str, pa.RecordBatch]) -> None:
-    victims = batches["victim"].num_rows if "victim" in batches else 0
-    for name in ("victim_source", "new_source", "flood_sender", "victim_copy", "entrance"):
+    for name, target in POINTING.items():
         if name in batches:
-            rows = batches[name].column("victim").to_numpy()
-            if len(rows) and (rows.min() < 0 or rows.max() >= victims):
-                problem = f"batches.{name}.victim points outside the {victims} rows of batches.victim"
+            count = batches[target].num_rows if target in batches else 0
+            rows = batches[name].column(target).to_numpy()
+            if len(rows) and (rows.min() < 0 or rows.max() >= count):
+                problem = f"batches.{name}.{target} points outside the {count} rows of batches.{target}"
                 raise DecodeError(problem)

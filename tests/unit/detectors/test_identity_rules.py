@@ -7,12 +7,15 @@ import pytest
 from detectors.detect import DetectEngine
 from detectors.identity_keys import BYS, By
 from detectors.rule_detector import rule_detectors
-from detectors.rule_file import RuleError, load_rules
+from detectors.rule_file import RuleError, load_rule_file, load_rules
 from detectors.settings import EngineSettings
+from schemas.alert import Alert
 from schemas.event_codec import EventMessage
 from schemas.finding import Finding
 from schemas.identity import IdentityTable
 from schemas.inventory import InventoryObject
+from stream.pipeline import Pipeline
+from stream.stages import Parts, PipelineSettings
 from tests.event_rows import BEGIN, Node, Row, flow, query
 
 ONE, TWO, STRANGER, LONE = "10.0.0.1", "10.0.0.2", "198.51.100.7", "10.0.0.3"
@@ -137,3 +140,42 @@ def test_every_key_has_a_space() -> None:
     for by in BYS:
         (detector,) = rule_detectors(load_rules(text(by)))
         assert [feature.space for feature in detector.features()] == [f"source_by_{by}"]
+
+
+def opened(dst: str, sources: range) -> list[Row]:
+    return [flow(f"203.0.113.{number}", dst, 80) for number in sources]
+
+
+def alerts(rules: str, messages: list[EventMessage], partitions: int) -> list[Alert]:
+    engine = EngineSettings(rollup_partitions=partitions)
+    detectors = {name: {"enabled": False} for name in ("syn_flood", "connection_flood", "port_scan")}
+    settings = PipelineSettings(engine=engine, detectors=detectors)
+    pipeline = Pipeline(Parts(settings, IdentityTable(INVENTORY), load_rule_file(rules)))
+    return [a for output in pipeline.run(messages) for a in output.alerts if a.rule == "many" and a.revision == 1]
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+def test_victims_are_summed_by_identity_over_nodes_whatever_the_partitions(partitions: int) -> None:
+    one, two = Node("node1"), Node("node2")
+    messages = [one.second(1, flows=opened(ONE, range(6))), two.second(1, flows=opened(TWO, range(6, 12))),
+                one.second(90), two.second(90)]  # fmt: skip
+    (found,) = alerts(text("service", "connection_rate > 11"), messages, partitions)
+    assert (found.subject, found.attackers, found.victims[0].service) == ("service shop/front", (), "shop/front")
+    assert found.evidence[0].value == 12
+    assert "towards service shop/front" in found.explanation
+    assert alerts(text("service", "connection_rate > 12"), messages, partitions) == []
+    assert alerts(text("address", "connection_rate > 11"), messages, partitions) == []
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+def test_a_source_of_several_pods_of_a_workload_is_one(partitions: int) -> None:
+    node = Node()
+    rows = [*opened(ONE, range(9)), *opened(TWO, range(4, 12)), *opened("10.0.0.77", range(3))]
+    (found,) = alerts(
+        text("workload", "unique_sources > 11"), [node.second(1, flows=rows), node.second(90)], partitions
+    )
+    assert (found.subject, found.evidence[0].value) == ("workload shop/Deployment/web", 12)
+    (found,) = alerts(
+        text("workload", "unique_sources == 3"), [node.second(1, flows=rows), node.second(90)], partitions
+    )
+    assert found.subject == "workload unknown"
