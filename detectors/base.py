@@ -141,6 +141,10 @@ def _no_interfaces(_node: str) -> tuple[str, ...]:
     return ()
 
 
+def _not_seen(_node: int, _src: bytes, _dst: bytes | None, _service: int | None) -> list[str]:
+    return []
+
+
 @dataclass(frozen=True)
 class TickView:
     """What ``evaluate`` sees: the touched keys of each space, and who had which address."""
@@ -160,6 +164,9 @@ class TickView:
     entrances: Callable[[bytes, int], list[Entrance]] = _no_entrances
     # Node and interface to the address of the pod behind it, as the node said, empty where it did not; stage 1
     behind: Callable[[str, str], str] = _nobody
+    # Node's number, packed source, destination and service (none: any) to the interfaces by which such packets entered
+    # in this tick; stage 1
+    entered_by: Callable[[int, bytes, bytes | None, int | None], list[str]] = _not_seen
     # Node to its interfaces that lead to pods, as the node said; stage 1
     leading: Callable[[str], Iterable[str]] = _no_interfaces
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from detectors.base import Detector, KeyView, TickView
 from detectors.cold_start import ColdStart
 from detectors.dns_frame import DnsFrame
 from detectors.edges import EdgeBook
-from detectors.entrances import entrances
+from detectors.entrances import entered_by, entrances
 from detectors.features import Distinct, Feature
 from detectors.frame import FlowFrame
 from detectors.identity_keys import IdentityKeys
@@ -178,7 +179,8 @@ class DetectEngine:
             detector.observe(frames)
             self._partials.add_tallies(joins, detector.tallies())
         quality = {names[c.node]: c.quality for c in closed}
-        view = TickView(views, self._identities, quality, behind=self._interfaces.address, leading=self._interfaces.of)
+        view = TickView(views, self._identities, quality, behind=self._interfaces.address, leading=self._interfaces.of,
+                        entered_by=partial(entered_by, flows))  # fmt: skip
         findings = self._evaluate(view) + self._limits_met(closed, names)
         by_node: dict[str, list[Finding]] = {}
         for finding in findings:

@@ -62,6 +62,40 @@ def entrances(frame: FlowFrame, names: Sequence[str], pods: PodInterfaces) -> Co
     return _by_interface(frame, rows, names, pods) if len(rows) else None
 
 
+def entered_by(frame: FlowFrame | None, node: int, src: bytes, dst: bytes | None = None,
+               service: int | None = None) -> list[str]:  # fmt: skip
+    """Return by which interfaces of a node packets of a source entered in its tick, ordered; copies are left out.
+
+    Args:
+        frame: one round; none: no flows came.
+        node: number.
+        src: packed address that the packets bore.
+        dst: packed address that they were for; none: any.
+        service: protocol << 16 | responder port; none: any.
+    """
+    if frame is None:
+        return []
+    chosen = frame.row_src == _number_of(frame, src)
+    if dst is not None:
+        chosen &= frame.row_dst == _number_of(frame, dst)
+    rows = positions(chosen & ~frame.columns.values("copy"))
+    rows = rows[frame.columns.by_place("node")[frame.columns.place[rows]] == node]
+    if service is not None:
+        proto, port = (frame.columns.values(name)[rows].astype(np.int64) for name in ("proto", "dst_port"))
+        rows = rows[proto << 16 | port == service]
+    if not len(rows):
+        return []
+    words, number = frame.columns.words_of("interface", rows)
+    texts = words.to_pylist()
+    return sorted({texts[place] for place in np.unique(number).tolist()})
+
+
+def _number_of(frame: FlowFrame, address: bytes) -> int:
+    """Return an address's number in a frame, -1 where it is not in it."""
+    found = positions((frame.addresses == np.frombuffer(address, np.uint8)).all(axis=1))
+    return int(found[0]) if len(found) else -1
+
+
 def _unproven(frame: FlowFrame, rows: I64) -> I64:
     """Return the rows whose packets prove no sender: TCP that only began, UDP without an answer, ICMP requests.
 

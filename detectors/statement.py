@@ -30,7 +30,16 @@ def count(value: float) -> str:
 def attacker(view: TickView, keys: KeyView, row: int, column: str = "src") -> tuple[Endpoint, bool]:
     """Return the source of a key, and whether the interface by which its packets entered proves it."""
     ip, tick, node = keys.address(column, row), int(keys.ticks[row]), keys.node(row)
-    mac, interface = mac_text(int(keys.column("mac")[row])), view.interface_of(node, int(keys.column("interface")[row]))
+    mac = mac_text(int(keys.column("mac")[row]))
+    pair, sweep = keys.table.space.name == "pair", keys.table.space.name == "sweep"
+    dst = bytes(keys.column("dst")[row]) if pair else None
+    service = int(keys.column("proto")[row]) << 16 | int(keys.column("port")[row]) if sweep else None
+    seen = view.entered_by(int(keys.node_numbers[row]), bytes(keys.column(column)[row]), dst, service)
+    if len(seen) > 1:
+        # Two speak under one address, and nothing tells which of them did what was counted.
+        return view.endpoint(ip, tick, mac=mac), False
+    # What the key remembers is of its first packets, which may have been another's.
+    interface = seen[0] if seen else view.interface_of(node, int(keys.column("interface")[row]))
     return machine(view, node, tick, ip, mac=mac, interface=interface, forged=True)
 
 

@@ -124,6 +124,18 @@ def test_a_scan_under_anothers_address_names_the_scanner() -> None:
     assert not alert.spoofable
 
 
+def test_who_scans_under_the_address_of_a_neighbour_that_failed_before_does_not_frame_it() -> None:
+    """OTHER's failed connection comes first, by its own interface; then SENDER scans the same host in its name."""
+    said = [behind(), behind("veth-o", OTHER)]
+    failed = [flow(OTHER, VICTIM, port, interface="veth-o") for port in (81, 82)]
+    probes = [flow(OTHER, VICTIM, port, interface=VETH) for port in range(1, 200)]
+    (attacker,) = alerts(two_nodes([(failed, ()), (probes, ())], said), "port_scan")[-1].attackers
+    assert (attacker.pod, attacker.forged) == ("sender", (OTHER,))
+    both = alerts(two_nodes([([*failed, *probes], ())], said), "port_scan")[-1]
+    assert both.spoofable
+    assert both.attackers[0].interface is None
+
+
 def test_a_second_family_of_a_pod_is_not_taken_for_forged() -> None:
     six, victim6 = "fd00::1:5", "fd00::2:3"
     probes = [flow(six, victim6, port, interface=VETH) for port in range(1, 200)]
