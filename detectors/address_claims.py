@@ -23,7 +23,7 @@ _CONTESTED = 120  # s after the last claim that traffic of a contested address i
 _STILL_USED = 3  # s after an address was claimed by another that its owner's packets prove that it did not move
 _FORGIVEN = 300  # s of silence after which a claimant's signs are forgotten
 _ECHOES = 2  # questions asked alike that are no coincidence
-_CLAIMANTS, _TOLD, _SPOKEN_FOR = 4, 4, 8
+_CLAIMANTS, _TOLD, _SPOKEN_FOR = 8, 4, 8
 # Virtual router addresses of RFC 5798 (VRRP): they move between machines by design.
 _VIRTUAL = (0x00005E0001, 0x00005E0002)
 _GROUP_BIT = 1 << 40
@@ -79,6 +79,8 @@ class Suspicion:
     second: bool  # and that is a sign
     both_ways: bool
     interface: str
+    last: int  # tick of its last claim
+    acts: bool  # it did what only an impostor does, so that it is one though another claimant is a worse one
 
 
 @dataclass(frozen=True)
@@ -186,14 +188,21 @@ class ClaimBook:
         held = self.held.touch(node, key, tick)
         if mac not in held.macs:
             held.macs = [m for m in held.macs if self.claimants.get(node, (*key, m), tick) is not None]
-            if len(held.macs) < _CLAIMANTS:
-                held.macs.append(mac)
+            if len(held.macs) >= _CLAIMANTS:
+                # The oldest claimant may be the owner; of the others who has been silent for longest makes room.
+                held.macs.remove(min(held.macs[1:], key=lambda m: self._heard(node, (*key, m), tick)))
+            held.macs.append(mac)
         if held.last_mac not in (mac, 0) and tick - held.last_tick <= self._signs.settle:
             held.turns = (held.turns if tick - held.turned <= self._signs.window else 0) + 1
             held.turned = tick
         held.last_mac, held.last_tick = mac, tick
         if len(held.macs) > 1:
             self._contested.touch(node, key, tick)
+
+    def _heard(self, node: int, key: Key, tick: int) -> int:
+        """Return the tick of a claimant's last claim."""
+        claimant = self.claimants.get(node, key, tick)
+        return claimant.touched if claimant is not None else 0
 
     def _told(
         self, node: int, tick: int, vlan: int, claimant: Claimant, address: Address, told: Address, told_mac: int
@@ -227,16 +236,22 @@ class ClaimBook:
                 if claimant is not None:
                     claimant.used = max(claimant.used, int(end))
 
-    def suspect(self, node: int, tick: int, key: Key) -> Suspicion | None:
-        """Return the claimant of an address against whom most speaks; among equals the newer one."""
+    def suspects(self, node: int, tick: int, key: Key) -> list[Suspicion]:
+        """Return the claimants of an address that may be impostors.
+
+        That is the one against whom most speaks, among equals the newer one, unless it has been silent for the window;
+        and whoever claims the address in this very tick and acts as only an impostor does: there may be several.
+        """
         held = self.held.get(node, key, tick)
         if held is None:
-            return None
+            return []
         rows = [(m, c) for m in held.macs if (c := self.claimants.get(node, (*key, m), tick)) is not None]
         found = [self._weigh(node, tick, key, held, mac, claimant, rows) for mac, claimant in rows]
-        if _bonded(found):
-            return None
-        return max(found, key=lambda s: (s.score, s.since, s.mac), default=None)
+        if not found or _bonded(found):
+            return []
+        worst = max(found, key=lambda s: (s.score, s.since, s.mac))
+        others = [s for s in found if s is not worst and s.acts and s.last == tick]
+        return [worst, *others] if tick - worst.last <= self._signs.window else others
 
     def _weigh(self, node: int, tick: int, key: Key, held: Held, mac: int, claimant: Claimant,
                rows: Iterable[tuple[int, Claimant]]) -> Suspicion:  # fmt: skip
@@ -255,7 +270,7 @@ class ClaimBook:
         return Suspicion(
             mac, (key[1], key[2]), tuple(m for m, _ in rivals), score, alive, claimant.pushes, claimant.asks,
             held.turns if turning else 0, claimant.since, tuple((t[0], t[1]) for t in claimant.told), own, second, both,
-            claimant.interface,
+            claimant.interface, claimant.touched, claimant.pushes >= signs.pushes or bool(claimant.asks) or both,
         )  # fmt: skip
 
     def _own(self, node: int, tick: int, key: Key, mac: int) -> tuple[Address, ...]:

@@ -8,7 +8,7 @@ that defines one subclass whose ``meta.id`` is the file's name.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from detectors.features import Feature
 from detectors.index import I64
+from detectors.names import hash_one
+from detectors.recent_entrances import Entrance
 from detectors.round_frames import RoundFrames
 from detectors.table import SpaceTable
 from detectors.tally import NodeTally, TallyRows
@@ -127,6 +129,22 @@ def _no_senders(_dst: bytes) -> list[tuple[str, int]]:
     return []
 
 
+def _no_entrances(_dst: bytes, _since: int) -> list[Entrance]:
+    return []
+
+
+def _nobody(_node: str, _interface: str) -> str:
+    return ""
+
+
+def _no_interfaces(_node: str) -> tuple[str, ...]:
+    return ()
+
+
+def _not_seen(_node: int, _src: bytes, _dst: bytes | None, _service: int | None) -> list[str]:
+    return []
+
+
 @dataclass(frozen=True)
 class TickView:
     """What ``evaluate`` sees: the touched keys of each space, and who had which address."""
@@ -142,6 +160,15 @@ class TickView:
     # 16-byte victim to (sender, packets) of floods of packets, most active first; stage 2
     top_senders: Callable[[bytes], list[tuple[str, int]]] = _no_senders
     tallies: TallyRows | None = None  # what detectors counted in ``observe`` for their stage 2; stage 2
+    # 16-byte victim and a tick to by which interfaces it was flooded since, the busiest first; stage 2
+    entrances: Callable[[bytes, int], list[Entrance]] = _no_entrances
+    # Node and interface to the address of the pod behind it, as the node said, empty where it did not; stage 1
+    behind: Callable[[str, str], str] = _nobody
+    # Node's number, packed source, destination and service (none: any) to the interfaces by which such packets entered
+    # in this tick; stage 1
+    entered_by: Callable[[int, bytes, bytes | None, int | None], list[str]] = _not_seen
+    # Node to its interfaces that lead to pods, as the node said; stage 1
+    leading: Callable[[str], Iterable[str]] = _no_interfaces
 
     def space(self, name: str) -> KeyView | None:
         """Return the touched keys of a space; none where no key was touched."""
@@ -151,6 +178,25 @@ class TickView:
     def roles(self, ip: str, tick: int) -> tuple[str, ...]:
         """Return the roles that an address had at a tick, as declared (``schemas.roles``); most have none."""
         return self.identities.roles(ip, tick)
+
+    def sender(self, node: str, interface: str, tick: int, told: str = "", **more: Any) -> Endpoint | None:
+        """Return the pod behind an interface of a node at a tick; none where nobody says whose it is.
+
+        Args:
+            node: name.
+            interface: name.
+            tick: s since epoch.
+            told: address that the node gave for the pod, where it is known already.
+            more: of the endpoint.
+        """
+        item = self.identities.pods.behind(node, interface, tick)
+        ip = item.ips[0] if item is not None and item.ips else told or self.behind(node, interface)
+        return self.endpoint(ip, tick, interface=interface, **more) if ip else None
+
+    def interface_of(self, node: str, hashed: int) -> str:
+        """Return the interface of a node that has a hash (``detectors.names``) and leads to a pod, or an empty text."""
+        names = (*self.identities.pods.interfaces(node), *self.leading(node))
+        return next((name for name in names if hash_one(name) == hashed), "")
 
     def endpoint(self, ip: str, tick: int, **more: Any) -> Endpoint:
         """Return an endpoint with the identity it had at a tick."""

@@ -13,14 +13,16 @@ import pyarrow as pa
 from detectors.base import Detector, KeyView, TickView, WorkloadRows
 from detectors.cold_start import ColdStart
 from detectors.columns import address_bytes
+from detectors.copies import Copies
 from detectors.features import Distinct, Sum
 from detectors.grouping import Grouping
-from detectors.hashing import hash_addresses
+from detectors.hashing import U64, hash_addresses
+from detectors.identity_victims import IdentityVictims
 from detectors.index import I64, positions
 from detectors.kernels.grouping import best_by, sum_columns
 from detectors.limits_met import silent_sender_finding
-from detectors.partials import VICTIM_SUMS
 from detectors.plan import FeaturePlan
+from detectors.recent_entrances import Entrance, RecentEntrances
 from detectors.recent_sources import RecentSources
 from detectors.senders import Senders
 from detectors.settings import EngineSettings
@@ -28,16 +30,17 @@ from detectors.snapshot import Part, Section, SectionError, restore_parts, secti
 from detectors.spaces import SPACES
 from detectors.table import SpaceTable
 from detectors.tally import TallyRows
+from detectors.victim_rows import COPY_SUMS, VICTIM_SUMS
 from schemas.finding import DataQuality, Finding
 from schemas.identity import IdentityTable
-from schemas.rollups import SECTIONS, RollupHeader, RollupMessage
+from schemas.rollups import POINTING, SECTIONS, RollupHeader, RollupMessage
 
 Array = npt.NDArray[Any]
 Columns = dict[str, Array]
 
 # What a victim is worth a slot for when there are too many.
 _WEIGHING = ("attempts", "udp_packets", "icmp_packets", "reflected_packets", "induced_questions")
-_STATE_VERSION = 3
+_STATE_VERSION = 4
 _OWN = "engine"  # the section of what no part of the engine keeps
 _SUSPECT_SECONDS = 120  # a model's window, and one more for what arrives after it
 
@@ -53,12 +56,14 @@ class _Tick:
     def merged(self) -> dict[str, Columns]:
         """Return the sections of all messages as one, by sender: which came first must not show."""
         pieces: dict[str, list[Columns]] = {}
-        base = 0
+        base = {"victim": 0, "identity": 0}
         for _, sections in sorted(self.messages, key=lambda message: (message[0].sender, message[0].tick)):
             for name, columns in sections.items():
-                moved = {"victim": columns["victim"] + base} if "victim" in columns else {}
+                target = POINTING.get(name)
+                moved = {target: columns[target] + base[target]} if target is not None else {}
                 pieces.setdefault(name, []).append(columns | moved)
-            base += len(sections["victim"]["dst"]) if "victim" in sections else 0
+            for name in base:
+                base[name] += len(sections[name]["attempts"]) if name in sections else 0
         return {name: _merge(columns) for name, columns in pieces.items()}
 
 
@@ -86,10 +91,13 @@ class CorrelateEngine:
         self._identities = identities
         self.plan = FeaturePlan(self._detectors)
         self.table = SpaceTable(SPACES["victim"], self.plan.features("victim"))
+        self._identified = IdentityVictims(self.plan)
         self.senders = Senders(settings.event_partitions, partition, settings.rollup_partitions)
         self._pending: dict[int, _Tick] = {}
         self._sources = RecentSources(("attempts", "established"))
         self._senders = RecentSources(("packets",))
+        self._entrances = RecentEntrances()
+        self._copies = Copies(COPY_SUMS)
         self._cold = ColdStart()
         self._suspects: dict[str, int] = {}
         self.cluster = settings.cluster
@@ -121,11 +129,13 @@ class CorrelateEngine:
         views: dict[str, KeyView] = {}
         if "victim" in sections:
             views["victim"] = self._victims(tick, sections, capabilities)
+        views |= self._identified.take(tick, sections, capabilities)
         self._sources.forget(tick)
         self._senders.forget(tick)
+        self._entrances.forget(tick)
         silent = self.senders.silent()
         quality = self._cold.mark(_quality(tick, gathered.headers, silent), tick)
-        if lost := int(self.table.take_lost().sum()):
+        if lost := sum(int(table.take_lost().sum()) for table in (self.table, *self._identified.tables.values())):
             quality = quality.model_copy(update={"shed": quality.shed + lost})
         workloads = WorkloadRows(_ordered(sections["workload"])) if "workload" in sections else None
         tallies = TallyRows.of(tick, sections["tally"]) if "tally" in sections else None
@@ -133,7 +143,8 @@ class CorrelateEngine:
         self._note_suspects(tick, gathered.headers, ())
         for detector in self._detectors:
             view = TickView(views, self._identities, {"": quality}, workloads, self._top_sources,
-                            frozenset(self._suspects), tuple(findings), self._top_senders, tallies)  # fmt: skip
+                            frozenset(self._suspects), tuple(findings), self._top_senders, tallies,
+                            entrances=self._entered)  # fmt: skip
             found = detector.evaluate(view)
             findings += found
             if detector.order == 0:
@@ -151,8 +162,9 @@ class CorrelateEngine:
         count, first, number = len(victims), victims.first, victims.number
         top = best_by(number, rows["top_port_attempts"], rows["top_port"], count)
         sums = sum_columns(number, np.stack([rows[n] for n in VICTIM_SUMS], axis=1), count)
-        totals = {name: sums[:, place] for place, name in enumerate(VICTIM_SUMS)}
-        totals["top_port_attempts"] = rows["top_port_attempts"][top]
+        own: I64 = np.column_stack([sums, rows["top_port_attempts"][top]])
+        counted = own + self._copied(tick, sections.get("victim_copy"), hashes[first], own, number)
+        totals = {name: counted[:, place] for place, name in enumerate(COPY_SUMS)}
         answers = rows["reflected_packets"] + rows["induced_questions"]
         service = best_by(number, answers, rows["reflector_port"], count)
         ticks = np.full(count, tick, np.int64)
@@ -170,10 +182,25 @@ class CorrelateEngine:
         if "flood_sender" in sections:
             senders = sections["flood_sender"]
             self._senders.add(tick, {**senders, "victim": hashes[senders["victim"]]})
+        if "entrance" in sections:
+            entrances = sections["entrance"]
+            self._entrances.add(tick, {**entrances, "victim": hashes[entrances["victim"]]})
         zeros = np.zeros(len(good), np.int64)
         return KeyView(self.table, slots[good], ticks[good], ("",), zeros, np.full(len(good), capabilities, np.int64),
                        {"top_port": rows["top_port"][top][good],
                         "reflector_port": rows["reflector_port"][service][good]})  # fmt: skip
+
+    def _copied(self, tick: int, rows: Columns | None, victims: U64, sums: I64, number: Array) -> I64:
+        """Return what copies add that nobody else told; by which interface that came in is not known.
+
+        ``number`` gives the victim of each row of the victim section.
+        """
+        copied = None if rows is None else {**rows, "victim": number[rows["victim"]]}
+        added = self._copies.count(tick, victims, sums, copied)
+        packets = sum(added[:, COPY_SUMS.index(name)] for name in _WEIGHING)
+        lone = positions(np.asarray(packets) > 0)
+        self._entrances.add_unknown(tick, victims[lone], np.asarray(packets)[lone])
+        return added
 
     def _new_sources(self, tick: int, sources: Columns, slots: I64) -> None:
         """Count sources; ``slots`` are by row of the victim section."""
@@ -193,6 +220,10 @@ class CorrelateEngine:
         """Return (address, packets) of those who flood a victim the most, most active first."""
         return [(src, packets) for src, (packets,) in self._senders.busiest(self._hash(dst))]
 
+    def _entered(self, dst: bytes, since: int) -> list[Entrance]:
+        """Return by which interfaces a victim was flooded after a tick, the busiest first."""
+        return self._entrances.of(self._hash(dst), since)
+
     def _hash(self, dst: bytes) -> int:
         return int(hash_addresses(np.frombuffer(dst, np.uint8).reshape(1, 16), self._settings.seed)[0])
 
@@ -208,12 +239,13 @@ class CorrelateEngine:
 
     def table_counts(self) -> dict[str, dict[str, int]]:
         """Return what the table of each key space holds and did not take so far."""
-        return {"victim": self.table.counts()}
+        return {"victim": self.table.counts(), **{n: t.counts() for n, t in self._identified.tables.items()}}
 
     def _parts(self) -> dict[str, Part]:
         return {
             "cold_start": self._cold,
             "table.victim": self.table,
+            **{f"table.{name}": table for name, table in self._identified.tables.items()},
             **{f"detector.{d.meta.id}": d for d in self._detectors},
         }
 
@@ -225,6 +257,8 @@ class CorrelateEngine:
             "suspects": sorted(self._suspects.items()),
             "sources": self._sources.snapshot(),
             "flood_senders": self._senders.snapshot(),
+            "entrances": self._entrances.snapshot(),
+            "copies": self._copies.snapshot(),
             "pending": {
                 str(t): [[header.model_dump(), sections] for header, sections in g.messages]
                 for t, g in sorted(self._pending.items())
@@ -261,6 +295,8 @@ class CorrelateEngine:
             self._suspects = {str(ip): int(t) for ip, t in state["suspects"]}
             self._sources.restore(state["sources"])
             self._senders.restore(state["flood_senders"])
+            self._entrances.restore(state["entrances"])
+            self._copies.restore(state["copies"])
             self._pending = {
                 int(t): _Tick([(RollupHeader.model_validate(header), sections) for header, sections in messages])
                 for t, messages in state["pending"].items()

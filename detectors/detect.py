@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,12 @@ from detectors.base import Detector, KeyView, TickView
 from detectors.cold_start import ColdStart
 from detectors.dns_frame import DnsFrame
 from detectors.edges import EdgeBook
+from detectors.entrances import entered_by, entrances
 from detectors.features import Distinct, Feature
 from detectors.frame import FlowFrame
+from detectors.identity_keys import IdentityKeys
+from detectors.identity_spaces import dns_identity_inputs, flow_identity_inputs
+from detectors.identity_victims import victim_spaces
 from detectors.index import I64
 from detectors.keying import SpaceInput, dns_inputs, flow_inputs
 from detectors.limits_met import blind_finding, shed_finding, silent_node_finding
@@ -25,6 +30,7 @@ from detectors.minute import MinuteBook
 from detectors.name_book import NameBook
 from detectors.partials import Partials
 from detectors.plan import FeaturePlan
+from detectors.pod_interfaces import PodInterfaces
 from detectors.round_frames import RoundFrames
 from detectors.settings import EngineSettings
 from detectors.snapshot import Part, Section, SectionError, restore_parts, sections_of, usable
@@ -84,7 +90,7 @@ class DetectEngine:
         self.plan = FeaturePlan(self._detectors)
         self.assembler = Assembler(settings)
         self.tables = {n: SpaceTable(SPACES[n], self.plan.features(n)) for n in sorted(self.plan.spaces())}
-        self._partials = Partials(partition, settings, identities, _source_bucket(detectors))
+        self._partials = Partials(partition, settings, identities, _source_bucket(detectors), _asked(detectors))
         self._minutes = MinuteBook(settings.workloads_per_minute, identities, settings.seed)
         self._edges = EdgeBook(identities)
         self._book = NameBook()
@@ -94,6 +100,8 @@ class DetectEngine:
         self._forwarders: dict[int, int] = {}
         self._cold = ColdStart()
         self._answered = AnsweredNames()
+        self._interfaces = PodInterfaces()
+        self._keys = IdentityKeys(identities)
         self.rows = 0
 
     def feed(self, messages: Sequence[EventMessage]) -> DetectOutput:
@@ -150,12 +158,19 @@ class DetectEngine:
         frames = RoundFrames(closed, names, self._identities, self._book, self._settings.seed)
         flows, dns = frames.groups, frames.questions
         self._note_frames(flows, dns)
+        self._interfaces.observe(frames)
         if flows is not None:
-            self._partials.add_flows(flows, np.array([item.joins for item in closed], np.int64))
-            for name, given in flow_inputs(flows, self.plan.spaces()).items():
+            counted = np.array([item.joins for item in closed], np.int64)
+            self._partials.add_flows(flows, counted)
+            entered = entrances(flows, names, self._interfaces)
+            if entered is not None:
+                self._partials.add_entrances(entered, counted)
+            wanted = self.plan.spaces()
+            for name, given in (flow_inputs(flows, wanted) | flow_identity_inputs(flows, wanted, self._keys)).items():
                 self._update(name, given, names, views)
         if dns is not None:
-            for name, given in dns_inputs(dns, self.plan.spaces()).items():
+            wanted = self.plan.spaces()
+            for name, given in (dns_inputs(dns, wanted) | dns_identity_inputs(dns, wanted, self._keys)).items():
                 self._update(name, given, names, views)
             self._answered.observe(frames)
         self._watched += self.watcher.observe(frames, closed, self.assembler.cluster)
@@ -164,7 +179,9 @@ class DetectEngine:
             detector.observe(frames)
             self._partials.add_tallies(joins, detector.tallies())
         quality = {names[c.node]: c.quality for c in closed}
-        findings = self._evaluate(TickView(views, self._identities, quality)) + self._limits_met(closed, names)
+        view = TickView(views, self._identities, quality, behind=self._interfaces.address, leading=self._interfaces.of,
+                        entered_by=partial(entered_by, flows))  # fmt: skip
+        findings = self._evaluate(view) + self._limits_met(closed, names)
         by_node: dict[str, list[Finding]] = {}
         for finding in findings:
             by_node.setdefault(finding.node, []).append(finding)
@@ -257,6 +274,7 @@ class DetectEngine:
             "partials": self._partials,
             "cold_start": self._cold,
             "answered_names": self._answered,
+            "pod_interfaces": self._interfaces,
             **{f"table.{name}": table for name, table in self.tables.items()},
             **{f"detector.{d.meta.id}": d for d in dict.fromkeys([*self._detectors, *self._observers])},
         }
@@ -333,8 +351,14 @@ def update_table(table: SpaceTable, features: Sequence[Feature], given: SpaceInp
 
 def _source_bucket(detectors: Sequence[Detector]) -> int:
     """Return the shortest bucket over which any detector counts a victim's sources, s; 0: none does."""
-    asked = [f for d in detectors for f in d.features() if f.space == "victim" and isinstance(f.aggregate, Distinct)]
+    spaces = ("victim", *_asked(detectors))
+    asked = [f for d in detectors for f in d.features() if f.space in spaces and isinstance(f.aggregate, Distinct)]
     return min((f.bucket for f in asked), default=0)
+
+
+def _asked(detectors: Sequence[Detector]) -> tuple[str, ...]:
+    """Return the spaces of victims by identity that any detector asks for."""
+    return victim_spaces({f.space for d in detectors for f in d.features()})
 
 
 def _rounds(closed: Sequence[ClosedTick]) -> list[tuple[int, int]]:

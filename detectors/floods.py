@@ -36,8 +36,9 @@ def _sum(name: str) -> int:
 def flood_pieces(frame: FlowFrame) -> tuple[Columns, Columns] | None:
     """Return rows per (place, victim) and rows of the busiest (place, victim, sender); none without such packets.
 
-    The first have ``place``, ``dst`` (16 bytes), ``port`` (the victim's most flooded UDP port), ``reflector_port``
-    and ``sums`` (int64, one column per ``FLOOD_SUMS``); the others ``place``, ``dst_hash``, ``src`` and ``packets``.
+    The first, copies apart, have ``place``, ``copy``, ``dst`` (16 bytes), ``port`` (the victim's most flooded UDP
+    port), ``reflector_port`` and ``sums`` (int64, one column per ``FLOOD_SUMS``); the others ``place``, ``dst_hash``,
+    ``src`` and ``packets``.
     """
     towards = positions((frame.udp_packets > 0) | (frame.icmp_packets > 0) | (frame.answer_packets > 0))
     instead = positions((frame.unasked_synacks > 0) | (frame.induced_questions > 0))
@@ -45,6 +46,7 @@ def flood_pieces(frame: FlowFrame) -> tuple[Columns, Columns] | None:
         return None
     # In the first kind the responder is the victim, in the other the address that seems to have asked.
     place = np.concatenate([frame.place[towards], frame.place[instead]])
+    copy = np.concatenate([frame.copy[towards], frame.copy[instead]])
     victim = np.concatenate([frame.dst[towards], frame.src[instead]])
     sender = np.concatenate([frame.src[towards], frame.dst[instead]])
     sums = np.concatenate([_towards(frame, towards), _instead(frame, instead)])
@@ -53,19 +55,19 @@ def flood_pieces(frame: FlowFrame) -> tuple[Columns, Columns] | None:
         frame.detail("src_port", towards).astype(np.int64), frame.service[instead] & 0xFFFF,
     ])  # fmt: skip
     every = np.arange(len(place))
-    pairs = Grouping(every, [place, victim, sender])
+    pairs = Grouping(every, [place, victim, sender, copy])
     by_pair = sum_columns(pairs.number, sums, len(pairs))
     for counted, by in _COUNTED_BY:
         by_pair[:, _sum(counted)] = by_pair[:, _sum(by)] > 0
     first = pairs.first
-    victims = Grouping(np.arange(len(pairs)), [place[first], victim[first]])
+    victims = Grouping(np.arange(len(pairs)), [place[first], victim[first], copy[first]])
     per_entry = victims.number[pairs.number]
     reflected = sums[:, _sum("reflected_packets")] + sums[:, _sum("induced_questions")]
     flooded = best_by(per_entry, sums[:, _sum("udp_packets")].copy(), port, len(victims))
     service = best_by(per_entry, reflected, from_port, len(victims))
     at = first[victims.first]
     rows = {
-        "place": place[at], "dst": frame.addresses[victim[at]], "dst_hash": frame.hashes[victim[at]],
+        "place": place[at], "copy": copy[at], "dst": frame.addresses[victim[at]], "dst_hash": frame.hashes[victim[at]],
         "port": port[flooded], "reflector_port": np.where(reflected[service] > 0, from_port[service], 0),
         "sums": sum_columns(victims.number, by_pair, len(victims)),
     }  # fmt: skip
@@ -75,8 +77,10 @@ def flood_pieces(frame: FlowFrame) -> tuple[Columns, Columns] | None:
 def no_flood_pieces() -> Columns:
     """Return rows per victim, without a ``place``, of nobody."""
     none = np.zeros(0, np.int64)
-    return {"dst": np.zeros((0, 16), np.uint8), "dst_hash": np.zeros(0, np.uint64), "port": none,
-            "reflector_port": none, "sums": np.zeros((0, len(FLOOD_SUMS)), np.int64)}  # fmt: skip
+    return {
+        "dst": np.zeros((0, 16), np.uint8), "dst_hash": np.zeros(0, np.uint64), "port": none, "reflector_port": none,
+        "copy": np.zeros(0, np.bool_), "sums": np.zeros((0, len(FLOOD_SUMS)), np.int64),
+    }  # fmt: skip
 
 
 def _towards(frame: FlowFrame, groups: I64) -> I64:

@@ -9,12 +9,12 @@ from typing import Literal
 from detectors.address_claims import Suspicion
 from detectors.base import TickView
 from detectors.claim_detector import address_text
-from detectors.statement import mac_text
+from detectors.statement import mac_text, machine
 from schemas.finding import MAX_ENDPOINTS, Endpoint, Evidence, Severity
-from schemas.identity import IdentityTable
 
 SURE, LIKELY, CONTESTED = 5, 4, 3  # scores from which a claim is surely, likely, or only perhaps a false one
 _OWNER_KNOWN = 2
+_ITS_OWN = -100  # a pod that claims its own address by its own interface is the owner, whatever speaks against it
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,12 @@ class Impostor:
         """The claim against which most speaks."""
         return self.claims[0]
 
-    def endpoint(self, view: TickView, tick: int) -> Endpoint:
-        """Return the impostor, by an address of its own where it has one."""
+    def endpoint(self, view: TickView, node: str, tick: int) -> Endpoint:
+        """Return the impostor: the pod behind its interface, else by an address of its own where it has one."""
         names = [address_text(a) for c in self.claims for a in c.own]
-        mac, interface = mac_text(self.mac), self.lead.interface or None
-        if not names:
-            return Endpoint(ip="", mac=mac, interface=interface)
-        known = next((n for n in names if view.identities.find(n, tick) is not None), names[0])
-        return view.endpoint(known, tick, mac=mac, interface=interface)
+        known = next((n for n in names if view.identities.find(n, tick) is not None), names[0] if names else "")
+        found, _ = machine(view, node, tick, known, mac=mac_text(self.mac), interface=self.lead.interface)
+        return found
 
     def victims(self, view: TickView, tick: int) -> tuple[Endpoint, ...]:
         """Return who was told, then whose addresses are claimed."""
@@ -76,11 +74,11 @@ class Impostor:
         return f"{who} claims {names}: {' '.join(signs)}; {self.score} signs, limit {CONTESTED - 1}"
 
 
-def impostors(suspicions: Sequence[Suspicion], identities: IdentityTable, tick: int) -> list[Impostor]:
+def impostors(suspicions: Sequence[Suspicion], view: TickView, node: str, tick: int) -> list[Impostor]:
     """Return who is suspected enough, by hardware address; inventory counts where it knows the owner."""
     by_mac: dict[int, list[tuple[int, Suspicion]]] = {}
     for suspicion in suspicions:
-        score = suspicion.score + _by_inventory(suspicion, identities, tick)
+        score = suspicion.score + _by_inventory(suspicion, view, node, tick)
         if score >= LIKELY or (score == CONTESTED and suspicion.alive):
             by_mac.setdefault(suspicion.mac, []).append((score, suspicion))
     out = []
@@ -93,12 +91,21 @@ def impostors(suspicions: Sequence[Suspicion], identities: IdentityTable, tick: 
     return out
 
 
-def _by_inventory(suspicion: Suspicion, identities: IdentityTable, tick: int) -> int:
-    owner = identities.find(address_text(suspicion.address), tick)
-    if owner is None or not suspicion.own:
+def _by_inventory(suspicion: Suspicion, view: TickView, node: str, tick: int) -> int:
+    """Return what the inventory adds to the signs against a claimant: whose the address is, and who the claimant is.
+
+    The claimant is who is behind its interface; where nobody says so, who has its other addresses.
+    """
+    find = view.identities.find
+    owner = find(address_text(suspicion.address), tick)
+    if owner is None:
         return 0
-    mine = next((i for a in suspicion.own if (i := identities.find(address_text(a), tick)) is not None), None)
-    if mine is None or mine.uid == owner.uid:
+    sender = view.sender(node, suspicion.interface, tick) if suspicion.interface else None
+    names = [sender.ip] if sender is not None else [address_text(a) for a in suspicion.own]
+    mine = next((item for name in names if (item := find(name, tick)) is not None), None)
+    if mine is None:
         return 0
+    if mine.uid == owner.uid:
+        return _ITS_OWN if sender is not None else 0
     # Nodes take over addresses of services and of each other (failover); pods never do.
     return _OWNER_KNOWN if mine.kind == "Pod" and suspicion.score else 0

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 from detectors.features import Distinct, Feature, Sum
 from detectors.filtered_measure import filtered_measure
+from detectors.identity_keys import By
 from detectors.row_filter import RowKind
-from detectors.spaces import SPACES
+from detectors.spaces import IDENTITY_SPACES, SPACES, by_identity
 from schemas.events import Capability as _C
 
 ANOMALY_WORD = "traffic_pattern_anomaly"
@@ -45,7 +46,12 @@ class FeatureWord:
         """The kind of row that it counts, where a filter can say which of them; none where it cannot."""
         return _FILTERED.get(self.space)
 
-    def feature(self, window: int, highest: float, where: str = "") -> Feature:
+    @property
+    def identifiable(self) -> bool:
+        """Tell whether it can be counted by pod, workload, namespace, Service or node instead of by address."""
+        return any(space == self.space for space, _ in IDENTITY_SPACES.values())
+
+    def feature(self, window: int, highest: float, where: str = "", by: By | None = None) -> Feature:
         """Return the feature for a window.
 
         Args:
@@ -53,6 +59,7 @@ class FeatureWord:
             highest: the largest number that the value is compared with; a distinct count remembers at
                 least four times as many.
             where: filter of the rows that count; only for words that have ``rows``.
+            by: kind of identity that it is counted for; only for words that are ``identifiable``.
         """
         aggregate, name = self.aggregate, self.word
         if isinstance(aggregate, Distinct) and 4 * highest > aggregate.cap:
@@ -61,7 +68,8 @@ class FeatureWord:
         if where:
             aggregate = replace(aggregate, measure=filtered_measure(aggregate.measure, where))
             name = f"{name}.{hashlib.blake2b(where.encode(), digest_size=4).hexdigest()}"
-        return Feature(name, self.space, window, aggregate, self.unit)
+        space = by_identity(self.space, by) if by is not None else self.space
+        return Feature(name, space, window, aggregate, self.unit)
 
 
 # Spaces whose measures are made row by row on the node that saw them, so that rows can be left out.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -97,6 +98,7 @@ def long_labels(values: pa.StringArray) -> npt.NDArray[np.bool_]:
     return run_on
 
 
+@lru_cache(maxsize=1 << 16)
 def hash_one(text: str) -> int:
     """Return what ``hash_strings`` gives for one text."""
     return int(hash_strings(pa.array([text]))[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from detectors.base import KeyView, Meta, TickView, confidence
+from detectors.entered import entered
 from detectors.statement import count
 from schemas.finding import MAX_ENDPOINTS, Evidence, Finding, Severity
 
@@ -37,6 +38,7 @@ def flood_finding(meta: Meta, view: TickView, keys: KeyView, row: int, flood: Pa
     severity: Severity = meta.severity if sure else "medium"
     top = view.top_senders(bytes(keys.column("dst")[row]))
     named = top[:MAX_ENDPOINTS] if flood.senders <= _CROWD * flood.window else []
+    by = entered(view, bytes(keys.column("dst")[row]), tick, flood.window, flood.value, [src for src, _ in top])
     habit = f"usually {count(flood.usual)}" if flood.known else "its usual rate is not known yet"
     where = f"; mostly to port {flood.port}" if flood.port else ""
     mean = -(-flood.senders // flood.window)
@@ -47,15 +49,16 @@ def flood_finding(meta: Meta, view: TickView, keys: KeyView, row: int, flood: Pa
     ]
     if flood.known:
         evidence.append(Evidence(name="usual", value=round(flood.usual, 1), unit="packets", window=flood.window))
+    evidence += by.evidence
     return Finding(
         detector=meta.id, kind=meta.id, title=meta.title, severity=severity,
         confidence=confidence(flood.value, flood.limit), tick=tick,
         started=max(int(keys.since()[row]), tick - flood.window), node="", subject=ip,
-        attackers=tuple(view.endpoint(src, tick) for src, _ in named),
+        attackers=by.attackers([view.endpoint(src, tick) for src, _ in named]),
         victims=(view.endpoint(ip, tick, port=flood.port, protocol=flood.protocol),), techniques=meta.techniques,
         evidence=tuple(evidence),
         summary=f"{count(flood.value)} {flood.what} to {ip} within {flood.window} s, limit {count(flood.limit)}, "
-                f"{habit}, from {senders} a second{where}",
-        # No packet of it needs an answer, so any address will do.
-        spoofable=True, data_quality=view.quality[""], response=meta.response, quiet=60,
+                f"{habit}, from {senders} a second{where}{by.words}",
+        # No packet of it needs an answer, so any address will do; only an interface proves who sent it.
+        spoofable=not by.proven, data_quality=view.quality[""], response=meta.response, quiet=60,
     )  # fmt: skip

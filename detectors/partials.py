@@ -15,17 +15,20 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from detectors.assembly import Passed
-from detectors.floods import FLOOD_SUMS, SENDERS_NAMED, flood_pieces, no_flood_pieces
+from detectors.floods import SENDERS_NAMED, flood_pieces, no_flood_pieces
 from detectors.frame import FlowFrame
 from detectors.grouping import Grouping
 from detectors.hashing import combine, hash_addresses, hash_text
+from detectors.identity_keys import IdentityKeys
+from detectors.identity_victims import identity_rows
 from detectors.index import I64, positions
-from detectors.kernels.grouping import best_by, rank_by, sum_columns, top_by
+from detectors.kernels.grouping import rank_by, sum_columns, top_by
 from detectors.lately import Lately
 from detectors.minute import SUMS, MinuteRows
 from detectors.rollup_batches import deal
 from detectors.settings import EngineSettings
 from detectors.tally import NodeTally, TallyBook
+from detectors.victim_rows import CONNECTIONS, no_services, victim_rows
 from schemas.addresses import unpack
 from schemas.events import MAX_NOTE, MAX_NOTES
 from schemas.finding import DataQuality, Finding
@@ -35,11 +38,8 @@ from schemas.rollups import RollupHeader, RollupMessage
 Array = npt.NDArray[Any]
 Columns = dict[str, Array]
 
-_CONNECTIONS = ("attempts", "established", "exchanged", "refused", "unanswered", "syn", "packets", "bytes")
-VICTIM_SUMS = (*_CONNECTIONS, *FLOOD_SUMS)
 _MEASURES = {"packets": "src_packets", "bytes": "src_bytes"}  # of the frame, where they have another name
 _TOP_SOURCES = 4  # per victim and tick
-_NAMED_BY = ("udp_packets", "icmp_packets", "reflected_packets", "induced_questions")
 _FLOODED = 100  # packets of a flood in one tick from which a victim's senders are named
 _SUSPECTS = 256  # addresses named per tick
 _NAMED = 16  # nodes named when a partition falls silent
@@ -49,10 +49,11 @@ _SEEN_PAIRS = 1 << 20  # (victim, source) pairs remembered as sent; without room
 
 @dataclass
 class _Tick:
-    victims: list[Columns] = field(default_factory=list)  # dst, dst_hash, port, sums: a row per service
+    victims: list[Columns] = field(default_factory=list)  # dst, dst_hash, port, copy, sums: a row per service
     sources: list[Columns] = field(default_factory=list)  # service (row of those), src, src_hash, attempts, established
-    floods: list[Columns] = field(default_factory=list)  # dst, dst_hash, port, reflector_port, sums
+    floods: list[Columns] = field(default_factory=list)  # dst, dst_hash, port, reflector_port, copy, sums
     senders: list[Columns] = field(default_factory=list)  # dst_hash, src, packets
+    entrances: list[Columns] = field(default_factory=list)  # dst_hash, node, interface, pod, packets
     minutes: list[Columns] = field(default_factory=list)
     tallies: TallyBook = field(default_factory=TallyBook)
     quality: list[DataQuality] = field(default_factory=list)
@@ -64,9 +65,10 @@ class _Tick:
 class Partials:
     """Gathers by tick; gives the messages of ticks that are complete."""
 
-    state_version: ClassVar[int] = 6
+    state_version: ClassVar[int] = 7
 
-    def __init__(self, partition: int, settings: EngineSettings, identities: IdentityTable, bucket: int) -> None:
+    def __init__(self, partition: int, settings: EngineSettings, identities: IdentityTable, bucket: int,
+                 asked: Sequence[str] = ()) -> None:  # fmt: skip
         """Start empty.
 
         Args:
@@ -74,11 +76,13 @@ class Partials:
             settings: of the engine.
             identities: who has an address.
             bucket: for how long a victim's source need not be named again, s; 0: nobody counts sources.
+            asked: key spaces of victims by identity.
         """
         self._partition = partition
         self._settings = settings
         self._identities = identities
         self._bucket = bucket
+        self._asked, self._keys = tuple(asked), IdentityKeys(identities)
         self._ticks: dict[int, _Tick] = {}
         self._said = Lately(_SEEN_PAIRS, max(1, bucket))
         self._steps: list[Passed] = []
@@ -105,7 +109,7 @@ class Partials:
             self._at(tick).suspects.update(names)
 
     def add_flows(self, frame: FlowFrame, ticks: I64) -> None:
-        """Add the victims of a frame. Copies count here: the victim's node saw them too.
+        """Add the victims of a frame. Copies are told apart: stage 2 counts those that nobody else told.
 
         Args:
             frame: one round.
@@ -119,10 +123,14 @@ class Partials:
                 self._add(self._at(tick), frame, mine)
         pieces = flood_pieces(frame)
         if pieces is not None:
-            self._add_floods(ticks, *pieces)
+            self._add_pieces(ticks, floods=pieces[0], senders=pieces[1])
 
-    def _add_floods(self, ticks: I64, floods: Columns, senders: Columns) -> None:
-        for name, columns in (("floods", floods), ("senders", senders)):
+    def add_entrances(self, entrances: Columns, ticks: I64) -> None:
+        """Add by which interfaces victims were flooded (`detectors.entrances`); ``ticks`` as for flows."""
+        self._add_pieces(ticks, entrances=entrances)
+
+    def _add_pieces(self, ticks: I64, **pieces: Columns) -> None:
+        for name, columns in pieces.items():
             counted = ticks[columns["place"]]
             kept = {key: values for key, values in columns.items() if key != "place"}
             for tick in np.unique(counted).tolist():
@@ -131,13 +139,13 @@ class Partials:
 
     def _add(self, place: _Tick, frame: FlowFrame, members: I64) -> None:
         port = frame.service & 0xFFFF
-        services = Grouping(members, [frame.dst, port])
-        sums = np.stack([frame.measure(_MEASURES.get(name, name))[members] for name in _CONNECTIONS], axis=1)
+        services = Grouping(members, [frame.dst, port, frame.copy])
+        sums = np.stack([frame.measure(_MEASURES.get(name, name))[members] for name in CONNECTIONS], axis=1)
         place.frames += 1
         before = sum(len(piece["port"]) for piece in place.victims)
         place.victims.append({
             "dst": frame.addresses[frame.dst[services.first]], "dst_hash": frame.hashes[frame.dst[services.first]],
-            "port": port[services.first],
+            "port": port[services.first], "copy": frame.copy[services.first],
             "sums": sum_columns(services.number, sums, len(services)),
         })  # fmt: skip
         trying = frame.attempts[members] > 0
@@ -230,13 +238,20 @@ class Partials:
         """Return the batches of each rollup partition."""
         parts: list[dict[str, pa.RecordBatch]] = [{} for _ in range(self._settings.rollup_partitions)]
         if gathered.victims or gathered.floods:
-            victims, grouped = self._victims(gathered)
+            services, floods = _merged(gathered.victims) or no_services(), _merged(gathered.floods) or no_flood_pieces()
+            victims, grouped, copies = victim_rows(services, floods, gathered.frames)
             # Seedless: all workers must agree, also those whose seed setting differs by mistake.
             target = (hash_addresses(victims["dst"]) % np.uint64(len(parts))).astype(np.int64)
             deal(parts, "victim", victims, target)
             sections = self._sources(tick, gathered, victims, grouped) if gathered.sources else {}
             if gathered.senders:
                 sections["flood_sender"] = self._senders(gathered.senders, victims)
+            if gathered.entrances:
+                sections["entrance"] = self._entrances(gathered.entrances, victims)
+            if copies is not None:
+                sections["victim_copy"] = copies
+            if self._asked:
+                self._deal_identities(parts, tick, victims, sections.get("new_source"))
             row = rank_by(target, len(parts))
             for section, columns in sections.items():
                 victim = columns["victim"]
@@ -250,40 +265,15 @@ class Partials:
             deal(parts, "tally", gathered.tallies.columns(), gathered.tallies.partitions(len(parts)))
         return parts
 
-    @classmethod
-    def _victims(cls, gathered: _Tick) -> tuple[Columns, Grouping]:
-        """Return the rows of the victim section, and how services, then floods, are grouped into them."""
-        services, flood = _merged(gathered.victims) or _no_services(), _merged(gathered.floods) or no_flood_pieces()
-        count = len(services["port"])
-        victims = Grouping.equal(np.concatenate([services["dst_hash"], flood["dst_hash"]]))
-        sums = np.zeros((len(victims.number), len(VICTIM_SUMS)), np.int64)
-        sums[:count, : len(_CONNECTIONS)] = services["sums"]
-        sums[count:, len(_CONNECTIONS) :] = flood["sums"]
-        port = np.concatenate([services["port"], flood["port"]])
-        attempts = sums[:count, 0].copy()
-        if gathered.frames > 1:
-            attempts = cls._by_service(victims.number[:count], port[:count], attempts)
-        # A port that connections were opened to goes before one that was flooded.
-        attempts = np.concatenate([attempts, np.full(len(flood["port"]), -1)])
-        best = best_by(victims.number, attempts, port, len(victims))
-        reflector = np.concatenate([np.zeros(count, np.int64), flood["reflector_port"]])
-        answers = sums[:, VICTIM_SUMS.index("reflected_packets")] + sums[:, VICTIM_SUMS.index("induced_questions")]
-        reflecting = best_by(victims.number, answers, reflector, len(victims))
-        totals = sum_columns(victims.number, sums, len(victims))
-        columns = {
-            "dst": np.concatenate([services["dst"], flood["dst"]])[victims.first],
-            "dst_hash": np.concatenate([services["dst_hash"], flood["dst_hash"]])[victims.first],
-            "top_port": port[best], "top_port_attempts": np.maximum(attempts[best], 0),
-            "reflector_port": reflector[reflecting],
-        }  # fmt: skip
-        return columns | {name: totals[:, i] for i, name in enumerate(VICTIM_SUMS)}, victims
-
-    @staticmethod
-    def _by_service(victim: Array, port: I64, attempts: I64) -> I64:
-        """Return for each row the attempts of all rows of the same victim and port: pieces name services again."""
-        services = Grouping(np.arange(len(port)), [victim.astype(np.int64), port])
-        totals: I64 = services.total(attempts)[services.number]
-        return totals
+    def _deal_identities(self, parts: list[dict[str, pa.RecordBatch]], tick: int, victims: Columns,
+                         new: Columns | None) -> None:  # fmt: skip
+        rows, sources, hashes = identity_rows(tick, self._asked, self._keys, victims, new)
+        target = (hashes % np.uint64(len(parts))).astype(np.int64)
+        deal(parts, "identity", rows, target)
+        if sources is not None:
+            place = sources["identity"]
+            moved = sources | {"identity": rank_by(target, len(parts))[place]}
+            deal(parts, "identity_source", moved, target[place])
 
     @staticmethod
     def _senders(pieces: Sequence[Columns], victims: Columns) -> Columns:
@@ -292,10 +282,15 @@ class Partials:
         victim = both.number[len(victims["dst_hash"]) :].astype(np.int64)
         pairs = Grouping.equal(combine(rows["dst_hash"], hash_addresses(rows["src"])))
         src, victim, packets = rows["src"][pairs.first], victim[pairs.first], pairs.total(rows["packets"])
-        flooded = sum(victims[name] for name in _NAMED_BY)
-        busy = positions(np.asarray(flooded)[victim] >= _FLOODED)
+        busy = positions(victims["flooded"][victim] >= _FLOODED)
         top = busy[top_by(victim[busy], packets[busy], hash_addresses(src[busy]), len(victims["dst"]), SENDERS_NAMED)]
         return {"victim": victim[top], "src": src[top], "packets": packets[top]}
+
+    @staticmethod
+    def _entrances(pieces: Sequence[Columns], victims: Columns) -> Columns:
+        rows = _merged(pieces)
+        both = Grouping.equal(np.concatenate([victims["dst_hash"], rows["dst_hash"]]))
+        return rows | {"victim": both.number[len(victims["dst_hash"]) :].astype(np.int64)}
 
     def _sources(self, tick: int, gathered: _Tick, victims: Columns, grouped: Grouping) -> dict[str, Columns]:
         rows = _merged(gathered.sources)
@@ -306,7 +301,7 @@ class Partials:
             keys, victim = keys[pairs.first], victim[pairs.first]
             sums = {name: pairs.total(rows[name]) for name in ("attempts", "established")}
             rows = {"src": rows["src"][pairs.first], "src_hash": rows["src_hash"][pairs.first], **sums}
-        busy = positions(victims["attempts"][victim] >= _BUSY)
+        busy = positions(victims["tried"][victim] >= _BUSY)
         count = len(victims["dst_hash"])
         top = busy[top_by(victim[busy], rows["attempts"][busy], rows["src_hash"][busy], count, _TOP_SOURCES)]
         out = {"victim_source": {
@@ -336,6 +331,7 @@ class Partials:
                     "sources": _merged(gathered.sources),
                     "floods": _merged(gathered.floods),
                     "senders": _merged(gathered.senders),
+                    "entrances": _merged(gathered.entrances),
                     "minutes": _merged(gathered.minutes),
                     "tallies": gathered.tallies.snapshot(),
                     "quality": [q.model_dump(mode="json") for q in gathered.quality],
@@ -358,6 +354,7 @@ class Partials:
                 sources=[one["sources"]] if one["sources"] else [],
                 floods=[one["floods"]] if one["floods"] else [],
                 senders=[one["senders"]] if one["senders"] else [],
+                entrances=[one["entrances"]] if one["entrances"] else [],
                 minutes=[one["minutes"]] if one["minutes"] else [],
                 tallies=TallyBook.restored(one["tallies"]),
                 quality=[DataQuality.model_validate(q) for q in one["quality"]],
@@ -374,8 +371,3 @@ def _merged(pieces: Sequence[Columns]) -> Columns:
     if len(pieces) == 1:
         return pieces[0]
     return {name: np.concatenate([p[name] for p in pieces]) for name in pieces[0]} if pieces else {}
-
-
-def _no_services() -> Columns:
-    return {"dst": np.zeros((0, 16), np.uint8), "dst_hash": np.zeros(0, np.uint64), "port": np.zeros(0, np.int64),
-            "sums": np.zeros((0, len(_CONNECTIONS)), np.int64)}  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 
 from detectors.base import Detector, KeyView, Meta, TickView, confidence
 from detectors.features import Feature, Sum
+from detectors.identity_keys import By, identified, wording
 from detectors.index import I64, positions
 from detectors.library import ANOMALY_DETECTOR, WORDS, FeatureWord
 from detectors.rule_file import Rule
@@ -52,6 +53,13 @@ def _feature_detector(rule: Rule) -> Detector:
 
     class OneRule(FeatureRule):
         meta: ClassVar[Meta] = _meta(rule, lead.space, needs, lead.techniques)
+
+    return OneRule(rule, words, lead) if rule.by is None else _by_identity(rule, words, lead, OneRule.meta)
+
+
+def _by_identity(rule: Rule, words: Sequence[FeatureWord], lead: FeatureWord, about: Meta) -> Detector:
+    class OneRule(IdentityRule):
+        meta: ClassVar[Meta] = about
 
     return OneRule(rule, words, lead)
 
@@ -98,9 +106,9 @@ class FeatureRule(Detector):
         super().__init__()
         self._rule = rule
         self._lead = lead
-        self._features = {
-            w.word: w.feature(rule.window, rule.condition.highest, rule.where.text if rule.where else "") for w in words
-        }
+        where = rule.where.text if rule.where else ""
+        self._features = {w.word: w.feature(rule.window, rule.condition.highest, where, rule.by) for w in words}
+        self._space = self._features[lead.word].space
         # What sort of probes they were is asked for under the names that port_scan uses, and so computed once.
         probes = ("probes", "udp_probes") if lead.space == "pair" else ()
         self._probes = [Feature(name, "pair", rule.window, Sum(name), "flows") for name in probes]
@@ -111,7 +119,7 @@ class FeatureRule(Detector):
 
     def evaluate(self, view: TickView) -> list[Finding]:
         """Return one finding per subject, ordered by (tick, subject)."""
-        keys = view.space(self._lead.space)
+        keys = view.space(self._space)
         if keys is None:
             return []
         values = {word: keys.value(feature) for word, feature in self._features.items()}
@@ -120,7 +128,7 @@ class FeatureRule(Detector):
         if not len(rows):
             return []
         by_node: dict[int, list[list[int]]] = {}
-        for members in _by_subject(keys, rows, values[self._lead.word], self._lead.space):
+        for members in self._subjects(keys, rows, values[self._lead.word]):
             by_node.setdefault(int(keys.node_numbers[members[0]]), []).append(members)
         findings = []
         for subjects in by_node.values():
@@ -131,7 +139,7 @@ class FeatureRule(Detector):
 
     def _finding(self, view: TickView, keys: KeyView, rows: list[int], values: dict[str, I64],
                  notes: tuple[str, ...]) -> Finding:  # fmt: skip
-        top, tick, space = rows[0], int(keys.ticks[rows[0]]), self._lead.space
+        top, tick = rows[0], int(keys.ticks[rows[0]])
         node = keys.node(top)
         attackers, hit, own = self._ends(view, keys, rows, tick)
         evidence = self._evidence(values, top)
@@ -152,12 +160,20 @@ class FeatureRule(Detector):
             victims=hit,
             techniques=self.meta.techniques,
             evidence=evidence,
-            summary=f"rule {self._rule.name}: {_who(attackers, hit, space)}: {_sentence(evidence)}{self._where()}",
+            summary=f"rule {self._rule.name}: {self._who(keys, top, attackers, hit)}: {_sentence(evidence)}"
+            f"{self._where()}",
             spoofable=not own,
             data_quality=quality.model_copy(update={"notes": (*quality.notes, *notes)}),
             response=self.meta.response,
             quiet=60,
         )
+
+    def _subjects(self, keys: KeyView, rows: I64, lead: I64) -> list[list[int]]:
+        """Return the rows of each subject, those with the largest value first."""
+        return _by_subject(keys, rows, lead, self._lead.space)
+
+    def _who(self, _keys: KeyView, _row: int, attackers: tuple[Endpoint, ...], hit: tuple[Endpoint, ...]) -> str:
+        return _who(attackers, hit, self._lead.space)
 
     def _where(self) -> str:
         return f", counting rows where {self._rule.where.text[:200]}" if self._rule.where is not None else ""
@@ -198,6 +214,33 @@ class FeatureRule(Detector):
             Evidence(name=w, value=float(values[w][row]), limit=limits.get(w), unit=f.unit, window=f.window)
             for w, f in self._features.items()
         )
+
+
+class IdentityRule(FeatureRule):
+    """A condition over features by identity: each key is a subject, and all its addresses count together."""
+
+    def _subjects(self, keys: KeyView, rows: I64, lead: I64) -> list[list[int]]:
+        """Return the rows of each subject, those with the largest value first."""
+        identity = keys.table.keys(keys.slots[rows])
+        return [[row] for row in rows[np.lexsort((identity, keys.ticks[rows], -lead[rows]))].tolist()]
+
+    def _key(self, keys: KeyView, row: int) -> tuple[By, str]:
+        assert self._rule.by is not None  # noqa: S101, rules without it are of the other class
+        return self._rule.by, bytes(keys.column("who")[row]).decode(errors="ignore")
+
+    def _who(self, keys: KeyView, row: int, _attackers: tuple[Endpoint, ...], _hit: tuple[Endpoint, ...]) -> str:
+        towards = "towards " if self._lead.space == "victim" else ""
+        return towards + wording(*self._key(keys, row))
+
+    def _subject(self, keys: KeyView, row: int, node: str) -> str:
+        by, text = self._key(keys, row)
+        return f"{by} {text}" + (f"@{node}" if node else "")
+
+    def _ends(self, _view: TickView, keys: KeyView, rows: list[int],
+              _tick: int) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...], bool]:  # fmt: skip
+        """Return the identity as attacker or as victim; nothing proves an address."""
+        end = identified(*self._key(keys, rows[0]))
+        return ((), (end,), False) if self._lead.space == "victim" else ((end,), (), False)
 
 
 def _by_subject(keys: KeyView, rows: I64, lead: I64, space: str) -> list[list[int]]:

@@ -6,6 +6,7 @@ import re
 
 import yaml
 
+from detectors.identity_keys import BYS, By
 from schemas.finding import SEVERITIES, Severity
 
 MAX_DESCRIPTION = 500  # characters, so that it fits an alert
@@ -73,6 +74,22 @@ def read_window(node: yaml.Node, name: str = "time_window") -> int:
         problem = f"{name} '{printable(text)}' must be like 30s, 5m or 1h, from 10s to 24h"
         raise FieldError(problem)
     return seconds
+
+
+def read_by(node: yaml.Node) -> By | None:
+    """Return what is counted; none stands for addresses.
+
+    Raises:
+        FieldError: not one of the known words.
+    """
+    text = scalar(node)
+    for by in BYS:
+        if text == by:
+            return by
+    if text == "address":
+        return None
+    problem = f"by must be one of address, {', '.join(BYS)}, not '{printable(text)}'"
+    raise FieldError(problem)
 
 
 def read_severity(node: yaml.Node) -> Severity:

@@ -9,11 +9,13 @@ import yaml
 
 from detectors.condition import Condition, ConditionError, parse_condition
 from detectors.exception_nodes import read_exceptions, read_roles
+from detectors.identity_keys import By
 from detectors.library import ANOMALY_WORD, MAX_COUNTED, WORDS
 from detectors.row_filter import RowFilter, parse_filter
 from detectors.rule_fields import (
     DEFAULT_WINDOW,
     printable,
+    read_by,
     read_description,
     read_name,
     read_number,
@@ -35,7 +37,7 @@ MAX_RULES = 200  # each adds a pass over touched keys to every tick
 SECTIONS = ("detection_rules", "sequences", "roles", "exceptions")
 _ENTRIES = {"detection_rules": "rules (- name: ...)", "sequences": "sequences (- name: ...)",
             "roles": "declarations (- role: ...)", "exceptions": "exceptions (- name: ...)"}  # fmt: skip
-FIELDS = ("name", "condition", "where", "threshold", "time_window", "severity", "description", "techniques")
+FIELDS = ("name", "condition", "where", "by", "threshold", "time_window", "severity", "description", "techniques")
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Rule:
     description: str = ""
     techniques: tuple[str, ...] = ()
     where: RowFilter | None = None
+    by: By | None = None  # kind of identity that is counted; none: addresses
 
     @property
     def anomaly(self) -> bool:
@@ -143,9 +146,10 @@ class _File(Nodes):
         techniques: tuple[str, ...] = self.field(fields, "techniques", read_techniques, (), what)
         condition = self._condition(node, fields, what)
         where = self._where(fields, condition, what) if condition is not None else None
+        by = self._by(fields, condition, what) if condition is not None else None
         if condition is None or self.mistakes > before:
             return None
-        return Rule(name, condition, window, severity, description, techniques, where)
+        return Rule(name, condition, window, severity, description, techniques, where, by)
 
     def _where(self, fields: dict[str, yaml.Node], condition: Condition, what: str) -> RowFilter | None:
         if "where" not in fields:
@@ -160,6 +164,14 @@ class _File(Nodes):
         except ConditionError as error:
             self.say(fields["where"], f"{what}, where: {error}")
             return None
+
+    def _by(self, fields: dict[str, yaml.Node], condition: Condition, what: str) -> By | None:
+        by: By | None = self.field(fields, "by", read_by, None, what)
+        word = WORDS.get(condition.words[0])
+        if by is not None and (word is None or not word.identifiable):
+            known = ", ".join(sorted(name for name, w in WORDS.items() if w.identifiable))
+            self.say(fields["by"], f"{what}: {condition.words[0]} is not counted by {by}; by fits {known}")
+        return by
 
     def _name(self, node: yaml.Node, fields: dict[str, yaml.Node]) -> str:
         if "name" not in fields:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from detectors.identity_keys import BYS, By
+
 
 @dataclass(frozen=True)
 class KeySpace:
@@ -51,4 +53,23 @@ WORKLOAD = KeySpace(
     "workload", 2, ("workload",), "one workload's 60 s rows", ("workload", "node"), capacity=1 << 15, reserved=1 << 14
 )
 
+# Of what is counted for one address, what can also be counted for all addresses of one pod, workload and so on.
+_BY_IDENTITY = {"source": "sources", "dns_client": "DNS clients", "victim": "hosts that connections are opened to"}
+
+
+def by_identity(space: str, by: By) -> str:
+    """Return the name of the space that counts by identity what another one counts by address."""
+    return f"{space}_by_{by}"
+
+
+IDENTITY_SPACES: dict[str, tuple[str, By]] = {
+    by_identity(space, by): (space, by) for space in _BY_IDENTITY for by in BYS
+}  # fmt: skip
 SPACES: dict[str, KeySpace] = {s.name: s for s in (PAIR, SOURCE, SWEEP, DNS_ZONE, DNS_CLIENT, VICTIM, WORKLOAD)}
+SPACES |= {
+    name: KeySpace(
+        name, SPACES[space].stage, ("who",), f"all {_BY_IDENTITY[space]} of one {by}", (by,), capacity=1 << 13,
+        pairs=1 << 19, reserved=1 << 12,
+    )
+    for name, (space, by) in IDENTITY_SPACES.items()
+}  # fmt: skip

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from detectors.base import KeyView, TickView
 from detectors.index import I64
-from detectors.names import hash_one
 from schemas.finding import MAX_ENDPOINTS, Endpoint
 
 PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMP", 132: "SCTP"}
@@ -28,16 +28,49 @@ def count(value: float) -> str:
 
 
 def attacker(view: TickView, keys: KeyView, row: int, column: str = "src") -> tuple[Endpoint, bool]:
-    """Return the source of a key, and whether its packets entered by the interface of that very pod.
+    """Return the source of a key, and whether the interface by which its packets entered proves it."""
+    ip, tick, node = keys.address(column, row), int(keys.ticks[row]), keys.node(row)
+    mac = mac_text(int(keys.column("mac")[row]))
+    pair, sweep = keys.table.space.name == "pair", keys.table.space.name == "sweep"
+    dst = bytes(keys.column("dst")[row]) if pair else None
+    service = int(keys.column("proto")[row]) << 16 | int(keys.column("port")[row]) if sweep else None
+    seen = view.entered_by(int(keys.node_numbers[row]), bytes(keys.column(column)[row]), dst, service)
+    if len(seen) > 1:
+        # Two speak under one address, and nothing tells which of them did what was counted.
+        return view.endpoint(ip, tick, mac=mac), False
+    # What the key remembers is of its first packets, which may have been another's.
+    interface = seen[0] if seen else view.interface_of(node, int(keys.column("interface")[row]))
+    return machine(view, node, tick, ip, mac=mac, interface=interface, forged=True)
 
-    A packet that enters by a pod's own interface cannot come from elsewhere, whatever address it bears.
+
+def machine(view: TickView, node: str, tick: int, ip: str, *, interface: str, forged: bool = False,
+            **more: Any) -> tuple[Endpoint, bool]:  # fmt: skip
+    """Return who sent packets that entered a node by an interface, and whether the interface proves it.
+
+    Behind a pod's interface is that pod, whatever address it gave. Elsewhere the address is all that there is.
+
+    Args:
+        view: of the tick.
+        node: name.
+        tick: s since epoch.
+        ip: address that was given; empty: none.
+        interface: name; empty: not known.
+        forged: ``ip`` was the source address of its packets.
+        more: of the endpoint.
     """
-    ip, tick = keys.address(column, row), int(keys.ticks[row])
-    item = view.identities.find(ip, tick)
-    entered = int(keys.column("interface")[row])
-    own = item is not None and item.interface != "" and hash_one(item.interface) == entered
-    interface = item.interface if own and item is not None else None
-    return view.endpoint(ip, tick, mac=mac_text(int(keys.column("mac")[row])), interface=interface), own
+    pod = view.sender(node, interface, tick, **more) if interface else None
+    if pod is None:
+        given = view.endpoint(ip, tick, interface=interface or None, **more) if ip else None
+        return given or Endpoint(ip="", interface=interface or None, **more), False
+    if ip == pod.ip or not ip:
+        return pod, True
+    claimed = view.endpoint(ip, tick, interface=interface, **more)
+    if claimed.pod is not None and (claimed.namespace, claimed.pod) == (pod.namespace, pod.pod):
+        return claimed, True
+    # Nodes name one address of a pod: which others are its own only an inventory knows.
+    if claimed.identity == "unknown" and (":" in ip) != (":" in pod.ip):
+        return claimed, True
+    return pod.model_copy(update={"forged": (ip,)}) if forged else pod, True
 
 
 def victims(view: TickView, keys: KeyView, rows: Sequence[int], column: str = "dst") -> tuple[Endpoint, ...]:

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from response.guard import Refusal, refuse_address, refuse_span
+from response.guard import Refusal, refuse_address, refuse_forging, refuse_span
 from response.objects import stable_labels
 from response.settings import ResponseSettings
 from response.workload import pods_with
@@ -33,7 +33,7 @@ def blocked_peers(endpoints: Iterable[Endpoint], view: ClusterView, settings: Re
     workloads: list[tuple[str, dict[str, str]]] = []
     names: list[str] = []
     for endpoint in endpoints:
-        refusal = refuse_address(endpoint, view, settings)
+        refusal = refuse_address(endpoint, view, settings) or refuse_forging(endpoint)
         if refusal is not None:
             return refusal
         cidrs.add(block_around(endpoint.ip, view, settings))

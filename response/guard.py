@@ -32,7 +32,8 @@ def refuse_decision(decision: ResponseDecision) -> Refusal | None:
     """The refusal that holds for every action of a decision, or none.
 
     Spoofable evidence names whoever the attacker chose to write into his packets. Every action of the ladder is aimed
-    at the attackers' addresses, so none may rest on it.
+    at the attackers' addresses, so none may rest on it. Evidence is not spoofable where a handshake completed, or where
+    the packets entered by a pod's own interface: then that pod is the attacker, whatever they claim.
     """
     if not _LABEL_SAFE.fullmatch(decision.id):
         message = "the response id is not 1 to 40 of a-z, 0-9 and -, so it cannot name objects"
@@ -94,6 +95,15 @@ def refuse_address(endpoint: Endpoint, view: ClusterView, settings: ResponseSett
         as_what = f"declared as {', '.join(roles)}" if roles else "a node, gateway or proxy"
         return Refusal("shared_address", f"{endpoint.ip} is shared by many hosts ({as_what})")
     return refuse_span(span, endpoint.ip, view, settings)
+
+
+def refuse_forging(endpoint: Endpoint) -> Refusal | None:
+    """Why a rule about an attacker's own address would miss its packets, or none."""
+    if not endpoint.forged:
+        return None
+    who = f"{endpoint.namespace}/{endpoint.pod}" if endpoint.pod else endpoint.ip
+    message = f"{who} sends under addresses of others, such as {endpoint.forged[0]}: no rule by its own meets that"
+    return Refusal("forges", message)
 
 
 def refuse_span(span: Span, name: str, view: ClusterView, settings: ResponseSettings) -> Refusal | None:

@@ -212,6 +212,7 @@ class LinkClaim:
     INTERFACE_ADDED = 33
     INTERFACE_REMOVED = 34
     INTERFACE_MOVED = 35  # to another bridge, or to none
+    POD_INTERFACE = 36  # a state: the pod with the claimed address is behind it
 
 
 LINK: tuple[Column, ...] = (

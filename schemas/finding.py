@@ -22,6 +22,12 @@ class Endpoint(Word):
     protocol: str | None = Field(None, description="TCP, UDP, SCTP or ICMP, where a port is given")
     mac: str | None = Field(None, description="hardware address in text")
     interface: str | None = Field(None, description="interface by which its packets entered the node")
+    forged: tuple[str, ...] = Field(
+        (),
+        max_length=8,
+        description="addresses, not its own, that packets bore which entered by its interface; no rule about its own "
+        "address meets those",
+    )
     pod: str | None = Field(None, description="pod with this address at that time")
     namespace: str | None = Field(None, description="of the pod or Service")
     workload: str | None = Field(None, description="kind/name of the pod's top owner")

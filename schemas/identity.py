@@ -13,6 +13,7 @@ from schemas.cluster_objects import ClusterObjects
 from schemas.exceptions import RoleRule
 from schemas.finding import Endpoint
 from schemas.inventory import InventoryObject
+from schemas.pod_index import PodIndex
 from schemas.timeline import FOREVER, Span, Timeline
 
 API_SERVICE = "default/kubernetes"  # the Service by which every cluster offers its API server
@@ -59,6 +60,7 @@ class IdentityTable:
         self._statements = 0
         self._timelines: dict[_Cover, Timeline] = {}
         self._ranges: dict[tuple[int, int], int] = {}  # ranges told by version and length of their prefix
+        self.pods = PodIndex()
         self._endings: list[tuple[int, str, int]] = []  # heap of (end, uid, begin); some are out of date
         self._shared: dict[object, Any] = {}  # labels that many objects have, once
         # Packed addresses of objects that lie outside the ranges for private use.
@@ -189,6 +191,7 @@ class IdentityTable:
                 else:
                     self._ranges[cover[:2]] = self._ranges.get(cover[:2], 0) + 1
             timeline.insert(span)
+        self.pods.insert(span)
         self._note(item)
 
     def _leave(self, history: list[InventoryObject], place: int) -> None:
@@ -206,6 +209,7 @@ class IdentityTable:
                     self._ranges[cover[:2]] -= 1
                     if not self._ranges[cover[:2]]:
                         del self._ranges[cover[:2]]
+        self.pods.remove(item)
 
     def _slim(self, item: InventoryObject) -> InventoryObject:
         """Return an object with its addresses as they are usually written; what many objects have is held once.

@@ -60,6 +60,14 @@ VICTIM = (
     _n("reflector_port", "port", "service that most of the reflected or induced answers came from; 0: there were none"),
 )
 
+VICTIM_COPY = (
+    _r("victim of whose packets its own node told copies in this tick, which are in none of its sums"),
+    *(
+        _n(column.name, column.unit, f"copies: {column.meaning}")
+        for column in VICTIM if column.name not in ("dst", "top_port", "reflector_port")
+    ),
+)  # fmt: skip
+
 VICTIM_SOURCE = (
     _r("victim with many attempts in this tick"),
     _a("src", "one of its most active sources of the tick"),
@@ -77,6 +85,26 @@ FLOOD_SENDER = (
     _a("src", "one of those who sent it the most in this tick"),
     _n("packets", "packets", "by this sender: unanswered UDP, ICMP or unasked answers"),
 )
+
+ENTRANCE = (
+    _r("victim of many packets that prove no sender in this tick"),
+    Column("node", pa.string(), "", "node that told them", "never", _NO),
+    Column("interface", pa.string(), "", "by which they entered; empty: by others than the busiest", "", _NO),
+    _a("pod", "of the pod behind the interface, as its node said; :: where it did not"),
+    _n("packets", "packets", "towards the victim; no copies"),
+)
+
+IDENTITY = (
+    Column("space", pa.string(), "", "key space that a rule asks for: victims by what", "never", _NO),
+    Column("who", pa.string(), "", "pod, workload, namespace, Service or node; unknown: none", "never", _NO),
+    *(column for column in VICTIM if column.name in ("attempts", "refused", "unanswered", "syn")),
+)  # fmt: skip
+
+IDENTITY_SOURCE = (
+    Column("identity", pa.int32(), "row", "row of this message's identity section", "never", _NO),
+    Column("src_hash", pa.uint64(), "", "a source seen for one of its addresses for the first time in a while", "never",
+           _NO),
+)  # fmt: skip
 
 WORKLOAD = (
     _a("address", "address of the workload's replica"),
@@ -107,7 +135,13 @@ TALLY = (
 
 SECTIONS: dict[str, tuple[Column, ...]] = {
     "victim": VICTIM, "victim_source": VICTIM_SOURCE, "new_source": NEW_SOURCE, "workload": WORKLOAD,
-    "flood_sender": FLOOD_SENDER, "tally": TALLY,
+    "flood_sender": FLOOD_SENDER, "tally": TALLY, "victim_copy": VICTIM_COPY, "entrance": ENTRANCE,
+    "identity": IDENTITY, "identity_source": IDENTITY_SOURCE,
+}  # fmt: skip
+# Sections with a column of row numbers, and the section that these point into; the column has its name.
+POINTING = {
+    "victim_source": "victim", "new_source": "victim", "flood_sender": "victim", "victim_copy": "victim",
+    "entrance": "victim", "identity_source": "identity",
 }  # fmt: skip
 SCHEMAS = {
     name: pa.schema([pa.field(c.name, c.dtype, nullable=False) for c in columns]) for name, columns in SECTIONS.items()
@@ -208,10 +242,10 @@ def decode_rollup(value: bytes) -> RollupMessage:
 
 
 def _check_rows(batches: dict[str, pa.RecordBatch]) -> None:
-    victims = batches["victim"].num_rows if "victim" in batches else 0
-    for name in ("victim_source", "new_source", "flood_sender"):
+    for name, target in POINTING.items():
         if name in batches:
-            rows = batches[name].column("victim").to_numpy()
-            if len(rows) and (rows.min() < 0 or rows.max() >= victims):
-                problem = f"batches.{name}.victim points outside the {victims} rows of batches.victim"
+            count = batches[target].num_rows if target in batches else 0
+            rows = batches[name].column(target).to_numpy()
+            if len(rows) and (rows.min() < 0 or rows.max() >= count):
+                problem = f"batches.{name}.{target} points outside the {count} rows of batches.{target}"
                 raise DecodeError(problem)

@@ -28,7 +28,7 @@ def rule_words(rule: Rule) -> dict[str, Any]:
         "name": rule.name, "condition": rule.condition.text, "limits": dict(rule.condition.limits),
         "severity": rule.severity, "window_s": None if rule.anomaly else rule.window, "stage": detector.meta.stage,
         "techniques": list(detector.meta.techniques),
-        "where": rule.where.text if rule.where is not None else None,
+        "where": rule.where.text if rule.where is not None else None, "by": rule.by or "address",
         "features": [{"name": f.name, "space": f.space, "window_s": f.window, "bucket_s": f.bucket,
                       "aggregate": feature_text(f)} for f in features],
     }  # fmt: skip

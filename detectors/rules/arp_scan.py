@@ -11,7 +11,7 @@ from detectors.base import DetectorConfig, Meta, TickView, confidence
 from detectors.claim_detector import Address, ClaimDetector, address_text
 from detectors.ledger import Entry
 from detectors.round_frames import RoundFrames
-from detectors.statement import count, mac_text
+from detectors.statement import count, mac_text, machine
 from schemas.events import Capability, LinkClaim
 from schemas.finding import MAX_ENDPOINTS, Evidence, Finding
 
@@ -121,8 +121,9 @@ class ArpScan(ClaimDetector):
 
     def _finding(self, view: TickView, node: str, tick: int, mac: int, asker: _Asker, own: str, unknown: int,
                  asked: list[Address]) -> Finding:  # fmt: skip
-        config, text, interface = self.config, mac_text(mac), asker.interface or None
-        endpoint = view.endpoint(own or "0.0.0.0", tick, mac=text, interface=interface)  # noqa: S104, nothing is bound
+        config, text = self.config, mac_text(mac)
+        # A machine without an address says that it has none.
+        endpoint, _ = machine(view, node, tick, own or "0.0.0.0", mac=text, interface=asker.interface)  # noqa: S104
         sure = max(confidence(unknown, config.unknown), confidence(len(asked), config.addresses))
         return Finding(
             detector=self.meta.id, kind=self.meta.id, title=self.meta.title, severity=self.meta.severity,

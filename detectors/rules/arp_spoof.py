@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from detectors.address_claims import ClaimBook, Signs
+from detectors.address_claims import ClaimBook, Signs, Suspicion
 from detectors.base import DetectorConfig, Meta, TickView
 from detectors.claim_detector import ClaimDetector
 from detectors.impostor import Impostor, impostors
@@ -76,10 +76,10 @@ class ArpSpoof(ClaimDetector):
         """Return one finding per impostor of a node's tick."""
         name, node, tick, keys = noted
         found = self._suspicions(node, tick, keys)
-        return [self._finding(view, name, tick, impostor) for impostor in impostors(found, view.identities, tick)]
+        return [self._finding(view, name, tick, impostor) for impostor in impostors(found, view, name, tick)]
 
-    def _suspicions(self, node: int, tick: int, keys: list[Key]) -> list[Any]:
-        return [s for key in keys if (s := self._book.suspect(node, tick, key)) is not None]
+    def _suspicions(self, node: int, tick: int, keys: list[Key]) -> list[Suspicion]:
+        return [suspicion for key in keys for suspicion in self._book.suspects(node, tick, key)]
 
     def _finding(self, view: TickView, node: str, tick: int, impostor: Impostor) -> Finding:
         config = self.config
@@ -87,7 +87,7 @@ class ArpSpoof(ClaimDetector):
             detector=self.meta.id, kind=self.meta.id, title=self.meta.title, severity=impostor.severity,
             confidence=round(min(0.99, 0.1 + impostor.score / 8), 3), tick=tick,
             started=min(c.since for c in impostor.claims), node=node, subject=f"{mac_text(impostor.mac)}@{node}",
-            attackers=(impostor.endpoint(view, tick),), victims=impostor.victims(view, tick),
+            attackers=(impostor.endpoint(view, node, tick),), victims=impostor.victims(view, tick),
             techniques=self.meta.techniques, evidence=impostor.evidence(config.pushes, config.turns, config.window),
             summary=impostor.summary(),
             # The claim itself is false; without a known interface so may be its hardware address.

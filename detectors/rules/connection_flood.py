@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from detectors.base import Detector, DetectorConfig, KeyView, Meta, TickView, confidence
+from detectors.entered import Entered, entered
 from detectors.features import Feature, Sum
 from detectors.habit import HOUR, habit
 from detectors.index import positions
@@ -98,6 +99,13 @@ class ConnectionFlood(Detector):
         sure = known >= config.history or failed >= config.failed_share
         severity: Severity = self.meta.severity if sure else "medium"
         sources = view.top_sources(bytes(keys.column("dst")[row]))
+        false = 2 * established < rate
+        by = Entered()
+        if false:
+            unproven = [src for src, _, completed in sources if not completed]
+            by = entered(view, bytes(keys.column("dst")[row]), tick, config.window, rate - established, unproven)
+        # Who completed handshakes is there beside them.
+        real = {src for src, _, completed in sources if completed} if by.proven else set()
         habit = f"usually {count(usual)}" if known >= config.history else "its usual rate is not known yet"
         evidence = [
             Evidence(
@@ -109,16 +117,18 @@ class ConnectionFlood(Detector):
             evidence.append(
                 Evidence(name="usual_rate", value=round(usual, 1), unit="connections", window=config.window)
             )
+        evidence += by.evidence
+        named = [view.endpoint(src, tick) for src, _, _ in sources[:MAX_ENDPOINTS]]
         return Finding(
             detector=self.meta.id, kind="http_flood" if port in _HTTP_PORTS else self.meta.id, title=self.meta.title,
             severity=severity, confidence=confidence(rate, config.connections), tick=tick,
             started=max(int(keys.since()[row]), tick - config.window), node="", subject=ip,
-            attackers=tuple(view.endpoint(s, tick) for s, _, _ in sources[:MAX_ENDPOINTS]),
+            attackers=(*by.attackers(named), *(end for end in named if end.ip in real))[:MAX_ENDPOINTS],
             victims=(view.endpoint(ip, tick, port=port, protocol="TCP"),), techniques=self.meta.techniques,
             evidence=tuple(evidence),
             summary=f"{count(rate)} new connections to {ip} within {config.window} s, "
                     f"limit {count(config.connections)}, "
-                    f"{habit}, {failed:.0%} failed; mostly to port {port}",
-            # Completed handshakes cannot be made under a false address.
-            spoofable=2 * established < rate, data_quality=view.quality[""], response=self.meta.response, quiet=60,
+                    f"{habit}, {failed:.0%} failed; mostly to port {port}{by.words}",
+            # Completed handshakes cannot be made under a false address, and by a pod's interface comes that pod alone.
+            spoofable=false and not by.proven, data_quality=view.quality[""], response=self.meta.response, quiet=60,
         )  # fmt: skip

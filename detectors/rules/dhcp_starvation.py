@@ -13,9 +13,9 @@ from detectors.claim_detector import Address, ClaimDetector, address_text
 from detectors.ledger import Entry, Key
 from detectors.link_frame import LinkFrame
 from detectors.round_frames import RoundFrames
-from detectors.statement import count, mac_text
+from detectors.statement import count, mac_text, machine
 from schemas.events import Capability, LinkClaim
-from schemas.finding import Endpoint, Evidence, Finding
+from schemas.finding import Evidence, Finding
 
 _CLIENT = (
     LinkClaim.DHCP_DISCOVER, LinkClaim.DHCP_REQUEST, LinkClaim.DHCP_INFORM, LinkClaim.DHCP_DECLINE,
@@ -186,11 +186,7 @@ class DhcpStarvation(ClaimDetector):
         interface = sender.interfaces[0] if len(sender.interfaces) == 1 else None
         owner = self._owners.get(number, key, tick) if mac else None
         ip = address_text(owner.address) if owner is not None else ""
-        sender_end = (
-            view.endpoint(ip, tick, mac=mac, interface=interface)
-            if ip
-            else Endpoint(ip="", mac=mac, interface=interface)
-        )
+        sender_end, _ = machine(view, node, tick, ip, mac=mac, interface=interface or "")
         who = f"{ip or 'one machine'} ({mac})" if mac else "a segment's machines"
         told = [address_text(s.address) for k, s in self._servers.entries(number, tick) if k[0] == key[0]]
         return Finding(

@@ -15,7 +15,7 @@ from detectors.impostor import Impostor, impostors
 from detectors.ledger import Entry, Key
 from detectors.link_frame import LinkFrame
 from detectors.round_frames import RoundFrames
-from detectors.statement import count, mac_text
+from detectors.statement import count, mac_text, machine
 from schemas.events import Capability, LinkClaim
 from schemas.finding import Endpoint, Evidence, Finding, Severity
 
@@ -198,8 +198,8 @@ class IcmpRedirect(ClaimDetector):
         """Return the findings about one redirector, router, or the claimants of addresses."""
         name, node, tick, what, about = noted
         if what == _NEIGHBOUR:
-            found = [s for key in about if (s := self._book.suspect(node, tick, key)) is not None]
-            named = impostors(found, view.identities, tick)
+            found = [suspicion for key in about for suspicion in self._book.suspects(node, tick, key)]
+            named = impostors(found, view, name, tick)
             return [self._impostor(view, name, tick, i) for i in named]
         if what == _REDIRECT:
             return self._judge_redirector(view, name, node, tick, about)
@@ -211,7 +211,7 @@ class IcmpRedirect(ClaimDetector):
             detector=self.meta.id, kind=self.meta.id, title="Neighbour spoofing", severity=impostor.severity,
             confidence=round(min(0.99, 0.1 + impostor.score / 8), 3), tick=tick,
             started=min(c.since for c in impostor.claims), node=node, subject=f"{mac}/neighbour@{node}",
-            attackers=(impostor.endpoint(view, tick),), victims=impostor.victims(view, tick),
+            attackers=(impostor.endpoint(view, node, tick),), victims=impostor.victims(view, tick),
             techniques=self.meta.techniques, evidence=impostor.evidence(config.pushes, config.turns, config.window),
             summary=impostor.summary(), spoofable=not impostor.lead.interface, data_quality=view.quality[node],
             response=self.meta.response, quiet=120,
@@ -222,7 +222,7 @@ class IcmpRedirect(ClaimDetector):
         if redirector is None:
             return []
         config, signs = self.config, list(redirector.signs)
-        sender, pod = self._sender(view, node, tick, key[:2], key[2:], redirector.interface)
+        sender, pod = self._sender(view, name, node, tick, key[:2], key[2:], redirector.interface)
         if pod:
             signs.append("a pod sends it")
         recent = [d for d in redirector.destinations if d[2] > tick - config.window]
@@ -247,7 +247,7 @@ class IcmpRedirect(ClaimDetector):
         config = self.config
         router = self._routers.get(node, key, tick)
         interface = router.interface if router is not None else ""
-        sender, pod = self._sender(view, node, tick, key[:2], key[2:], interface)
+        sender, pod = self._sender(view, name, node, tick, key[:2], key[2:], interface)
         others = [(k, r) for k, r in self._routers.entries(node, tick) if k[0] == key[0] and k != key]
         signs, severity = self._router_signs(node, tick, key, router, others, pod=pod, revokes=revokes)
         fresh = sum(r.since > tick - config.window for _, r in others) + (router is not None)
@@ -294,18 +294,18 @@ class IcmpRedirect(ClaimDetector):
             signs.append(f"it was no router for {router.since - machine.since} s, limit {self.config.settled}")
         return signs, severity
 
-    def _sender(self, view: TickView, node: int, tick: int, key: Key, speaker: Key,
+    def _sender(self, view: TickView, name: str, node: int, tick: int, key: Key, speaker: Key,
                 interface: str) -> tuple[Endpoint, bool]:  # fmt: skip
-        """Return who really sent it, by an address of its own where one is known, and whether that is a pod's."""
-        machine = self._machines.get(node, key, tick)
-        names = [address_text(a) for a in (machine.addresses if machine is not None else [])]
+        """Return who really sent it, the pod behind the interface or an address of its own, and whether it is a pod."""
+        speaking = self._machines.get(node, key, tick)
+        names = [address_text(a) for a in (speaking.addresses if speaking is not None else [])]
         # Of the speaker's own family first.
         names.sort(key=lambda name: (":" in name) != (":" in address_text(speaker)))
         known = next((n for n in names if view.identities.find(n, tick) is not None), None)
         item = view.identities.find(known, tick) if known is not None else None
         ip = known or (names[0] if names else address_text(speaker))
-        endpoint = view.endpoint(ip, tick, mac=mac_text(key[1]), interface=interface or None)
-        return endpoint, item is not None and item.kind == "Pod"
+        endpoint, _ = machine(view, name, tick, ip, mac=mac_text(key[1]), interface=interface)
+        return endpoint, endpoint.pod is not None or (item is not None and item.kind == "Pod")
 
     def _finding(self, view: TickView, node: str, tick: int, what: tuple[str, str, Severity], sender: Endpoint,
                  evidence: tuple[Evidence, ...], victims: tuple[Endpoint, ...], summary: str,

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, NamedTuple
 import numpy as np
 from pydantic import Field
 
+from detectors.arrivals import arrived
 from detectors.base import DetectorConfig, Meta, TickView
 from detectors.claim_detector import Address, ClaimDetector, address_text
 from detectors.columns import halves_of
@@ -134,7 +135,7 @@ class KubeApiAbuse(ClaimDetector):
         if known or noted.tick - now.since > self.config.settle:
             now.grave = 0  # who still does it after its alert was told does it by habit
             return []
-        severity = self._severity(view, noted, what)
+        severity = self._severity(view, noted, source, what)
         now.grave = int(severity is not None)
         return [] if severity is None else [self._finding(view, noted, source, target, (what, severity))]
 
@@ -157,11 +158,12 @@ class KubeApiAbuse(ClaimDetector):
         watched = self._watched.get(contact.node, (0,), contact.tick)
         return contact.tick - (watched.since if watched is not None else contact.tick)
 
-    def _severity(self, view: TickView, contact: _Contact, what: str) -> Severity | None:
+    def _severity(self, view: TickView, contact: _Contact, source: Endpoint, what: str) -> Severity | None:
         """Return how grave a first contact is; none where it is how a program starts, or nobody knows yet."""
         if self._since(contact) > self.config.learning and self._age(view, contact) > self.config.settle:
             return _SEVERITY[what]
-        return None if what == API else "low"
+        # A new replica of a workload that is older elsewhere does at its start what the others did at theirs.
+        return None if what == API or arrived(view, source, self.config.learning) is not None else "low"
 
     def _finding(self, view: TickView, contact: _Contact, source: Endpoint, target: Endpoint,
                  said: tuple[str, Severity]) -> Finding:  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, NamedTuple
 import numpy as np
 from pydantic import Field
 
+from detectors.arrivals import arrived
 from detectors.base import DetectorConfig, Meta, TickView
 from detectors.claim_detector import Address, ClaimDetector, address_text
 from detectors.frame import TCP
@@ -169,7 +170,7 @@ class LateralMovement(ClaimDetector):
         key = (*who, *_actor(target, edge.dst), edge.port)
         new = self._edges.get(edge.node, key, edge.tick) is None
         self._edges.touch(edge.node, key, edge.tick)
-        said = self._signs(edge, who, new)
+        said = self._signs(edge, who, new, self._since(view, edge, source))
         if new and not SHARED.intersection(target.roles):
             touched = self._touched.touch(edge.node, edge.dst, edge.tick)
             touched.by, touched.port = list(edge.src), edge.port
@@ -177,12 +178,19 @@ class LateralMovement(ClaimDetector):
             return []
         return [self._finding(view, edge, source, target, said)]
 
-    def _signs(self, edge: _Edge, who: Key, new: bool) -> dict[str, Evidence]:
+    def _since(self, view: TickView, edge: _Edge, source: Endpoint) -> int:
+        """Return for how long the source's habits could be seen on this node, s.
+
+        A workload that comes here from another node brings habits that are not known here.
+        """
+        watched = self._watched.get(edge.node, (0,), edge.tick)
+        begun = watched.since if watched is not None else edge.tick
+        return edge.tick - max(begun, arrived(view, source, self.config.learning) or 0)
+
+    def _signs(self, edge: _Edge, who: Key, new: bool, since: int) -> dict[str, Evidence]:
         """Return the signs that this connection completes, the gravest first."""
         signs: dict[str, Evidence] = {}
         config = self.config
-        watched = self._watched.get(edge.node, (0,), edge.tick)
-        since = edge.tick - (watched.since if watched is not None else edge.tick)
         touched = self._touched.get(edge.node, edge.src, edge.tick)
         fresh, known = self._fresh(edge, who, new)
         if new and touched is not None and touched.by != list(edge.dst):

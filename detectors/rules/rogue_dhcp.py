@@ -11,7 +11,7 @@ from detectors.base import DetectorConfig, Meta, TickView
 from detectors.claim_detector import ClaimDetector, address_text
 from detectors.ledger import Entry, Key
 from detectors.round_frames import RoundFrames
-from detectors.statement import mac_text
+from detectors.statement import mac_text, machine
 from schemas.events import Capability, LinkClaim
 from schemas.finding import Evidence, Finding, Severity
 
@@ -128,10 +128,11 @@ class RogueDhcp(ClaimDetector):
         right, right_mac = address_text(first[0][1:3]), mac_text(first[0][3])
         clients = [c for c in server.clients if c]
         told = "to the same client's question as" if both else "after"
+        who, _ = machine(view, node, tick, ip, port=67, protocol="UDP", mac=mac, interface=server.interface)
         return Finding(
             detector=self.meta.id, kind=self.meta.id, title=self.meta.title, severity=severity,
             confidence=_CONFIDENCE[severity], tick=tick, started=server.since, node=node, subject=f"{ip}/{mac}@{node}",
-            attackers=(view.endpoint(ip, tick, port=67, protocol="UDP", mac=mac, interface=server.interface or None),),
+            attackers=(who,),
             victims=(view.endpoint(right, tick, port=67, protocol="UDP", mac=right_mac),),
             techniques=self.meta.techniques,
             evidence=(

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from detectors.base import Detector, DetectorConfig, KeyView, Meta, TickView, confidence
+from detectors.entered import entered
 from detectors.features import Distinct, Feature, Sum
 from detectors.index import positions
 from detectors.statement import count
@@ -43,7 +44,10 @@ class SynFloodConfig(DetectorConfig):
 
 
 class SynFlood(Detector):
-    """Fires per victim, summed over nodes. Sources are named only as examples: they may all be false."""
+    """Fires per victim, summed over nodes. Sources are named only as examples: they may all be false.
+
+    Where the packets entered by interfaces of pods, these are named and proven.
+    """
 
     meta = Meta(
         id="syn_flood",
@@ -107,19 +111,21 @@ class SynFlood(Detector):
         examples = view.top_sources(bytes(keys.column("dst")[row]))
         # Few real sources are attackers; of many false ones a list would only mislead.
         named = examples[:MAX_ENDPOINTS] if sources <= config.sources else []
+        by = entered(view, bytes(keys.column("dst")[row]), tick, config.window, value, [s for s, _, _ in examples])
         return Finding(
             detector=self.meta.id, kind=self.meta.id, title=self.meta.title, severity=self.meta.severity,
             confidence=confidence(value, limit), tick=tick,
             started=max(int(keys.since()[row]), tick - config.window), node="", subject=ip,
-            attackers=tuple(view.endpoint(s, tick) for s, _, _ in named),
+            attackers=by.attackers([view.endpoint(s, tick) for s, _, _ in named]),
             victims=(view.endpoint(ip, tick, port=port, protocol="TCP"),), techniques=self.meta.techniques,
             evidence=(
                 Evidence(name=_WORDS[word], value=value, limit=limit, unit="connections",
                          window=config.window),
                 Evidence(name="attempts", value=attempts, unit="connections", window=config.window),
                 Evidence(name="unique_sources", value=sources, unit="sources", window=60),
+                *by.evidence,
             ),
             summary=f"{count(value)} {word} to {ip} within {config.window} s, limit {count(limit)}, "
-                    f"from at least {count(sources)} sources within 60 s; mostly to port {port}",
-            spoofable=True, data_quality=view.quality[""], response=self.meta.response, quiet=60,
+                    f"from at least {count(sources)} sources within 60 s; mostly to port {port}{by.words}",
+            spoofable=not by.proven, data_quality=view.quality[""], response=self.meta.response, quiet=60,
         )  # fmt: skip

@@ -19,7 +19,7 @@ from exporter.live_source import SourceError, SourceState
 from exporter.privileges import Privilege
 from exporter.second import Second
 from exporter.settings import ExporterSettings
-from exporter.sources.interfaces import watched
+from exporter.sources.interfaces import POD_KINDS, watched
 from exporter.sources.pod_sockets import MOST_SOCKETS, PodSockets, SocketEntry, Space
 from exporter.sources.rtnetlink import AddressMessage, LinkMessage, everything, space_of
 from schemas.events import Capability, LinkClaim
@@ -138,7 +138,7 @@ class HostSource:
     def _look(self, cut: int) -> list[Claim]:
         links = {m.number: m for m in everything() if isinstance(m, LinkMessage) and m.family == 0}
         pods = self._pods(links.values())
-        states = self._promiscuous(links.values(), pods.values())
+        states = self._promiscuous(links.values(), pods.values()) + self._behind(links.values(), pods)
         claims = self._changes(links)
         self._kept = set()
         mine, spaces = self._sockets.own(), self._sockets.spaces()
@@ -227,6 +227,14 @@ class HostSource:
         return [
             Claim(LinkClaim.PROMISCUOUS, link.name, address, mac=link.mac)
             for address, link in found if link.listeners and link.hardware == _ETHERNET
+        ]  # fmt: skip
+
+    @staticmethod
+    def _behind(links: Iterable[LinkMessage], pods: Mapping[int, _Pod]) -> list[Claim]:
+        """Tell whose interfaces those on the node are: a packet that enters by one was sent by that pod."""
+        return [
+            Claim(LinkClaim.POD_INTERFACE, link.name, pods[link.space].address, number=link.number, mac=link.mac)
+            for link in links if link.space in pods and link.kind in POD_KINDS
         ]  # fmt: skip
 
     def _changes(self, links: dict[int, LinkMessage]) -> list[Claim]:

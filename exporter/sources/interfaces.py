@@ -11,7 +11,7 @@ from exporter.settings import PacketSettings
 from exporter.sources.rtnetlink import AddressMessage, LinkMessage, RouteSocket, everything
 
 _ETHERNET = 1  # ARPHRD_ETHER
-_POD_KINDS = ("veth", "netkit")
+POD_KINDS = ("veth", "netkit")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def watched(message: LinkMessage, settings: PacketSettings) -> Link | None:
         return None
     if any(fnmatchcase(name, pattern) for pattern in settings.uplinks):
         return Link(message.number, name, True)
-    leads_away = message.kind in _POD_KINDS and message.elsewhere
+    leads_away = message.kind in POD_KINDS and message.elsewhere
     if leads_away and any(fnmatchcase(name, pattern) for pattern in settings.pods):
         return Link(message.number, name, False)
     return None

@@ -8,7 +8,7 @@ the pod that it attacks. Nothing is opened: the tables only drop.
 from __future__ import annotations
 
 from response.blocked import block_around
-from response.guard import Refusal, refuse_address, subject_of
+from response.guard import Refusal, refuse_address, refuse_forging, subject_of
 from response.node.entries import canonical
 from response.node.steps import NodeStep, node_plan, refuse_node_of, refuse_nodes
 from response.plan import Permission, Plan, PlanContext
@@ -59,7 +59,7 @@ def _cuts(attacker: Endpoint, victim: Endpoint, context: PlanContext) -> tuple[P
     pod = subject_of(subject, view, settings)
     if isinstance(pod, Refusal):
         return pod
-    refusal = refuse_node_of(pod) or refuse_address(other, view, settings)
+    refusal = refuse_node_of(pod) or refuse_address(other, view, settings) or refuse_forging(attacker)
     if refusal is not None:
         return refusal
     peers = {text for one in view.pods_at(span_of_address(other.ip)) for text in one.ips}

@@ -15,7 +15,12 @@ from tests.live.cluster import LiveCluster, until
 
 _BY_NAME = {pod.name: pod for pod in PODS}
 ATTACKER, VICTIM, CLAIMED = _BY_NAME["a5"], _BY_NAME["b3"], _BY_NAME["b7"]
-_PACKETS = 8_000
+PACKETS = 8_000
+
+
+# As of a real cluster: no API tells which interface leads to a pod, so the nodes themselves must.
+OBJECTS = tuple(item.model_copy(update={"interface": ""}) for item in two_nodes.objects())
+_SOURCES = ("--source", "packets", "--source", "host")
 
 
 @dataclass
@@ -23,7 +28,7 @@ class Spoofed:
     """What was found.
 
     Attributes:
-        alert: about the flood; None: there was none.
+        alert: about the flood, its last revision; None: there was none.
         pods: pods behind the interfaces by which packets in that name entered, with the attempts told of each.
         copies: attempts that the victim's node told as copies.
     """
@@ -39,12 +44,12 @@ def pod_name(pod: NodePod) -> str:
 
 
 async def run_spoofed(live: LiveCluster) -> Spoofed:
-    """Flood, wait for the alert, end the exporters."""
+    """Flood, wait for the alert, end the exporters; inventory must be ``OBJECTS``."""
     for exporter in live.exporters.values():
-        exporter.start()
+        exporter.start(*_SOURCES)
     await live.listening()
     found = Spoofed()
-    flood = f"hping3 -q -S -p {PORT} -i u500 -c {_PACKETS} -a {CLAIMED.ip4} {VICTIM.ip4}"
+    flood = f"hping3 -q -S -p {PORT} -i u500 -c {PACKETS} -a {CLAIMED.ip4} {VICTIM.ip4}"
     child = live.lab.start(ATTACKER.name, flood.split())
 
     def told() -> bool:

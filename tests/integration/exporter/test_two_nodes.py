@@ -19,7 +19,7 @@ from tests.live.cluster import LiveCluster, live_cluster, until
 from tests.live.comparison import kind_of, node_of, told
 from tests.live.disturbances import KILLED, kill_during, outage_during
 from tests.live.once import EXPORTER, make_connections, run_once
-from tests.live.spoofing import ATTACKER, pod_name, run_spoofed
+from tests.live.spoofing import ATTACKER, CLAIMED, OBJECTS, PACKETS, VICTIM, pod_name, run_spoofed
 
 pytestmark = [
     pytest.mark.lab, pytest.mark.kafka, pytest.mark.timeout(300),
@@ -68,12 +68,23 @@ async def test_an_outage_of_the_broker_loses_nothing(live: LiveCluster, local_ka
     assert max(waited) > 3.0, "the broker was never away"
 
 
-async def test_a_flood_under_a_pods_address_of_another_node_is_found_and_traced_to_the_veth(live: LiveCluster) -> None:
-    found = await run_spoofed(live)
+async def test_a_flood_under_a_pods_address_of_another_node_is_counted_once_and_its_sender_named(
+    lab: TwoNodes, bootstrap: str, tmp_path: Path
+) -> None:
+    nodes = {name: name for name in NODES}
+    async with live_cluster(lab, nodes, bootstrap, tmp_path, EXPORTER, OBJECTS) as running:
+        found = await run_spoofed(running)
     assert found.alert is not None
     assert set(found.pods) == {pod_name(ATTACKER)}
-    # The victim's node has seen them, too; only the victim counts those.
+    # The victim's node has seen them, too, and nobody counts them twice.
     assert found.copies > found.pods[pod_name(ATTACKER)] // 2
+    counted = {item.name: item.value for item in found.alert.evidence}
+    assert counted["attempts"] <= PACKETS
+    assert not found.alert.spoofable
+    (attacker,) = found.alert.attackers
+    assert (attacker.pod, attacker.ip, attacker.node) == (pod_name(ATTACKER), ATTACKER.ip4, ATTACKER.node)
+    assert (attacker.interface, attacker.forged) == (ATTACKER.veth, (CLAIMED.ip4,))
+    assert {end.pod for end in found.alert.victims} == {pod_name(VICTIM)}
 
 
 async def test_connection_tracking_alone_tells_each_beginning_once_with_its_endpoint(

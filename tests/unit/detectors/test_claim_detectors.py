@@ -15,6 +15,7 @@ from schemas.inventory import InventoryObject
 from stream.pipeline import Pipeline
 from stream.stages import Parts, PipelineSettings
 from tests.event_rows import BEGIN, Node, Row, arp, certificate, dhcp, flow, mac
+from tests.unit.detectors.one_detector import run as findings
 
 GATEWAY, VICTIM, OTHER, BAD = 1, 2, 3, 9  # hardware addresses by number
 GW_IP, V_IP, O_IP, BAD_IP = "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.9"
@@ -324,3 +325,34 @@ def test_authorities(pairs: list[tuple[int, str]], expected: str | None) -> None
 def test_host_claims(claim: int, more: Row, expected: str | None) -> None:
     detector = "promiscuous_interface" if claim == LinkClaim.PROMISCUOUS else "packet_socket"
     assert worst(run(link({1: [{"claim": claim, "mac": mac(BAD)} | more]})), detector) == expected
+
+
+def test_every_spoofer_of_one_address_is_named_one_after_the_other_and_at_once() -> None:
+    """The first one, silent by then, has most signs against it; the owner, who answers all the time, is never named."""
+    spoofers = range(20, 26)
+    owner = {at: [*known(), arp(GATEWAY, GW_IP, V_IP)] for at in range(1, 400, 7)}
+    rows: dict[int, list[Row]] = {at: list(said) for at, said in owner.items()}
+    for number, spoofer in enumerate(spoofers):
+        for at in range(20 + 40 * number, 48 + 40 * number, 2):
+            claim = arp(spoofer, GW_IP, V_IP, reply=True, to=VICTIM)
+            rows[at] = [*rows.get(at, []), claim, arp(spoofer, f"10.0.0.{spoofer}", V_IP)]
+    together = [arp(n, GW_IP, V_IP, reply=True, to=VICTIM) for n in (24, 25)]
+    rows |= {at: [*rows.get(at, []), *together] for at in range(300, 320, 2)}
+    found = findings("arp_spoof", link(rows))
+    named = {e.mac for f in found for e in f.attackers}
+    assert named == {f"02:00:00:00:00:{spoofer:02x}" for spoofer in spoofers}
+    last = {e.mac for f in found if f.tick == BEGIN + 318 for e in f.attackers}
+    assert last == {"02:00:00:00:00:18", "02:00:00:00:00:19"}
+
+
+def test_a_pod_that_claims_its_own_address_by_its_own_interface_is_never_an_impostor() -> None:
+    def pod(ip: str, veth: str) -> InventoryObject:
+        return InventoryObject(kind="Pod", uid=ip, name=ip, namespace="shop", ips=(ip,), node="node1", interface=veth)
+
+    seconds = {1: known()} | {at: [arp(OTHER, O_IP, V_IP, reply=True, to=VICTIM, interface="veth-o")]
+                              for at in range(5, 30, 2)}  # fmt: skip
+    seconds |= {at: [arp(BAD, O_IP, V_IP, interface="veth-b")] for at in range(4, 30, 2)}
+    plain = run(link(seconds))
+    assert "02:00:00:00:00:03" in {e.mac for a in plain if a.detector == "arp_spoof" for e in a.attackers}
+    named = run(link(seconds), IdentityTable([pod(O_IP, "veth-o"), pod(BAD_IP, "veth-b")]))
+    assert {e.pod for a in named if a.detector == "arp_spoof" for e in a.attackers} == {BAD_IP}

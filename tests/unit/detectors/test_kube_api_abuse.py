@@ -118,3 +118,18 @@ def test_who_did_what_is_said() -> None:
     assert "shop/Deployment/web (10.244.1.5) begins to speak to a kubelet at 192.168.7.1" in alert.explanation
     assert alert.techniques == ("T1609",)
     assert not alert.spoofable
+
+
+def test_a_replica_on_a_new_node_does_what_its_siblings_did_at_their_start() -> None:
+    def replica(name: str, ip: str, node: str, born: int) -> InventoryObject:
+        return InventoryObject(kind="Pod", uid=name, namespace="shop", name=name, ips=(ip,), node=node,
+                               workload="Deployment/scraper", valid_from=BEGIN + born)  # fmt: skip
+
+    young = replica("scraper-2", "10.244.1.50", "node1", LATER - 10)
+    asks = {LATER: [talk(NODE, 10250, "10.244.1.50")]}
+    assert severities(asks, identities(young, replica("scraper-1", "10.244.2.50", "node2", -5000))) == []
+    assert severities(asks, identities(young)) == ["low"]
+    # Its sibling on this very node never asked; it is no newcomer here.
+    assert severities(asks, identities(young, replica("scraper-1", "10.244.1.51", "node1", -5000))) == ["low"]
+    late = {LATER + SETTLE: [talk(NODE, 10250, "10.244.1.50")]}
+    assert severities(late, identities(young, replica("scraper-1", "10.244.2.50", "node2", -5000))) == ["high"]

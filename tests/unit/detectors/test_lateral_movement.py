@@ -12,7 +12,7 @@ from schemas.identity import IdentityTable
 from schemas.inventory import InventoryObject
 from stream.pipeline import Pipeline
 from stream.stages import Parts, PipelineSettings
-from tests.event_rows import CONVERSATION, Node, Row, flow
+from tests.event_rows import BEGIN, CONVERSATION, Node, Row, flow
 
 A, B, C, D = "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"
 LEARNING = 100
@@ -151,3 +151,22 @@ def test_who_installs_programs_every_day_does_so_silently() -> None:
     day = {at: [write(148_000), talk(A, B, 135)] for at in (20, LATER, LATER + 700)}
     told = {a.id for a in played(day) if a.evidence[0].name == "program"}
     assert len(told) == 1
+
+
+def test_a_workload_that_a_rollout_brings_to_another_node_is_new_there_for_a_while_only() -> None:
+    """Of a workload that is known here it would be a fan-out; it begins like a node that is not watched."""
+    hosts = [f"10.0.9.{number}" for number in range(1, 9)]
+
+    def told(here: int, elsewhere: int | None) -> list[tuple[str, str]]:
+        def ops(name: str, ip: str, node: str, begin: int) -> InventoryObject:
+            return InventoryObject(kind="Pod", uid=name, namespace="shop", name=name, ips=(ip,), node=node,
+                                   workload="Deployment/ops", valid_from=BEGIN + begin)  # fmt: skip
+
+        pods = [ops("ops-2", A, "node1", here)]
+        pods += [ops("ops-1", B, "node2", elsewhere)] if elsewhere is not None else []
+        return said(played({LATER: [talk(A, host) for host in hosts]}, IdentityTable(pods)))
+
+    assert told(LATER - 5, elsewhere=-500) == [("low", "new_hosts")]
+    assert ("medium", "new_hosts") in told(LATER - LEARNING - 5, elsewhere=-500)
+    assert ("medium", "new_hosts") in told(LATER - 5, elsewhere=LATER - 20)
+    assert ("medium", "new_hosts") in told(LATER - 5, elsewhere=None)

@@ -106,7 +106,7 @@ def source(proc: Proc, kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> HostS
     return HostSource(settings, 1, 0)
 
 
-def told(source: HostSource, cut: int) -> list[tuple[Any, ...]]:
+def everything_told(source: HostSource, cut: int) -> list[tuple[Any, ...]]:
     second = source.close(cut)
     stream = MessageStream(Identity("c", "n", "exporter", "b", "host", 0, "live"), ExporterSettings().cut)
     rows = [
@@ -114,6 +114,10 @@ def told(source: HostSource, cut: int) -> list[tuple[Any, ...]]:
     ]
     assert all((cut - 1) * 10**9 <= row["time"] < cut * 10**9 for row in rows)
     return [(row["claim"], row["claimed"], row["interface"], row["text"], row["number"]) for row in rows]
+
+
+def told(source: HostSource, cut: int) -> list[tuple[Any, ...]]:
+    return [row for row in everything_told(source, cut) if row[0] != LinkClaim.POD_INTERFACE]
 
 
 NOBODY = "::"
@@ -133,6 +137,18 @@ def test_a_packet_socket_is_its_pods_and_is_told_again_after_a_while(source: Hos
     proc.space("pod", packet_socket(950, 0))
     # Nobody is found who has it, and it listens to every interface.
     assert told(source, 162) == [(LinkClaim.PACKET_SOCKET, POD, "", "", 0)]
+
+
+def test_whose_the_nodes_interfaces_are_is_told_and_told_again(source: HostSource, kernel: Kernel) -> None:
+    source.open()
+    claim = (LinkClaim.POD_INTERFACE, POD, "veth7", "", 7)
+    assert everything_told(source, 100) == [claim]
+    assert everything_told(source, 101) == []
+    assert everything_told(source, 160) == [claim]
+    kernel.spaces[3][1] = AddressMessage(False, 2, "10.1.0.9")
+    assert everything_told(source, 161) == [(LinkClaim.POD_INTERFACE, "10.1.0.9", "veth7", "", 7)]
+    kernel.spaces[-1] = []
+    assert [row[0] for row in everything_told(source, 162)] == [LinkClaim.INTERFACE_REMOVED]
 
 
 def test_a_namespace_without_a_way_to_this_node_is_left_out(source: HostSource, proc: Proc) -> None:
@@ -210,7 +226,7 @@ def test_a_pod_that_opens_thousands_is_looked_at_in_part_and_counted(source: Hos
     second = source.close(100)
     assert second.lost_rows == 2
     (block,) = second.links
-    assert len(block["time"]) == 2 + 256  # a claim for the program, one for unknown ones, and listeners
+    assert len(block["time"]) == 3 + 256  # claims for the interface, the program and unknown ones, and listeners
     assert source.close(101).lost_rows == 2
 
 

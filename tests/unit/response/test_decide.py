@@ -53,7 +53,7 @@ def policy(**changes: Any) -> DecisionPolicy:
 @pytest.mark.parametrize(
     ("kind", "category", "severity", "deadline_s", "actions"),
     [
-        ("syn_flood", "ddos", "high", 0, ("rate_limit", "block_ingress_source")),
+        ("syn_flood", "ddos", "high", 0, ("rate_limit", "block_ingress_source", "quarantine_pod")),
         ("port_scan_vertical", "intrusion", "high", 900, ("quarantine_pod", "block_ingress_source", "cut_on_node")),
         ("dns_tunnel", "data_leak", "medium", 1800, ("block_egress_destination", "quarantine_pod", "cut_on_node")),
         ("cleartext_credentials", "misconfiguration", "medium", 3600, ("close_hole",)),

@@ -81,6 +81,9 @@ def _labelled(pod: Pod, **labels: str) -> ClusterView:
 TRICKS = (
     Trick("forged source addresses", from_outside(outside("203.0.113.9"), spoofable=True), "refused spoofable"),
     Trick("a forged flood 'from' the cluster's own pod", from_pod(DB, spoofable=True), "refused spoofable"),
+    Trick("a flood under others' addresses that a pod's interface proves to be its own, to be blocked by address",
+          from_outside(end(WEB).model_copy(update={"interface": "veth1", "forged": (DB.ips[0],)}), victim=DB),
+          "refused forges"),
     Trick("an attack 'from' the DNS server", from_pod(DNS), "refused protected"),
     Trick("an attack 'on' the DNS server, so that DNS is cut as destination",
           from_pod(WEB, "block_egress_destination", victims=(end(DNS, 53, "UDP"),)), "refused dns_cut"),

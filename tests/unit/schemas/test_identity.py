@@ -219,7 +219,7 @@ def test_endpoints_carry_what_is_known() -> None:
     assert known.model_dump(exclude_none=True) == {
         "ip": "10.0.0.1", "port": 80, "protocol": "TCP", "mac": "m", "interface": "veth0", "pod": "a",
         "namespace": "shop", "workload": "Deployment/a", "node": "n1", "labels": {"app": "a"}, "identity": "known",
-            "roles": (),
+            "roles": (), "forged": (),
     }  # fmt: skip
     assert table.endpoint("10.96.0.10", 5).service == "kube-system/dns"
     assert table.endpoint("192.0.2.9", 5).identity == "unknown"
@@ -253,3 +253,21 @@ def test_the_inventory_gives_roles_too() -> None:
     assert table.roles("192.0.2.1", 0) == table.roles("192.0.2.65", 0) == ("shared",)
     assert table.roles("192.0.2.129", 0) == ("vulnerability_scanner",)
     assert table.roles("198.51.100.1", 0) == table.roles("", 0) == ()
+
+
+def test_pods_are_found_by_interface_in_time_and_workloads_know_since_when() -> None:
+    def on(name: str, begin: int, end: int | None = None, node: str = "n1") -> InventoryObject:
+        return pod(name, f"10.1.0.{begin}", begin=begin, end=end, node=node, interface="veth1", workload="Deployment/w")
+
+    table = IdentityTable([on("a", 10, 20), on("b", 30), on("c", 5, node="n2")], most=4)
+    at = [table.pods.behind("n1", "veth1", time) for time in (9, 10, 19, 20, 30)]
+    assert [item.name if item else None for item in at] == [None, "a", "a", None, "b"]
+    assert list(table.pods.interfaces("n1")) == ["veth1"]
+    since = table.pods.workload_since
+    assert (since("shop", "Deployment/w"), since("shop", "Deployment/w", "n1")) == (5, 10)
+    table.add(on("b", 40, node="n3"))
+    assert table.pods.behind("n1", "veth1", 45) is None
+    for number in range(50, 60, 2):
+        table.add(on(f"x{number}", number, number + 1))
+    assert table.pods.behind("n1", "veth1", 10) is None, "forgotten to make room"
+    assert since("shop", "Deployment/w", "n1") != 10
