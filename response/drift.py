@@ -52,7 +52,8 @@ def holds(manifest: Manifest, found: Manifest) -> bool:
     """Whether an object of the cluster says what our manifest says, defaults aside."""
     ours = manifest["metadata"].get("labels") or {}
     theirs = found["metadata"].get("labels") or {}
-    if not ours.items() <= theirs.items():
+    # One of None was taken off, and must stay off.
+    if any(theirs.get(key) != value for key, value in ours.items()):
         return False
     known = kind_of(manifest)
     if known is not None:

@@ -8,6 +8,7 @@ from response.allowlist import refuse_allowed
 from response.audit import NOBODY, Cause, told
 from response.budgets import overrun, refuse_budget
 from response.cluster_site import Site
+from response.details import with_details
 from response.drops import NODE_COMMAND, drops_of
 from response.gateway import ClusterError
 from response.guard import Refusal
@@ -33,7 +34,7 @@ def carry_out(site: Site, decision: ResponseDecision, now: float, by: Cause = NO
         return
     try:
         switched = site.kill_switch() if decision.mode == "enforce" else ""
-        present = site.gateway.view()
+        present = with_details(site.gateway.view(), decision, site.gateway, site.settings)
     except ClusterError as error:
         yield told(decision, "", "failed", Refusal(error.reason, str(error)), now, by=by)
         return

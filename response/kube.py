@@ -6,13 +6,12 @@ peer must be seen to be refused.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+from urllib.parse import quote
 
 import httpx2 as httpx
 import yaml
@@ -20,91 +19,49 @@ from lightkube import ApiError, Client, KubeConfig
 from lightkube.config.client_adapter import Client as make_http
 from lightkube.config.client_adapter import ConnectionParams
 from lightkube.core.exceptions import ConfigError
-from lightkube.generic_resource import GenericGlobalResource, GenericNamespacedResource, create_api_info
+from lightkube.generic_resource import GenericGlobalResource
 from lightkube.operators import exists
 from lightkube.types import PatchType
 
-from response.api_objects import ObjectError, read_pod, read_service
+from response.api_objects import ObjectError, read_controller, read_pod, read_service
 from response.gateway import ClusterError, Managed, WatchedKind
+from response.kube_calls import clear_errors, insist, name_of, one_line
 from response.kube_dialects import list_readable, served_plurals, with_dialects
+from response.kube_kinds import (
+    NAMED,
+    RawEvent,
+    RawLease,
+    RawNamespace,
+    RawNetworkPolicy,
+    RawPod,
+    RawService,
+    kind_class,
+    resource,
+    scope_of,
+)
 from response.managed import group_managed
 from response.objects import MANAGED_LABEL, MANAGER, QUARANTINE_LABEL
-from schemas.policy.cluster import ClusterView
-from schemas.policy.dialects import (
-    NETWORKPOLICY,
-    ApiKind,
-    kind_of,
-    served_kinds,
-)
+from response.pod_steps import goes_back, may_end
+from schemas.policy.cluster import ClusterView, Controller
+from schemas.policy.dialects import ApiKind, kind_of, served_kinds
+
+__all__ = ["KubeGateway", "RawNetworkPolicy", "RawPod", "RawService"]
 
 
-class RawNetworkPolicy(GenericNamespacedResource):
-    """A NetworkPolicy as a plain dictionary."""
-
-    # Not by the client's own factory: that registers the kind for the whole process, and refuses a second one.
-    _api_info = create_api_info("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
-
-
-class RawPod(GenericNamespacedResource):
-    """A Pod as a plain dictionary."""
-
-    _api_info = create_api_info("", "v1", "Pod", "pods")
-
-
-class RawService(GenericNamespacedResource):
-    """A Service as a plain dictionary."""
-
-    _api_info = create_api_info("", "v1", "Service", "services")
-
-
-class RawNamespace(GenericGlobalResource):
-    """A Namespace as a plain dictionary."""
-
-    _api_info = create_api_info("", "v1", "Namespace", "namespaces")
-
-
-class RawConfigMap(GenericNamespacedResource):
-    """A ConfigMap as a plain dictionary."""
-
-    _api_info = create_api_info("", "v1", "ConfigMap", "configmaps")
-
-
-class RawEvent(GenericNamespacedResource):
-    """An Event as a plain dictionary."""
-
-    _api_info = create_api_info("", "v1", "Event", "events")
-
-
-class RawLease(GenericNamespacedResource):
-    """A Lease as a plain dictionary."""
-
-    _api_info = create_api_info("coordination.k8s.io", "v1", "Lease", "leases")
-
-
-T = TypeVar("T")
-_KINDS: Mapping[str, Any] = {
-    "NetworkPolicy": RawNetworkPolicy, "Pod": RawPod, "ConfigMap": RawConfigMap, "Lease": RawLease,
-}  # fmt: skip
+# Whatever owns pods by a selector, with its API group and plural.
+_CONTROLLERS = (
+    ("apps/v1", "ReplicaSet", "replicasets"), ("apps/v1", "StatefulSet", "statefulsets"),
+    ("apps/v1", "DaemonSet", "daemonsets"), ("batch/v1", "Job", "jobs"),
+    ("v1", "ReplicationController", "replicationcontrollers"),
+)  # fmt: skip
+# Looks at a pod that is ending, and s between two: longer than most take, shorter than a step may.
+_LOOKS, _LOOK_PAUSE = 20, 0.25
 # After this the server ends a watch and a new one begins: a connection that died silently is not trusted for ever.
 _WATCH_SECONDS = 300
 # What kubectl asks for at a time: the server need not build one huge answer.
 _PAGE = 500
 # The client parses kubeconfigs without checking their shape: a wrong one surfaces as any of these.
 _CONFIG_ERRORS = (ConfigError, OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError, yaml.YAMLError)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
-_REASONS = {
-    401: "unauthorized", 403: "forbidden", 404: "not_found", 409: "conflict", 410: "expired", 422: "invalid",
-    429: "busy", 500: "server_error", 502: "server_error", 503: "server_error", 504: "server_error",
-}  # fmt: skip
-# What may be gone at the next try; everything that is sent may be sent again, because it says what shall be.
-_PASSING = frozenset({"conflict", "expired", "busy", "server_error", "unreachable"})
-# Seconds between tries, together short of what a caller waits for one step.
-_PAUSES = (0.1, 0.4, 1.2)
-_REMEDIES = {
-    401: "give a kubeconfig with a valid token or certificate",
-    403: "grant the role that `docs/response.md` lists",
-    409: "somebody else owns a field of this object; remove or rename it",
-}
 
 
 class KubeGateway:
@@ -138,7 +95,7 @@ class KubeGateway:
             waiting = httpx.Timeout(timeout_s, read=_WATCH_SECONDS + timeout_s)
             self._watching = Client(chosen, timeout=waiting, field_manager=MANAGER)
         except _CONFIG_ERRORS as error:
-            message = _line(f"{name} cannot be used: {error}")
+            message = one_line(f"{name} cannot be used: {error}")
             raise ClusterError(message, "bad_kubeconfig") from None
 
     def close(self) -> None:
@@ -153,7 +110,7 @@ class KubeGateway:
             pods = tuple(pod for item in self._list(RawPod) if (pod := read_pod(item)) is not None)
             services = tuple(read_service(item) for item in self._list(RawService))
         except ObjectError as error:
-            raise ClusterError(_line(str(error)), "unreadable_object") from None
+            raise ClusterError(one_line(str(error)), "unreadable_object") from None
         namespaces = {
             item["metadata"]["name"]: item["metadata"].get("labels") or {} for item in self._list(RawNamespace)
         }
@@ -164,9 +121,11 @@ class KubeGateway:
         """The kinds of other dialects that the server serves, each with its version."""
         return served_kinds(served_plurals(self._discover))
 
-    def _list_kind(self, known: ApiKind, version: str, labels: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    def _list_kind(
+        self, known: ApiKind, version: str, labels: dict[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
         name = f"{known.group}/{version}"
-        found = self._list(_resource(name, known.kind, known.plural, known.namespaced), labels)
+        found = self._list(resource(name, known.kind, known.plural, known.namespaced), labels)
         return [{**item, "kind": known.kind, "apiVersion": name} for item in found]
 
     def _discover(self, path: str) -> dict[str, Any]:
@@ -178,21 +137,38 @@ class KubeGateway:
             found = answer.json()
             return found if isinstance(found, dict) else {}
 
-        return _insist(f"read what the API serves at {path}", read) or {}
+        return insist(f"read what the API serves at {path}", read) or {}
+
+    def controllers(self, namespace: str) -> tuple[Controller, ...] | None:
+        """What owns pods in a namespace, or None where that may not be listed."""
+        found: list[Controller] = []
+        try:
+            for version, kind, plural in _CONTROLLERS:
+                listed = self._list(resource(version, kind, plural, namespaced=True), namespace=namespace)
+                found += [read_controller(item, kind) for item in listed]
+        except ObjectError as error:
+            raise ClusterError(one_line(str(error)), "unreadable_object") from None
+        except ClusterError as error:
+            if error.reason == "forbidden":
+                return None
+            raise
+        return tuple(found)
 
     def apply(self, manifest: Mapping[str, Any]) -> None:
-        """Server-side apply of one object; refuses a policy that is not ours and a pod that does not exist."""
+        """Write one object; refuses a policy that is not ours, and a pod that does not exist or is another by now."""
         present = self._get(manifest)
         if kind_of(manifest) is not None:
             if present is not None:
                 _refuse_foreign(present)
-        elif present is None:
-            message = f"{_name(manifest)} no longer exists"
+        elif (
+            present is None or manifest["metadata"].get("uid", present["metadata"]["uid"]) != present["metadata"]["uid"]
+        ):
+            message = f"{name_of(manifest)} no longer exists"
             raise ClusterError(message, "gone")
         self._patch(manifest)
 
     def undo(self, step: Mapping[str, Any]) -> None:
-        """Delete a policy of ours, or give back the labels we own on a pod."""
+        """Delete a policy of ours, give a pod its labels back, or end a pod that was taken from its controller."""
         target = step["object"]
         present = self._get(target)
         if present is None:
@@ -200,13 +176,22 @@ class KubeGateway:
         if step["step"] == "unlabel":
             self._patch(target)
             return
+        if step["step"] == "restore":
+            change = goes_back(target, present)
+            if change is not None:
+                self._patch(change)
+            return
+        if step["step"] == "delete_detached":
+            if may_end(target, present):
+                self._end_pod(target)
+            return
         _refuse_foreign(present)
         metadata = target["metadata"]
-        kind = _kind(target)
+        kind = kind_class(target)
         self._fence()
-        _insist(
-            f"delete {_name(target)}",
-            lambda: self._client.delete(kind, metadata["name"], **_scope(metadata)),
+        insist(
+            f"delete {name_of(target)}",
+            lambda: self._client.delete(kind, metadata["name"], **scope_of(metadata)),
             missing_is_fine=True,
         )
 
@@ -230,11 +215,29 @@ class KubeGateway:
         self._fence()
         made = RawEvent.from_dict(dict(event))
         try:
-            with _clear_errors(f"note on {_name(event)}"):
+            with clear_errors(f"note on {name_of(event)}"):
                 self._client.create(made, namespace=event["metadata"]["namespace"])
         except ClusterError as error:
             if error.reason != "conflict":
                 raise
+
+    def may(self, verb: str, group: str, plural: str) -> bool:
+        """Whether the server lets this process do something to a kind of object in every namespace."""
+        wanted = {"verb": verb, "group": group, "resource": plural}
+        if "/" in plural:
+            wanted["resource"], wanted["subresource"] = plural.split("/", 1)
+        review = {
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": wanted},
+        }  # fmt: skip
+
+        def ask() -> bool:
+            answer = self._http.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", json=review)
+            if not answer.is_success:
+                raise ApiError(request=answer.request, response=answer)
+            return bool(answer.json().get("status", {}).get("allowed"))
+
+        return bool(insist("ask for this process's rights", ask))
 
     def read_lease(self, namespace: str, name: str) -> dict[str, Any] | None:
         """The Lease of a name, or none."""
@@ -248,7 +251,7 @@ class KubeGateway:
         """
         metadata = lease["metadata"]
         made = RawLease.from_dict(dict(lease))
-        with _clear_errors(f"write {_name(lease)}"):
+        with clear_errors(f"write {name_of(lease)}"):
             if "resourceVersion" in metadata:
                 written = self._client.replace(made, metadata["name"], namespace=metadata["namespace"])
             else:
@@ -262,89 +265,79 @@ class KubeGateway:
         Raises:
             ClusterError: the watch cannot be held; whoever reads it looks at everything and begins again.
         """
-        yield from self._watch(RawNamespace if kind == "Namespace" else _KINDS[kind])
+        yield from self._watch(RawNamespace if kind == "Namespace" else NAMED[kind])
 
     def dialect_changes(self) -> dict[str, Callable[[], Iterator[None]]]:
         """The same for every kind of another dialect that the server serves now, by its plural and group."""
         return {
             f"{known.plural}.{known.group}": partial(
-                self._watch, _resource(f"{known.group}/{version}", known.kind, known.plural, known.namespaced)
+                self._watch, resource(f"{known.group}/{version}", known.kind, known.plural, known.namespaced)
             )
             for known, version in self.served()
         }
 
     def _watch(self, watched: Any) -> Iterator[None]:
         scope: dict[str, Any] = {} if issubclass(watched, GenericGlobalResource) else {"namespace": "*"}
-        with _clear_errors(f"watch {watched._api_info.plural}"):
+        with clear_errors(f"watch {watched._api_info.plural}"):
             for _ in self._watching.watch(watched, server_timeout=_WATCH_SECONDS, **scope):
                 yield None
 
-    def _list(self, kind: Any, labels: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        scope: dict[str, Any] = {} if issubclass(kind, GenericGlobalResource) else {"namespace": "*"}
+    def _list(self, kind: Any, labels: dict[str, Any] | None = None, namespace: str = "*") -> list[dict[str, Any]]:
+        scope: dict[str, Any] = {} if issubclass(kind, GenericGlobalResource) else {"namespace": namespace}
 
         def read() -> list[dict[str, Any]]:
             # Pages belong together: one that came too late (410) makes all of them be read again.
             found = self._client.list(kind, labels=labels, chunk_size=_PAGE, **scope)
             return [item.to_dict() for item in found]
 
-        return _insist(f"list {kind._api_info.plural}", read) or []
+        return insist(f"list {kind._api_info.plural}", read) or []
 
     def _get(self, target: Mapping[str, Any]) -> dict[str, Any] | None:
-        metadata, kind = target["metadata"], _kind(target)
+        metadata, kind = target["metadata"], kind_class(target)
 
         def read() -> dict[str, Any]:
-            found: dict[str, Any] = self._client.get(kind, metadata["name"], **_scope(metadata)).to_dict()
+            found: dict[str, Any] = self._client.get(kind, metadata["name"], **scope_of(metadata)).to_dict()
             return found
 
-        return _insist(f"get {_name(target)}", read, missing_is_fine=True)
+        return insist(f"get {name_of(target)}", read, missing_is_fine=True)
+
+    def _end_pod(self, target: Mapping[str, Any]) -> None:
+        """Delete just this pod, and wait a moment until it is gone: meanwhile it still runs."""
+        metadata = target["metadata"]
+        path = f"/api/v1/namespaces/{quote(metadata['namespace'])}/pods/{quote(metadata['name'])}"
+        options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": metadata["uid"]}}
+
+        def send() -> None:
+            # The client's own delete knows no preconditions.
+            answer = self._http.request("DELETE", path, json=options)
+            if not answer.is_success:
+                raise ApiError(request=answer.request, response=answer)
+
+        self._fence()
+        insist(f"delete {name_of(target)}", send, missing_is_fine=True)
+        for _ in range(_LOOKS):
+            present = self._get(target)
+            if present is None or present["metadata"]["uid"] != metadata["uid"]:
+                return
+            time.sleep(_LOOK_PAUSE)
+        message = f"{name_of(target)} is still ending; what isolates it stays until it has ended"
+        raise ClusterError(message, "still_there")
 
     def _patch(self, manifest: Mapping[str, Any]) -> None:
-        metadata, kind = manifest["metadata"], _kind(manifest)
+        """Declare what is ours of an object, or change just this one where a uid says which."""
+        metadata, kind = manifest["metadata"], kind_class(manifest)
+        patch_type = PatchType.MERGE if "uid" in metadata else PatchType.APPLY
         self._fence()
-        _insist(
-            f"apply {_name(manifest)}",
+        insist(
+            f"apply {name_of(manifest)}",
             lambda: self._client.patch(
                 kind,
                 metadata["name"],
                 dict(manifest),
-                patch_type=PatchType.APPLY,
-                **_scope(metadata),
+                patch_type=patch_type,
+                **scope_of(metadata),
             ),
         )
-
-
-@cache
-def _resource(api_version: str, kind: str, plural: str, namespaced: bool) -> Any:
-    """A kind of any group as plain dictionaries."""
-    group, _, version = api_version.partition("/")
-    base = GenericNamespacedResource if namespaced else GenericGlobalResource
-    return type(f"Raw{kind}", (base,), {"_api_info": create_api_info(group, version, kind, plural)})
-
-
-def _kind(target: Mapping[str, Any]) -> Any:
-    known = kind_of(target)
-    if known is None or known is NETWORKPOLICY:
-        return _KINDS[target["kind"]]
-    return _resource(target["apiVersion"], known.kind, known.plural, known.namespaced)
-
-
-def _scope(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    return {"namespace": metadata["namespace"]} if metadata.get("namespace") else {}
-
-
-def _insist(doing: str, call: Callable[[], T], *, missing_is_fine: bool = False) -> T | None:
-    """What a call gives, tried again a few times where the error may pass; None for a missing object."""
-    for pause in (*_PAUSES, None):
-        try:
-            with _clear_errors(doing):
-                return call()
-        except ClusterError as error:
-            if missing_is_fine and error.reason == "not_found":
-                return None
-            if pause is None or error.reason not in _PASSING:
-                raise
-            time.sleep(pause)
-    return None
 
 
 def _written_by_us(item: Mapping[str, Any]) -> bool:
@@ -355,33 +348,5 @@ def _written_by_us(item: Mapping[str, Any]) -> bool:
 def _refuse_foreign(present: Mapping[str, Any]) -> None:
     labels = present["metadata"].get("labels") or {}
     if labels.get(MANAGED_LABEL) != MANAGER:
-        message = f"{_name(present)} exists and does not carry {MANAGED_LABEL}={MANAGER}: it is left untouched"
+        message = f"{name_of(present)} exists and does not carry {MANAGED_LABEL}={MANAGER}: it is left untouched"
         raise ClusterError(message, "foreign")
-
-
-def _name(target: Mapping[str, Any]) -> str:
-    metadata = target["metadata"]
-    return f"{target.get('kind', 'object')} {metadata.get('namespace', '')}/{metadata.get('name', '')}"
-
-
-def _line(text: str) -> str:
-    return _CONTROL.sub(" ", text)[:500]
-
-
-@contextmanager
-def _clear_errors(doing: str) -> Iterator[None]:
-    """Turn what the client raises into one line that names the step, the cause and the remedy."""
-    try:
-        yield
-    except ApiError as error:
-        code = error.status.code or 0
-        remedy = f" ({_REMEDIES[code]})" if code in _REMEDIES else ""
-        message = _line(f"cannot {doing}: {error.status.message or code}{remedy}")
-        raise ClusterError(message, _REASONS.get(code, "api_error")) from None
-    except httpx.HTTPError as error:
-        text = str(error) or type(error).__name__
-        message = _line(f"cannot {doing}: {text} (is the API server reachable, and its certificate trusted?)")
-        raise ClusterError(message, "unreachable") from None
-    except (ConfigError, OSError, ValueError) as error:
-        message = _line(f"cannot {doing}: {error}")
-        raise ClusterError(message, "bad_answer") from None

@@ -8,12 +8,14 @@ from typing import Any
 from response.gateway import Managed
 from response.objects import (
     ALERT_ANNOTATION,
+    DETACHED_ANNOTATION,
     EXPIRES_ANNOTATION,
     QUARANTINE_LABEL,
     RESPONSE_LABEL,
     TICK_ANNOTATION,
+    read_taken,
 )
-from response.steps import undo_label, undo_policy
+from response.steps import delete_detached, restore_labels, undo_label, undo_policy
 from schemas.policy.cluster import Pod
 
 _NETWORKING = "networking.k8s.io/v1"
@@ -49,9 +51,15 @@ def _managed(response_id: str, items: list[Mapping[str, Any]]) -> Managed:
 
 
 def _undo(item: Mapping[str, Any]) -> dict[str, Any]:
-    if item["kind"] == "Pod":
-        return undo_label(Pod(item["metadata"]["namespace"], item["metadata"]["name"]))
-    return undo_policy(item)
+    if item["kind"] != "Pod":
+        return undo_policy(item)
+    metadata = item["metadata"]
+    pod = Pod(metadata["namespace"], metadata["name"], uid=str(metadata.get("uid", "")))
+    notes = metadata.get("annotations") or {}
+    if notes.get(DETACHED_ANNOTATION):
+        return delete_detached(pod, _label(item, QUARANTINE_LABEL))
+    taken = read_taken(notes)
+    return restore_labels(pod, taken) if taken else undo_label(pod)
 
 
 def _name(metadata: Mapping[str, Any]) -> str:

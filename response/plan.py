@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from response import actions, dialects
 from response.drops import drops_of
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from response.workload import Selection
 
 Manifests = tuple[dict[str, Any], ...]
+# What a view has only where an action asks for it, by a function `details` of the settings.
+Detail = Literal["controllers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,9 @@ class PlanContext:
 class Plan:
     """Steps in the order in which they are applied; `undo` is in the order in which they are taken back.
 
-    `pods` are keys of the pods that the plan means to change. With `isolates` the pods end with nothing allowed. A plan
-    in a `dialect` that is not `enforced` here is for people to look at, and is not applied.
+    `pods` are keys of the pods that the plan means to change. With `isolates` the pods end with nothing allowed.
+    `pod_labels` are the labels that pods get by it, None for one that is taken off. A plan in a `dialect` that is not
+    `enforced` here is for people to look at, and is not applied.
     """
 
     action: str
@@ -83,7 +86,7 @@ class Plan:
     manifests: tuple[dict[str, Any], ...]
     undo: tuple[dict[str, Any], ...]
     isolates: bool = False
-    pod_labels: dict[str, dict[str, str]] = field(default_factory=dict)
+    pod_labels: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
     dialect: Dialect = "networkpolicy"
     enforced: bool = True
 
@@ -142,6 +145,13 @@ def load_dialects() -> dict[Dialect, DialectModule]:
 def _listed(package: ModuleType) -> Iterator[Any]:
     for module in pkgutil.iter_modules(package.__path__):
         yield importlib.import_module(f"{package.__name__}.{module.name}")
+
+
+def details_of(actions: Sequence[str], settings: ResponseSettings) -> frozenset[Detail]:
+    """What some actions must know besides policies, pods, namespaces and services."""
+    known = load_actions()
+    asking = (getattr(known.get(name), "details", None) for name in actions)
+    return frozenset(detail for ask in asking if ask is not None for detail in ask(settings))
 
 
 def attack_pairs(decision: ResponseDecision) -> tuple[AttackPair, ...]:

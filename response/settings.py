@@ -12,6 +12,8 @@ from response.node.settings import NodeAgentSettings, NodeStepSettings
 from response.verify_settings import VerifySettings
 from schemas.policy.words import DIALECTS, Dialect
 
+# Actions that end or move what runs, or that write down what it says: nobody gets them without asking.
+OptIn = Literal["detach_pod"]
 DialectMode = Literal["enforce", "dry-run", "off"]
 
 
@@ -175,6 +177,10 @@ class ResponseSettings(BaseModel):
     ipv6_prefix: int = Field(
         128, ge=48, le=128, description="Prefix length by which IPv6 addresses outside the cluster are blocked; 64 is"
         " one customer, who can use any address of it",
+    )  # fmt: skip
+    opt_in: tuple[OptIn, ...] = Field(
+        (), description="Actions that are refused unless they are named here, because their undo cannot bring back all:"
+        " detach_pod",
     )  # fmt: skip
     node_steps: NodeStepSettings = Field(NodeStepSettings(), description="what nodes are commanded, and how")
     node_agent: NodeAgentSettings = Field(NodeAgentSettings(), description="what the agent of a node obeys")

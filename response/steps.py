@@ -9,15 +9,32 @@ from response.blocked import Blocked
 from response.guard import Refusal
 from response.objects import (
     ALERT_ANNOTATION,
+    DETACHED_ANNOTATION,
     EXPIRES_ANNOTATION,
+    QUARANTINE_LABEL,
     REASON_ANNOTATION,
+    TAKEN_ANNOTATION,
     TICK_ANNOTATION,
+    pod_change_object,
     pod_label_object,
 )
 from response.plan import Manifests, Plan, PlanContext
+from response.settings import ResponseSettings
 from response.workload import Selection
 from schemas.policy.addresses import span_of_cidr
 from schemas.policy.cluster import ClusterView, Pod
+
+# Whatever we write on a pod besides labels.
+_NOTES = (
+    EXPIRES_ANNOTATION, TICK_ANNOTATION, ALERT_ANNOTATION, REASON_ANNOTATION, TAKEN_ANNOTATION, DETACHED_ANNOTATION,
+)  # fmt: skip
+
+
+def refuse_unasked(action: str, settings: ResponseSettings) -> Refusal | None:
+    """Why an action that must be asked for is not tried, or none."""
+    if action in settings.opt_in:
+        return None
+    return Refusal("not_opted_in", f"{action} is off: name it in response.opt_in if it is wanted")
 
 
 def policy_annotations(context: PlanContext, summary: str) -> dict[str, str]:
@@ -46,6 +63,22 @@ def undo_policy(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def undo_label(pod: Pod) -> dict[str, Any]:
     """The step that takes a pod's quarantine label back."""
     return {"step": "unlabel", "object": pod_label_object(pod, {})}
+
+
+def restore_labels(pod: Pod, taken: Mapping[str, str]) -> dict[str, Any]:
+    """The step that gives a pod the labels back that were taken off it, and takes ours."""
+    return {
+        "step": "restore",
+        "object": pod_change_object(pod, {**taken, QUARANTINE_LABEL: None}, dict.fromkeys(_NOTES)),
+    }
+
+
+def delete_detached(pod: Pod, response_id: str) -> dict[str, Any]:
+    """The step that ends a pod which a response took from its controller: this one, not a later one of its name."""
+    metadata = {
+        "name": pod.name, "namespace": pod.namespace, "uid": pod.uid, "labels": {QUARANTINE_LABEL: response_id},
+    }  # fmt: skip
+    return {"step": "delete_detached", "object": {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}}
 
 
 def numbered(context: PlanContext, number: int) -> str:

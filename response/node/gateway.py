@@ -13,7 +13,7 @@ from response.node.commands import IssuedCommands
 from response.objects import ALERT_ANNOTATION, EXPIRES_ANNOTATION, RESPONSE_LABEL, TICK_ANNOTATION
 from response.signing import Signer
 from schemas.node_command import NodeCommand
-from schemas.policy.cluster import ClusterView
+from schemas.policy.cluster import ClusterView, Controller
 from schemas.word import iso_time
 
 
@@ -48,6 +48,10 @@ class NodeGateway:
     def view(self) -> ClusterView:
         """The cluster's."""
         return self._inner.view()
+
+    def controllers(self, namespace: str) -> tuple[Controller, ...] | None:
+        """The cluster's."""
+        return self._inner.controllers(namespace)
 
     def kill_switch(self, name: str) -> str:
         """The cluster's."""

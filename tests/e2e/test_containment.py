@@ -222,3 +222,13 @@ def test_a_token_without_rights_yields_one_clear_line(
     assert "\n" not in action.message
     (failed,) = responder(gateway).expire(NOW)
     assert (failed.outcome, failed.reason) == ("failed", "forbidden")
+
+
+def test_rights_are_what_the_server_says(
+    lab: Cluster, kubeconfig_with: Callable[[Sequence[Mapping[str, Any]]], Path]
+) -> None:
+    gateway = lab.gateway(kubeconfig_with(_rules("quarantine_pod")))
+    assert gateway.may("patch", "", "pods")
+    assert not gateway.may("delete", "", "pods")
+    assert not gateway.may("create", "", "pods/eviction")
+    assert lab.gateway().may("create", "", "pods/eviction")

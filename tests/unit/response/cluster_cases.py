@@ -8,9 +8,9 @@ from typing import Any
 
 from response.gateway import ClusterError, Managed
 from response.managed import group_managed
-from response.objects import QUARANTINE_LABEL
+from response.objects import DETACHED_ANNOTATION, QUARANTINE_LABEL, read_taken
 from schemas.finding import Endpoint
-from schemas.policy.cluster import ClusterView, Pod, Service
+from schemas.policy.cluster import ClusterView, Controller, Pod, Service
 from schemas.policy.dialects import kind_of, read_object
 from schemas.policy.networkpolicy import NetworkPolicy, read_policy
 from schemas.response import ActionName, Mode, ResponseDecision
@@ -94,13 +94,23 @@ class MemoryGateway:
     meanwhile: NetworkPolicy | None = None
     switched: str = ""
     events: list[Mapping[str, Any]] = field(default_factory=list)
+    owners: tuple[Controller, ...] | None = None
+    deleted: list[str] = field(default_factory=list)
 
     def view(self) -> ClusterView:
         written = (*self.policies.values(), *self.others.values())
         made = self.base.with_policies(*(read_object(item) for item in written))
         for key, metadata in self.pod_metadata.items():
             made = made.with_pod_labels(key, metadata["labels"])
-        return made
+        return replace(made, pods=tuple(map(self._noted, made.pods)))
+
+    def _noted(self, pod: Pod) -> Pod:
+        """What the API's reader makes of a pod's annotations."""
+        notes = self.pod_metadata.get(pod.key, {}).get("annotations", {})
+        return replace(pod, taken=read_taken(notes), detached=DETACHED_ANNOTATION in notes)
+
+    def controllers(self, namespace: str) -> tuple[Controller, ...] | None:
+        return self.owners
 
     def apply(self, manifest: Mapping[str, Any]) -> None:
         self._maybe_fail(f"apply {manifest['kind']}")
@@ -120,8 +130,12 @@ class MemoryGateway:
         item = step["object"]
         metadata = item["metadata"]
         key = f"{metadata.get('namespace', '')}/{metadata['name']}"
-        if step["step"] == "unlabel":
+        if step["step"] in ("unlabel", "restore"):
             self.pod_metadata.pop(key, None)
+        elif step["step"] == "delete_detached":
+            if self.pod_metadata.pop(key, None) is not None:
+                self.deleted.append(f"{key} {metadata['uid']}")
+                self.base = replace(self.base, pods=tuple(pod for pod in self.base.pods if pod.key != key))
         elif item["apiVersion"] == "networking.k8s.io/v1":
             self.policies.pop(key, None)
         else:

@@ -1,0 +1,145 @@
+"""Detaching under the real controllers: a ReplicaSet replaces the pod, Services serve on, the others are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.types import PatchType
+
+from response.kube import RawPod, RawService
+from response.responder import Responder
+from response.settings import ResponseSettings
+from schemas.finding import Endpoint
+from schemas.response import ResponseDecision
+from tests.e2e import apiserver, controllers
+from tests.e2e.conftest import Cluster, PodStatus
+from tests.e2e.go_binary import ClusterUnavailableError
+from tests.e2e.test_containment import NOW, READ_RULES, _rules, decision
+from tests.e2e.workloads import WORKLOADS, RawNode, endpoints, owned_pods
+from tests.lab.lab import wait_for
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+NODE = "e2e-node"
+LABELS = {"app": "import"}
+SUSPECT, FRESH = "198.18.7.10", "198.18.7.11"
+ON = ResponseSettings(opt_in=("detach_pod",))
+
+
+@pytest.fixture(scope="module")
+def admin_kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A server with controllers; the other modules' server has none."""
+    given = apiserver.external_kubeconfig()
+    if given is not None:
+        yield given
+        return
+    try:
+        with apiserver.running(tmp_path_factory.mktemp("controlled")) as server, controllers.running(server):
+            yield server.kubeconfig
+    except ClusterUnavailableError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def node(cluster: Cluster) -> Iterator[str]:
+    cluster.client.create(RawNode(metadata=ObjectMeta(name=NODE)))
+    # The server marks every new node as not ready, and no kubelet will say otherwise.
+    cluster.client.patch(RawNode, NODE, {"spec": {"taints": []}}, patch_type=PatchType.MERGE)
+    yield NODE
+    cluster.client.delete(RawNode, NODE)
+
+
+def run_pod(cluster: Cluster, name: str, ip: str) -> None:
+    """What a kubelet would say of a pod that it started."""
+    ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2027-01-15T08:00:00Z"}
+    status = {"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": [ready]}}
+    cluster.client.patch(PodStatus, name, status, namespace=cluster.namespace, patch_type=PatchType.MERGE)
+
+
+def started(cluster: Cluster, kind: str) -> dict[str, Any]:
+    """One running pod of a new workload, in its Service."""
+    service = {"selector": LABELS, "ports": [{"port": 80}]}
+    cluster.client.create(RawService(metadata=ObjectMeta(name="import", namespace=cluster.namespace), spec=service))
+    WORKLOADS[kind].create(cluster.client, cluster.namespace, "import", LABELS, NODE)
+    pods = [dict(item) for item in wait_owned(cluster, 1)]
+    run_pod(cluster, pods[0]["metadata"]["name"], SUSPECT)
+    wait_for(lambda: endpoints(cluster.client, cluster.namespace, "import") == {(SUSPECT, True)}, "its endpoint", 60.0)
+    return pods[0]
+
+
+def wait_owned(cluster: Cluster, count: int) -> list[dict[str, Any]]:
+    wait_for(lambda: len(owned_pods(cluster.client, cluster.namespace, "import")) == count, f"{count} pods", 60.0)
+    return owned_pods(cluster.client, cluster.namespace, "import")
+
+
+def asked(cluster: Cluster, pod: Mapping[str, Any]) -> ResponseDecision:
+    name = pod["metadata"]["name"]
+    attacker = Endpoint(ip=SUSPECT, pod=name, namespace=cluster.namespace, identity="known")
+    return decision(cluster, "enforce", "detach_pod").model_copy(update={"attackers": (attacker,)})
+
+
+def pods_by_uid(cluster: Cluster) -> dict[str, dict[str, Any]]:
+    return {item["metadata"]["uid"]: dict(item) for item in cluster.client.list(RawPod, namespace=cluster.namespace)}
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "ReplicaSet"])
+def test_a_replica_set_replaces_it_services_serve_on_and_undo_ends_just_that_pod(
+    kind: str, cluster: Cluster, node: str, kubeconfig_with: Callable[[Sequence[Mapping[str, Any]]], Path]
+) -> None:
+    pod = started(cluster, kind)
+    uid = pod["metadata"]["uid"]
+    acting = Responder(cluster.gateway(kubeconfig_with([*READ_RULES, *_rules("detach_pod")])), ON, "test")
+    (action,) = acting.respond(asked(cluster, pod), NOW)
+    assert action.outcome == "applied", action.message
+    (fresh,) = [item for item in wait_owned(cluster, 1) if item["metadata"]["uid"] != uid]
+    run_pod(cluster, fresh["metadata"]["name"], FRESH)
+    wait_for(lambda: endpoints(cluster.client, cluster.namespace, "import") == {(FRESH, True)}, "the new one", 60.0)
+    suspect = pods_by_uid(cluster)[uid]
+    wait_for(lambda: "ownerReferences" not in pods_by_uid(cluster)[uid]["metadata"], "it to be let go of", 60.0)
+    assert suspect["metadata"]["labels"] == {"sluicegate.io/quarantine": action.response_id}
+    # A look at everything finds nothing to do, and the decision told again changes nothing.
+    assert acting.reconcile(NOW + 30) == ()
+    assert acting.respond(asked(cluster, pod), NOW + 30) == ()
+    (undone,) = acting.revert(action.response_id, "alice", NOW + 60)
+    assert undone.outcome == "reverted", undone.message
+    left = pods_by_uid(cluster)
+    assert set(left) == {fresh["metadata"]["uid"]}
+    assert cluster.policies() == {}
+    assert endpoints(cluster.client, cluster.namespace, "import") == {(FRESH, True)}
+
+
+def test_another_responder_that_knows_nothing_takes_it_back_when_its_time_has_come(cluster: Cluster, node: str) -> None:
+    pod = started(cluster, "ReplicaSet")
+    (action,) = Responder(cluster.gateway(), ON, "test").respond(asked(cluster, pod), NOW)
+    assert action.outcome == "applied", action.message
+    wait_for(lambda: "ownerReferences" not in pods_by_uid(cluster)[pod["metadata"]["uid"]]["metadata"], "it", 60.0)
+    (fresh,) = wait_owned(cluster, 1)
+    stranger = Responder(cluster.gateway(), ResponseSettings(), "test")
+    assert stranger.expire(NOW + 599) == ()
+    (expired,) = stranger.expire(NOW + 600)
+    assert expired.outcome == "expired", expired.message
+    assert set(pods_by_uid(cluster)) == {fresh["metadata"]["uid"]}
+
+
+@pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet", "Job"])
+def test_the_others_are_refused_and_nothing_is_touched(kind: str, cluster: Cluster, node: str) -> None:
+    pod = started(cluster, kind)
+    before = pods_by_uid(cluster)
+    (action,) = Responder(cluster.gateway(), ON, "test").respond(asked(cluster, pod), NOW)
+    assert (action.outcome, action.reason) == ("refused", "not_replaceable"), action.message
+    assert pods_by_uid(cluster) == before
+    assert cluster.policies() == {}
+
+
+def test_a_pod_of_the_same_name_is_left_alone(cluster: Cluster) -> None:
+    """Somebody deleted the suspect and made another of its name: the step is about the first."""
+    cluster.pod("web-1", SUSPECT, {"sluicegate.io/quarantine": "r1"})
+    gateway = cluster.gateway()
+    metadata = {"name": "web-1", "namespace": cluster.namespace, "uid": "another",
+                "labels": {"sluicegate.io/quarantine": "r1"}}  # fmt: skip
+    gateway.undo({"step": "delete_detached", "object": {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}})
+    assert cluster.get_pod("web-1")["metadata"]["name"] == "web-1"
