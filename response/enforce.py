@@ -14,7 +14,7 @@ from response.gateway import ClusterError
 from response.guard import Refusal
 from response.ledger import STANDING, time_to_live
 from response.objects import EXPIRES_ANNOTATION, QUARANTINE_LABEL, RESPONSE_LABEL
-from response.plan import Attempt, Plan, PlanContext, attack_pairs, climb
+from response.plan import Attempt, Plan, PlanContext, attack_pairs, climb, may_spare_dns
 from response.prove import Claim, prove
 from response.resolver import needs_approval
 from schemas.action import Action
@@ -72,9 +72,9 @@ def _attempted(
         message = f"{name} is not set to be enforced here: set response.dialects.{name} to enforce if it is"
         return told(decision, attempt.action, "proposed", Refusal("not_enforced", message), now, attempt, by)
     alone = decision.mode == "enforce" and by.operator is None
-    if alone and needs_approval(decision, attempt.proof, present, site.settings):
+    if alone and needs_approval(decision, attempt.proof, present, site.settings, spares=may_spare_dns(attempt.action)):
         waiting = decision.model_copy(update={"mode": "approve"})
-        why = Refusal("dns_approval", "the attack goes through the resolver: to stop it is to cut the pod's DNS")
+        why = Refusal("dns_approval", "it cuts the DNS of a pod, which is down without: an operator must say so")
         return told(waiting, attempt.action, "proposed", why, now, attempt, by)
     if decision.mode == "enforce":
         return _apply(site, decision, attempt, expires_at, now, by, level)
@@ -125,7 +125,7 @@ def _reprove(site: Site, decision: ResponseDecision, plan: Plan) -> Refusal | No
     if all(item["kind"] == NODE_COMMAND for item in plan.manifests):
         # It changes nothing in the cluster; what an earlier rung has there is not its doing, and goes when this holds.
         after = before
-    claim = Claim(before, after, plan.pods, attack_pairs(decision), plan.isolates, plan.dialect, drops)
+    claim = Claim(before, after, plan.pods, attack_pairs(decision), plan.isolates, plan.dialect, drops, plan.spares_dns)
     proof = prove(claim, site.settings)
     return None if proof.holds else Refusal(proof.reason, f"after applying: {proof.message}")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from response.guard import Refusal, subject_of
@@ -14,9 +15,13 @@ from response.objects import (
     pod_label_object,
     taken_text,
 )
-from response.plan import Plan, PlanContext, load_dialects
+from response.plan import Kept, Plan, PlanContext, load_dialects
+from response.prove import DNS_PROTOCOLS, dns_pods
+from response.reach import pair_ports
 from response.steps import delete_detached, policy_annotations, restore_labels, undo_label, undo_policy
-from schemas.policy.cluster import ClusterView, Controller, Pod
+from schemas.policy.addresses import host_cidr, span_of_address
+from schemas.policy.cluster import ClusterView, Controller, Pod, Service, changed
+from schemas.policy.words import READINGS
 
 Taken = Mapping[str, Mapping[str, str]]
 
@@ -36,8 +41,9 @@ def attacking_pods(context: PlanContext) -> tuple[Pod, ...] | Refusal:
 
 
 def isolation_plan(
-    action: str, summary: str, pods: tuple[Pod, ...], taken: Taken, context: PlanContext, *, detaches: bool = False
-) -> Plan | Refusal:
+    action: str, summary: str, pods: tuple[Pod, ...], taken: Taken, context: PlanContext, *, detaches: bool = False,
+    spares_dns: bool = False,
+) -> Plan | Refusal:  # fmt: skip
     """A policy for each namespace that isolates a label of ours, then the label on each pod.
 
     Args:
@@ -47,8 +53,11 @@ def isolation_plan(
         taken: labels that are taken off them, by pod.
         context: what it is planned from.
         detaches: the pods leave their controller with these labels, so that undoing it ends them.
+        spares_dns: what they may ask of resolvers they may go on asking, where the dialect can say so.
     """
-    policies = load_dialects()[context.dialect].quarantine(pods, context, summary)
+    dialect = load_dialects()[context.dialect]
+    kept = tuple(_resolvers_kept(pods, context)) if spares_dns and getattr(dialect, "KEEPS_EGRESS", False) else ()
+    policies = dialect.quarantine(pods, replace(context, kept_egress=kept), summary)
     if isinstance(policies, Refusal):
         return policies
     notes = policy_annotations(context, summary)
@@ -65,6 +74,35 @@ def isolation_plan(
         undo=undo + tuple(undo_policy(item) for item in policies),
         isolates=True,
         pod_labels=labels,
+        spares_dns=bool(kept),
+    )
+
+
+def _resolvers_kept(pods: tuple[Pod, ...], context: PlanContext) -> Iterator[Kept]:
+    """The ports of resolvers that all of the pods are allowed now: more would be new to one of them."""
+    settings = context.settings
+    servers = [ip for pod in dns_pods(context.view, settings) for ip in pod.ips]
+    inside = _open_ports(pods, servers, context)
+    if inside:
+        yield Kept(inside, settings.dns_namespace, settings.dns_labels)
+    outside = _open_ports(pods, settings.dns_addresses, context)
+    if outside:
+        yield Kept(outside, cidrs=tuple(map(host_cidr, settings.dns_addresses)))
+
+
+def _open_ports(pods: tuple[Pod, ...], servers: Iterable[str], context: PlanContext) -> tuple[tuple[str, int], ...]:
+    pairs = [
+        (span_of_address(ip), span_of_address(server))
+        for pod in pods for ip in pod.ips for server in servers if (":" in ip) == (":" in server)
+    ]  # fmt: skip
+    if not pairs:
+        return ()
+    found = [pair_ports(context.view, one, other, reading) for one, other in pairs for reading in READINGS]
+    return tuple(
+        (protocol, port)
+        for port in context.settings.dns_ports
+        for protocol in DNS_PROTOCOLS
+        if all(port in allowed[protocol] for allowed in found)
     )
 
 
@@ -85,15 +123,31 @@ def _undo(pod: Pod, taken: Mapping[str, str], context: PlanContext, *, detaches:
     return restore_labels(pod, taken) if taken else undo_label(pod)
 
 
+def refuse_adoption(pod: Pod, taken: Mapping[str, str], controllers: Iterable[Controller]) -> Refusal | None:
+    """Why a pod without owner may not lose labels: somebody would find it by those that are left, and own it.
+
+    Whoever owns more pods than he wants deletes one.
+    """
+    left = changed(pod.labels, dict.fromkeys(taken))
+    for item in controllers:
+        if item.namespace == pod.namespace and item.selector.matches(left):
+            return Refusal("would_be_adopted", f"{item.word} selects {pod.key} by other labels and would own it")
+    return None
+
+
 def service_labels(pod: Pod, view: ClusterView) -> frozenset[str]:
     """The labels by which Services of its namespace select a pod."""
+    return frozenset(key for service in services_of(pod, view) for key in service.selector)
+
+
+def services_of(pod: Pod, view: ClusterView) -> tuple[Service, ...]:
+    """The Services of its namespace that select a pod."""
     labels = dict(pod.labels)
-    selecting = (
-        service.selector
+    return tuple(
+        service
         for service in view.services
         if service.namespace == pod.namespace and service.selector and service.selector.items() <= labels.items()
     )
-    return frozenset(key for selector in selecting for key in selector)
 
 
 def selector_labels(controller: Controller, pod: Pod) -> frozenset[str]:

@@ -121,9 +121,7 @@ class KubeGateway:
         """The kinds of other dialects that the server serves, each with its version."""
         return served_kinds(served_plurals(self._discover))
 
-    def _list_kind(
-        self, known: ApiKind, version: str, labels: dict[str, Any] | None = None
-    ) -> list[dict[str, Any]]:
+    def _list_kind(self, known: ApiKind, version: str, labels: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         name = f"{known.group}/{version}"
         found = self._list(resource(name, known.kind, known.plural, known.namespaced), labels)
         return [{**item, "kind": known.kind, "apiVersion": name} for item in found]

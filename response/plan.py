@@ -24,6 +24,7 @@ from response.drops import drops_of
 from response.edges import EdgeMemory, recent_peers
 from response.guard import Refusal, refuse_decision
 from response.prove import AttackPair, Claim, Proof, prove
+from response.resolver import resolver_addresses
 from response.settings import ResponseSettings
 from response.watching import watch_pairs
 from schemas.policy.cluster import ClusterView, Pod
@@ -51,10 +52,21 @@ class Permission:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """Ports that a quarantine leaves open, each a protocol and a number: of pods with some labels, or of blocks."""
+
+    ports: tuple[tuple[str, int], ...]
+    namespace: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    cidrs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PlanContext:
     """What an action plans from, and in which dialect.
 
-    `expires_at` is ISO 8601 UTC text; `edges` whom workloads talked to lately.
+    `expires_at` is ISO 8601 UTC text; `edges` whom workloads talked to lately; `kept_egress` what a quarantine leaves
+    open, in dialects that say `KEEPS_EGRESS`.
     """
 
     decision: ResponseDecision
@@ -63,6 +75,7 @@ class PlanContext:
     expires_at: str
     edges: EdgeMemory = field(default_factory=EdgeMemory)
     dialect: Dialect = "networkpolicy"
+    kept_egress: tuple[Kept, ...] = ()
 
     @property
     def object_name(self) -> str:
@@ -75,7 +88,8 @@ class Plan:
     """Steps in the order in which they are applied; `undo` is in the order in which they are taken back.
 
     `pods` are keys of the pods that the plan means to change. With `isolates` the pods end with nothing allowed.
-    `pod_labels` are the labels that pods get by it, None for one that is taken off. A plan in a `dialect` that is not
+    `spares_dns`: but for what they were allowed of DNS. `pod_labels` are the labels that pods get by it, None for one
+    that is taken off. A plan in a `dialect` that is not
     `enforced` here is for people to look at, and is not applied.
     """
 
@@ -89,6 +103,7 @@ class Plan:
     pod_labels: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
     dialect: Dialect = "networkpolicy"
     enforced: bool = True
+    spares_dns: bool = False
 
 
 # Refusals of a decision that are no reason against an action which names no attacker.
@@ -211,7 +226,8 @@ def _attempt(name: str, context: PlanContext) -> Attempt:
         planned = replace(planned, dialect=context.dialect, enforced=enforced)
         proof = prove_plan(planned, context)
         attack = attack_pairs(context.decision) if cuts_attackers(name) else ()
-        watch = watch_pairs(planned.pods, attack, context.view, planned.isolates)
+        spared = resolver_addresses(context.view, context.settings) if planned.spares_dns else ()
+        watch = watch_pairs(planned.pods, attack, context.view, planned.isolates, spared)
     except ValueError as error:
         return Attempt(name, None, None, Refusal("unplannable", str(error)))
     refusal = None if proof.holds else Refusal(proof.reason, proof.message)
@@ -221,6 +237,11 @@ def _attempt(name: str, context: PlanContext) -> Attempt:
 def cuts_attackers(action: str) -> bool:
     """Tell whether an action means to stop the attack's own flows, so that packets can show whether it does."""
     return bool(getattr(load_actions().get(action), "NAMES_ATTACKERS", True))
+
+
+def may_spare_dns(action: str) -> bool:
+    """Whether an action leaves pods their DNS where it can, so that people must approve where it does not."""
+    return bool(getattr(load_actions().get(action), "SPARES_DNS", False))
 
 
 def view_after(plan: Plan, view: ClusterView) -> ClusterView:
@@ -237,7 +258,7 @@ def prove_plan(plan: Plan, context: PlanContext) -> Proof:
     attack = attack_pairs(context.decision)
     after = view_after(plan, context.view)
     drops = drops_of(plan.manifests)
-    claim = Claim(context.view, after, plan.pods, attack, plan.isolates, plan.dialect, drops)
+    claim = Claim(context.view, after, plan.pods, attack, plan.isolates, plan.dialect, drops, plan.spares_dns)
     proof = prove(claim, context.settings)
     recent = recent_peers(context.edges, plan.pods, context.view, after)
     return proof.model_copy(update={"recent": recent}) if recent else proof

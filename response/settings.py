@@ -103,6 +103,22 @@ class UpkeepSettings(BaseModel):
     events: bool = Field(True, description="write a Kubernetes Event on pods when their containment changes")
 
 
+class QuarantineSettings(BaseModel):
+    """What quarantine_pod leaves to a pod."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dns: Literal["keep", "cut"] = Field(
+        "keep", description="keep: a quarantined pod may still ask the cluster's resolver what it could ask before,"
+        " where the dialect can say so and the attack does not go through it; cut: nothing at all, and an operator"
+        " must approve each",
+    )  # fmt: skip
+    services: Literal["stay", "leave"] = Field(
+        "stay", description="leave: take off the pod those labels by which Services find it and its controller does"
+        " not, so that they send it nothing more; undo gives them back. stay: who is sent to it waits in vain",
+    )  # fmt: skip
+
+
 def _modes(given: Mapping[str, str]) -> dict[Dialect, DialectMode]:
     """The mode of every dialect, where some are given. Raises ValueError."""
     unknown = sorted(given.keys() - set(DIALECTS))
@@ -178,6 +194,7 @@ class ResponseSettings(BaseModel):
         128, ge=48, le=128, description="Prefix length by which IPv6 addresses outside the cluster are blocked; 64 is"
         " one customer, who can use any address of it",
     )  # fmt: skip
+    quarantine: QuarantineSettings = Field(QuarantineSettings(), description="what quarantine_pod leaves to a pod")
     opt_in: tuple[OptIn, ...] = Field(
         (), description="Actions that are refused unless they are named here, because their undo cannot bring back all:"
         " detach_pod",

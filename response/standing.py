@@ -28,7 +28,8 @@ def prove_standing(known: Containment, view: ClusterView, site: Site) -> Proof |
         pairs = tuple(_moved(pair, known, view, pods) for pair in attack_pairs(decision))
         spoken: Dialect = next((item for item in DIALECTS if item == known.proof.get("dialect")), "networkpolicy")
         isolates, drops = bool(known.proof.get("isolates")), drops_of(known.manifests)
-        claim = Claim(before, view, pods, pairs, isolates, spoken, drops)
+        spares = bool(known.proof.get("spares_dns"))
+        claim = Claim(before, view, pods, pairs, isolates, spoken, drops, spares)
         return prove(claim, site.settings)
     except ValueError:
         return None

@@ -18,11 +18,11 @@ from response.objects import (
     pod_change_object,
     pod_label_object,
 )
-from response.plan import Manifests, Plan, PlanContext
+from response.plan import Kept, Manifests, Plan, PlanContext
 from response.settings import ResponseSettings
 from response.workload import Selection
 from schemas.policy.addresses import span_of_cidr
-from schemas.policy.cluster import ClusterView, Pod
+from schemas.policy.cluster import NAMESPACE_NAME_LABEL, ClusterView, Pod
 
 # Whatever we write on a pod besides labels.
 _NOTES = (
@@ -89,6 +89,22 @@ def numbered(context: PlanContext, number: int) -> str:
 def outside_cidrs(blocked: Blocked, view: ClusterView) -> tuple[str, ...]:
     """The blocks of addresses that are no pod's: where a dialect names pods by labels, these are what is left."""
     return tuple(text for text in blocked.cidrs if not view.pods_at(span_of_cidr(text)))
+
+
+def kept_rule(kept: Kept) -> dict[str, Any]:
+    """What a quarantine leaves open, as an egress rule of a NetworkPolicy."""
+    ports = [{"protocol": protocol, "port": port} for protocol, port in kept.ports]
+    if kept.cidrs:
+        return {"to": [{"ipBlock": {"cidr": cidr}} for cidr in kept.cidrs], "ports": ports}
+    return {"to": [chosen_pods(kept.namespace, kept.labels)], "ports": ports}
+
+
+def chosen_pods(namespace: str, labels: Mapping[str, str]) -> dict[str, Any]:
+    """The pods of a namespace with some labels, as a peer of a rule."""
+    return {
+        "namespaceSelector": {"matchLabels": {NAMESPACE_NAME_LABEL: namespace}},
+        "podSelector": {"matchLabels": dict(labels)},
+    }
 
 
 def workload_policies(

@@ -9,12 +9,19 @@ replace a pod that left them under another name; one pod of a workload at a time
 from __future__ import annotations
 
 from response.guard import Refusal
-from response.isolation import attacking_pods, controller_of, isolation_plan, selector_labels, service_labels
+from response.isolation import (
+    attacking_pods,
+    controller_of,
+    isolation_plan,
+    refuse_adoption,
+    selector_labels,
+    service_labels,
+)
 from response.objects import QUARANTINE_LABEL
 from response.plan import Detail, Permission, Plan, PlanContext
 from response.settings import ResponseSettings
 from response.steps import refuse_unasked
-from schemas.policy.cluster import Controller, Pod, changed
+from schemas.policy.cluster import Pod
 
 NAME = "detach_pod"
 TITLE = "Replace the attacking pod, and keep it isolated outside its ReplicaSet"
@@ -84,13 +91,4 @@ def _labels(pod: Pod, context: PlanContext) -> dict[str, str] | Refusal:
         return Refusal("not_replaceable", f"{pod.controller} of {pod.key} wants no replicas, so none would be started")
     keys = selector_labels(owner_set, pod) | service_labels(pod, context.view)
     taken = {key: pod.labels[key] for key in sorted(keys)}
-    return _adopted(pod, taken, controllers) or taken
-
-
-def _adopted(pod: Pod, taken: dict[str, str], controllers: tuple[Controller, ...]) -> Refusal | None:
-    """Whoever would find the pod by the labels that are left: it would own it, and might delete it as one too many."""
-    left = changed(pod.labels, dict.fromkeys(taken))
-    for item in controllers:
-        if item.namespace == pod.namespace and item.selector.matches(left):
-            return Refusal("would_be_adopted", f"{item.word} selects {pod.key} by other labels and would own it")
-    return None
+    return refuse_adoption(pod, taken, controllers) or taken

@@ -1,4 +1,4 @@
-"""Detaching under the real controllers: a ReplicaSet replaces the pod, Services serve on, the others are refused."""
+"""Pods that lose labels under the real controllers: detached ones are replaced, quarantined ones leave Services."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lightkube.types import PatchType
 
 from response.kube import RawPod, RawService
 from response.responder import Responder
-from response.settings import ResponseSettings
+from response.settings import QuarantineSettings, ResponseSettings
 from schemas.finding import Endpoint
 from schemas.response import ResponseDecision
 from tests.e2e import apiserver, controllers
@@ -26,7 +26,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 NODE = "e2e-node"
 LABELS = {"app": "import"}
-SUSPECT, FRESH = "198.18.7.10", "198.18.7.11"
 ON = ResponseSettings(opt_in=("detach_pod",))
 
 
@@ -53,6 +52,12 @@ def node(cluster: Cluster) -> Iterator[str]:
     cluster.client.delete(RawNode, NODE)
 
 
+def address(cluster: Cluster, *, fresh: bool = False) -> str:
+    """The suspect's, or that of its replacement. Controllers outlive a test: no other has the same."""
+    number = int(cluster.namespace[-4:], 16)
+    return f"198.{19 if fresh else 18}.{number >> 8}.{number & 255}"
+
+
 def run_pod(cluster: Cluster, name: str, ip: str) -> None:
     """What a kubelet would say of a pod that it started."""
     ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2027-01-15T08:00:00Z"}
@@ -66,8 +71,12 @@ def started(cluster: Cluster, kind: str) -> dict[str, Any]:
     cluster.client.create(RawService(metadata=ObjectMeta(name="import", namespace=cluster.namespace), spec=service))
     WORKLOADS[kind].create(cluster.client, cluster.namespace, "import", LABELS, NODE)
     pods = [dict(item) for item in wait_owned(cluster, 1)]
-    run_pod(cluster, pods[0]["metadata"]["name"], SUSPECT)
-    wait_for(lambda: endpoints(cluster.client, cluster.namespace, "import") == {(SUSPECT, True)}, "its endpoint", 60.0)
+    run_pod(cluster, pods[0]["metadata"]["name"], address(cluster))
+    wait_for(
+        lambda: endpoints(cluster.client, cluster.namespace, "import") == {(address(cluster), True)},
+        "its endpoint",
+        60.0,
+    )
     return pods[0]
 
 
@@ -78,7 +87,7 @@ def wait_owned(cluster: Cluster, count: int) -> list[dict[str, Any]]:
 
 def asked(cluster: Cluster, pod: Mapping[str, Any]) -> ResponseDecision:
     name = pod["metadata"]["name"]
-    attacker = Endpoint(ip=SUSPECT, pod=name, namespace=cluster.namespace, identity="known")
+    attacker = Endpoint(ip=address(cluster), pod=name, namespace=cluster.namespace, identity="known")
     return decision(cluster, "enforce", "detach_pod").model_copy(update={"attackers": (attacker,)})
 
 
@@ -96,8 +105,12 @@ def test_a_replica_set_replaces_it_services_serve_on_and_undo_ends_just_that_pod
     (action,) = acting.respond(asked(cluster, pod), NOW)
     assert action.outcome == "applied", action.message
     (fresh,) = [item for item in wait_owned(cluster, 1) if item["metadata"]["uid"] != uid]
-    run_pod(cluster, fresh["metadata"]["name"], FRESH)
-    wait_for(lambda: endpoints(cluster.client, cluster.namespace, "import") == {(FRESH, True)}, "the new one", 60.0)
+    run_pod(cluster, fresh["metadata"]["name"], address(cluster, fresh=True))
+    wait_for(
+        lambda: endpoints(cluster.client, cluster.namespace, "import") == {(address(cluster, fresh=True), True)},
+        "the new one",
+        60.0,
+    )
     suspect = pods_by_uid(cluster)[uid]
     wait_for(lambda: "ownerReferences" not in pods_by_uid(cluster)[uid]["metadata"], "it to be let go of", 60.0)
     assert suspect["metadata"]["labels"] == {"sluicegate.io/quarantine": action.response_id}
@@ -109,7 +122,7 @@ def test_a_replica_set_replaces_it_services_serve_on_and_undo_ends_just_that_pod
     left = pods_by_uid(cluster)
     assert set(left) == {fresh["metadata"]["uid"]}
     assert cluster.policies() == {}
-    assert endpoints(cluster.client, cluster.namespace, "import") == {(FRESH, True)}
+    assert endpoints(cluster.client, cluster.namespace, "import") == {(address(cluster, fresh=True), True)}
 
 
 def test_another_responder_that_knows_nothing_takes_it_back_when_its_time_has_come(cluster: Cluster, node: str) -> None:
@@ -137,9 +150,53 @@ def test_the_others_are_refused_and_nothing_is_touched(kind: str, cluster: Clust
 
 def test_a_pod_of_the_same_name_is_left_alone(cluster: Cluster) -> None:
     """Somebody deleted the suspect and made another of its name: the step is about the first."""
-    cluster.pod("web-1", SUSPECT, {"sluicegate.io/quarantine": "r1"})
+    cluster.pod("web-1", address(cluster), {"sluicegate.io/quarantine": "r1"})
     gateway = cluster.gateway()
     metadata = {"name": "web-1", "namespace": cluster.namespace, "uid": "another",
                 "labels": {"sluicegate.io/quarantine": "r1"}}  # fmt: skip
     gateway.undo({"step": "delete_detached", "object": {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}})
     assert cluster.get_pod("web-1")["metadata"]["name"] == "web-1"
+
+
+LEAVE = ResponseSettings(quarantine=QuarantineSettings(services="leave"))
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet", "Job"])
+def test_a_quarantined_pod_leaves_the_services_that_its_controller_does_not_need_and_comes_back(
+    kind: str, cluster: Cluster, node: str
+) -> None:
+    """One Service finds it by a label of its own, the other by that of the controller."""
+    pod = started(cluster, kind)
+    name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
+    cluster.client.patch(RawPod, name, {"metadata": {"labels": {"tier": "front"}}}, namespace=cluster.namespace)
+    front = {"selector": {"tier": "front"}, "ports": [{"port": 80}]}
+    cluster.client.create(RawService(metadata=ObjectMeta(name="front", namespace=cluster.namespace), spec=front))
+    wait_for(
+        lambda: endpoints(cluster.client, cluster.namespace, "front") == {(address(cluster), True)}, "the other", 60.0
+    )
+    before = pods_by_uid(cluster)[uid]["metadata"]
+    acting = Responder(cluster.gateway(), LEAVE, "test")
+    quarantine = asked(cluster, pod).model_copy(update={"actions": ("quarantine_pod",)})
+    (action,) = acting.respond(quarantine, NOW)
+    assert action.outcome == "applied", action.message
+    wait_for(lambda: endpoints(cluster.client, cluster.namespace, "front") == set(), "it to leave", 60.0)
+    # A Job finds its pods by a label of its own: it needs none of those of Services.
+    stays = set() if kind == "Job" else {(address(cluster), True)}
+    assert endpoints(cluster.client, cluster.namespace, "import") == stays
+    held = pods_by_uid(cluster)[uid]["metadata"]
+    assert held["ownerReferences"] == before["ownerReferences"]
+    assert acting.reconcile(NOW + 30) == ()
+    # Whoever takes it back knows nothing but what is written on the pod.
+    stranger = Responder(cluster.gateway(), ResponseSettings(), "test")
+    (undone,) = stranger.revert(action.response_id, "alice", NOW + 60)
+    assert undone.outcome == "reverted", undone.message
+    wait_for(
+        lambda: endpoints(cluster.client, cluster.namespace, "front") == {(address(cluster), True)}, "it back", 60.0
+    )
+    after = pods_by_uid(cluster)
+    assert set(after) == {uid}
+    changing = ("resourceVersion", "managedFields", "generation")
+    for part in changing:
+        before.pop(part, None)
+        after[uid]["metadata"].pop(part, None)
+    assert after[uid]["metadata"] == before
