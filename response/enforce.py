@@ -109,7 +109,7 @@ def _apply(
     except ClusterError as error:
         problem = Refusal(error.reason, str(error))
     if problem is None:
-        done = Refusal("proven", plan.summary)
+        done = Refusal(attempt.proof.reason if attempt.proof is not None else "proven", plan.summary)
         return told(decision, plan.action, "applied", done, now, attempt, by, expires_at, level)
     left = site.undo(plan.undo)
     if left:
@@ -119,6 +119,8 @@ def _apply(
 
 def _reprove(site: Site, decision: ResponseDecision, plan: Plan) -> Refusal | None:
     """Prove again on what the cluster holds now: others may have changed policies meanwhile."""
+    if plan.unproven:
+        return None
     after = site.gateway.view()
     before = after.without(RESPONSE_LABEL, QUARANTINE_LABEL, decision.id)
     drops = drops_of(plan.manifests)

@@ -39,9 +39,10 @@ from response.kube_kinds import (
     resource,
     scope_of,
 )
-from response.managed import group_managed
-from response.objects import MANAGED_LABEL, MANAGER, QUARANTINE_LABEL
-from response.pod_steps import goes_back, may_end
+from response.managed import group_managed, together
+from response.marks import marked
+from response.objects import MANAGED_LABEL, MANAGER, NOTED_LABEL, QUARANTINE_LABEL
+from response.pod_steps import goes_back, is_meant, may_end, unmarks
 from schemas.policy.cluster import ClusterView, Controller
 from schemas.policy.dialects import ApiKind, kind_of, served_kinds
 
@@ -158,9 +159,7 @@ class KubeGateway:
         if kind_of(manifest) is not None:
             if present is not None:
                 _refuse_foreign(present)
-        elif (
-            present is None or manifest["metadata"].get("uid", present["metadata"]["uid"]) != present["metadata"]["uid"]
-        ):
+        elif present is None or not is_meant(manifest, present):
             message = f"{name_of(manifest)} no longer exists"
             raise ClusterError(message, "gone")
         self._patch(manifest)
@@ -174,8 +173,8 @@ class KubeGateway:
         if step["step"] == "unlabel":
             self._patch(target)
             return
-        if step["step"] == "restore":
-            change = goes_back(target, present)
+        if step["step"] in ("restore", "unmark"):
+            change = (goes_back if step["step"] == "restore" else unmarks)(target, present)
             if change is not None:
                 self._patch(change)
             return
@@ -200,7 +199,8 @@ class KubeGateway:
             policies += list_readable(known, version, self._list_kind, {MANAGED_LABEL: MANAGER}) or []
         # A quarantine label without its policy still is ours to take back; one that somebody else wrote is his.
         pods = [pod for pod in self._list(RawPod, {QUARANTINE_LABEL: exists()}) if _written_by_us(pod)]
-        return group_managed(policies, pods)
+        noted = [pod for pod in self._list(RawPod, {NOTED_LABEL: exists()}) if _written_by_us(pod)]
+        return together((*group_managed(policies, pods), *marked(noted)))
 
     def kill_switch(self, name: str) -> str:
         """Why nothing may be applied: a sentence if the ConfigMap `namespace/name` exists, else empty."""

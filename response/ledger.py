@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from response.plan import contains, harmless
 from schemas.action import Action, Outcome
 from schemas.response import ResponseDecision
 from schemas.word import from_iso
@@ -143,7 +144,8 @@ class Ledger:
         after = _advanced(before, action, at)
         if after is None:
             return None
-        if action.outcome == "applied" and (before is None or before.phase not in STANDING):
+        newly = before is None or before.phase not in STANDING
+        if action.outcome == "applied" and newly and not harmless(action.action):
             self._recent.append(at)
         self._note_offence(before, after)
         _put(self._containments, action.response_id, after, None)
@@ -176,7 +178,7 @@ class Ledger:
     def _note_offence(self, before: Containment | None, after: Containment) -> None:
         if before is None or before.phase not in STANDING or after.phase not in ("expired", "released"):
             return
-        if after.decision is not None:
+        if after.decision is not None and contains(after.action):
             _put(self._offenders, offender(after.decision), _Offence(after.level, after.since), MAX_OFFENDERS)
 
     def _make_room(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from response.gateway import Managed
@@ -75,3 +76,26 @@ def _annotation(items: Iterable[Mapping[str, Any]], name: str) -> str:
     """The smallest value of an annotation among some objects: for expiries, the earliest."""
     values = [(item["metadata"].get("annotations") or {}).get(name) for item in items]
     return min((value for value in values if value), default="")
+
+
+def together(found: Iterable[Managed]) -> tuple[Managed, ...]:
+    """Everything that each response has, wherever it was found, by response id."""
+    made: dict[str, Managed] = {}
+    for item in found:
+        before = made.get(item.response_id)
+        made[item.response_id] = item if before is None else _both(before, item)
+    return tuple(made[key] for key in sorted(made))
+
+
+def _both(one: Managed, other: Managed) -> Managed:
+    """What a response has in both places; it ends when the first of them does."""
+    ends = [text for text in (one.expires_at, other.expires_at) if text]
+    return replace(
+        one,
+        alert_id=one.alert_id or other.alert_id,
+        decided_tick=one.decided_tick or other.decided_tick,
+        expires_at=min(ends) if len(ends) == 2 else "",
+        undo=(*one.undo, *other.undo),
+        target=", ".join((one.target, other.target)),
+        objects=(*one.objects, *other.objects),
+    )

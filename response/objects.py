@@ -19,6 +19,9 @@ EXPIRES_ANNOTATION = "sluicegate.io/expires-at"
 TICK_ANNOTATION = "sluicegate.io/decided-tick"
 ALERT_ANNOTATION = "sluicegate.io/alert"
 REASON_ANNOTATION = "sluicegate.io/reason"
+# On a pod that an incident is about: a label to find it by, and an annotation for each response (JSON).
+NOTED_LABEL = "sluicegate.io/noted"
+INCIDENT_PREFIX = "incident.sluicegate.io/"
 # On a pod: which labels were taken off it (JSON), and from which controller it was taken (Kind/name).
 TAKEN_ANNOTATION = "sluicegate.io/taken-labels"
 DETACHED_ANNOTATION = "sluicegate.io/detached-from"
@@ -87,6 +90,11 @@ def pod_change_object(
     metadata["labels"] = dict(sorted(labels.items()))
     metadata["annotations"] = dict(sorted(annotations.items()))
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
+
+
+def incident_key(response_id: str) -> str:
+    """The annotation by which a pod says that a response is about it."""
+    return f"{INCIDENT_PREFIX}{response_id}"
 
 
 def taken_text(labels: Mapping[str, str]) -> str:

@@ -2,7 +2,8 @@
 
 An action is a module in `response/actions/` with `NAME`, `TITLE`, `RBAC` and `plan(context)`; the directory listing
 is the registry. One that aims at nobody says `NAMES_ATTACKERS = False`: evidence under a false address is no reason
-against it. `plan` says what to write or why this action does not apply; it neither talks to a cluster nor proves
+against it. One that does not stop the attack says `CONTAINS = False`, one that takes nothing from anybody `HARMLESS =
+True`. `plan` says what to write or why this action does not apply; it neither talks to a cluster nor proves
 anything itself. An action with `IN_DIALECTS` leaves the writing to the dialect of the context, a module in
 `response/dialects/`, and is tried in each that the cluster serves: first in those that are set to be enforced, the one
 that denies exactly before the one that can only allow all the rest. Only where nothing of the ladder can be had in them
@@ -23,7 +24,7 @@ from response import actions, dialects
 from response.drops import drops_of
 from response.edges import EdgeMemory, recent_peers
 from response.guard import Refusal, refuse_decision
-from response.prove import AttackPair, Claim, Proof, prove
+from response.prove import AttackPair, Claim, Proof, nothing_to_prove, prove
 from response.resolver import resolver_addresses
 from response.settings import ResponseSettings
 from response.watching import watch_pairs
@@ -87,10 +88,10 @@ class PlanContext:
 class Plan:
     """Steps in the order in which they are applied; `undo` is in the order in which they are taken back.
 
-    `pods` are keys of the pods that the plan means to change. With `isolates` the pods end with nothing allowed.
-    `spares_dns`: but for what they were allowed of DNS. `pod_labels` are the labels that pods get by it, None for one
-    that is taken off. A plan in a `dialect` that is not
-    `enforced` here is for people to look at, and is not applied.
+    `pods` are keys of the pods that the plan means to change. With `isolates` the pods end with nothing allowed, but
+    for what they were allowed of DNS with `spares_dns`. `pod_labels` are the labels that pods get by it, None for one
+    that is taken off. A plan in a `dialect` that is not `enforced` here is for people to look at, and is not applied.
+    `unproven` is why there is nothing to prove of it, empty where there is.
     """
 
     action: str
@@ -104,6 +105,7 @@ class Plan:
     dialect: Dialect = "networkpolicy"
     enforced: bool = True
     spares_dns: bool = False
+    unproven: str = ""
 
 
 # Refusals of a decision that are no reason against an action which names no attacker.
@@ -244,6 +246,16 @@ def may_spare_dns(action: str) -> bool:
     return bool(getattr(load_actions().get(action), "SPARES_DNS", False))
 
 
+def contains(action: str) -> bool:
+    """Whether an action means to stop the attack: one that only notes it meets no deadline."""
+    return bool(getattr(load_actions().get(action), "CONTAINS", True))
+
+
+def harmless(action: str) -> bool:
+    """Whether an action takes nothing from anybody, so that no budget has to bound it."""
+    return bool(getattr(load_actions().get(action), "HARMLESS", False))
+
+
 def view_after(plan: Plan, view: ClusterView) -> ClusterView:
     """The cluster as it will be once a plan is applied. Raises PolicyError if what we rendered does not read back."""
     policies = [read_object(item) for item in plan.manifests if kind_of(item) is not None]
@@ -254,7 +266,9 @@ def view_after(plan: Plan, view: ClusterView) -> ClusterView:
 
 
 def prove_plan(plan: Plan, context: PlanContext) -> Proof:
-    """The proof of a plan against the context's view."""
+    """The proof of a plan against the context's view; for a plan that claims nothing, why."""
+    if plan.unproven:
+        return nothing_to_prove(plan.pods, plan.unproven)
     attack = attack_pairs(context.decision)
     after = view_after(plan, context.view)
     drops = drops_of(plan.manifests)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from response.gateway import ClusterError
-from response.objects import QUARANTINE_LABEL
+from response.objects import INCIDENT_PREFIX, QUARANTINE_LABEL
 
 Object = Mapping[str, Any]
 
@@ -26,6 +26,21 @@ def goes_back(target: Object, present: Object) -> dict[str, Any] | None:
     labels = present["metadata"].get("labels") or {}
     metadata = dict(target["metadata"])
     metadata["labels"] = {key: value for key, value in metadata["labels"].items() if value is None or key not in labels}
+    return {**target, "metadata": metadata}
+
+
+def unmarks(target: Object, present: Object) -> dict[str, Any] | None:
+    """The change that takes a note off a pod, or none where it is another pod by now.
+
+    The label by which noted pods are found stays while another response has a note there.
+    """
+    if not is_meant(target, present):
+        return None
+    ours = target["metadata"]["annotations"]
+    notes = present["metadata"].get("annotations") or {}
+    metadata = dict(target["metadata"])
+    if any(key.startswith(INCIDENT_PREFIX) and key not in ours for key in notes):
+        del metadata["labels"]
     return {**target, "metadata": metadata}
 
 

@@ -29,6 +29,7 @@ from schemas.policy.ports import ALL_PORTS, NO_PORTS, PortSet
 from schemas.policy.words import DIALECTS, Dialect
 
 DNS_PROTOCOLS: tuple[Protocol, ...] = ("UDP", "TCP")
+NOTHING_TO_PROVE = "nothing_to_prove"
 NODE_NOTE = "traffic between a pod and its own node, kubelet probes included, is never subject to policy and stays open"
 
 
@@ -155,6 +156,14 @@ class _Cases:
             for force in self.forces
             for reading in READINGS
         )
+
+
+def nothing_to_prove(pods: tuple[str, ...], why: str) -> Proof:
+    """What stands in the place of a proof for a plan that claims to stop nothing."""
+    return Proof(
+        holds=True, reason=NOTHING_TO_PROVE, message=why, readings=(), pods=pods, attack=(), narrower=True,
+        counterexample=None, dns=(), protected_cut=(), peers_cut=(), isolates=False, in_force=(),
+    )  # fmt: skip
 
 
 def prove(claim: Claim, settings: ResponseSettings) -> Proof:

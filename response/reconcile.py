@@ -15,6 +15,7 @@ from response.enforce import carry_out, seconds
 from response.gateway import ClusterError, Managed
 from response.guard import Refusal
 from response.ledger import STANDING, WAITING, Containment, time_to_live
+from response.plan import contains
 from response.standing import prove_standing, relevant
 from schemas.action import Action, Outcome
 from schemas.policy.cluster import ClusterView
@@ -196,7 +197,8 @@ class Reconciler:
     def _waiting(self, now: float) -> Iterator[Action]:
         """Proposals that lapse, and deadlines that passed without containment; each is told once."""
         site = self._site
-        for known in site.ledger.all(WAITING | {"failed"}):
+        unmet = (item for item in site.ledger.all(STANDING) if not contains(item.action))
+        for known in (*site.ledger.all(WAITING | {"failed"}), *unmet):
             decision = known.decision
             if decision is None:
                 continue

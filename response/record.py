@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from response.plan import contains
 from schemas.action import Action, Outcome
 from schemas.alert import Alert
 from schemas.finding import SEVERITIES, Endpoint
@@ -116,12 +117,12 @@ def markdown(record: IncidentRecord) -> str:
 
 def _lessons(alerts: Sequence[Alert], steps: Sequence[Action]) -> Iterator[str]:
     outcomes = Counter(step.outcome for step in steps)
-    first = next((s for s in steps if s.outcome in _DONE), None)
+    first = next((s for s in steps if s.outcome in _DONE and contains(s.action)), None)
     if first is not None:
         took = from_iso(first.at) - first.decided_tick
         yield f"contained {took:.0f} s after the tick that was decided on, by {first.action}"
     elif steps:
-        yield "nothing was applied: see the refusals below and the mode of the policy file"
+        yield "nothing that stops it was applied: see the refusals below and the mode of the policy file"
     for reason, count in sorted(Counter(s.reason for s in steps if s.outcome == "refused").items()):
         yield f"refused {count} times for {reason}: docs/response.md says what that means"
     if outcomes["missed"]:

@@ -11,7 +11,7 @@ from response.drops import drops_of, on_nodes
 from response.ledger import Containment
 from response.objects import QUARANTINE_LABEL, RESPONSE_LABEL
 from response.plan import attack_pairs
-from response.prove import AttackPair, Claim, Proof, prove
+from response.prove import NOTHING_TO_PROVE, AttackPair, Claim, Proof, prove
 from schemas.policy.cluster import ClusterView, Pod
 from schemas.policy.dialects import kind_of, read_object
 from schemas.policy.words import DIALECTS, Dialect
@@ -20,7 +20,7 @@ from schemas.policy.words import DIALECTS, Dialect
 def prove_standing(known: Containment, view: ClusterView, site: Site) -> Proof | None:
     """The proof of a containment on the cluster as it is; none where the ledger does not know what it claims."""
     decision = known.decision
-    if decision is None or known.proof is None:
+    if decision is None or known.proof is None or known.proof.get("reason") == NOTHING_TO_PROVE:
         return None
     before = view.without(RESPONSE_LABEL, QUARANTINE_LABEL, known.response_id)
     pods = _subjects(known, view)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Protocol
 
 from response.drops import NODE_COMMAND
 from response.gateway import Gateway, Managed
+from response.managed import together
 from response.node.commands import IssuedCommands
 from response.objects import ALERT_ANNOTATION, EXPIRES_ANNOTATION, RESPONSE_LABEL, TICK_ANNOTATION
 from response.signing import Signer
@@ -99,11 +99,7 @@ class NodeGateway:
 
     def managed(self) -> tuple[Managed, ...]:
         """What responses have in the cluster and on nodes, by response id."""
-        found = {item.response_id: item for item in self._inner.managed()}
-        for item in self._issued.managed(self._clock()):
-            before = found.get(item.response_id)
-            found[item.response_id] = item if before is None else _together(before, item)
-        return tuple(found[key] for key in sorted(found))
+        return together((*self._inner.managed(), *self._issued.managed(self._clock())))
 
     def _signed(self, command: NodeCommand) -> NodeCommand:
         return self._signer.sign(command)
@@ -136,17 +132,3 @@ def command_of(manifest: Mapping[str, Any], cluster: str, now: float) -> NodeCom
 
 def _command_id(*parts: str) -> str:
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
-
-
-def _together(one: Managed, other: Managed) -> Managed:
-    """What a response has in both places; it ends when the first of them does."""
-    ends = [text for text in (one.expires_at, other.expires_at) if text]
-    return replace(
-        one,
-        alert_id=one.alert_id or other.alert_id,
-        decided_tick=one.decided_tick or other.decided_tick,
-        expires_at=min(ends) if len(ends) == 2 else "",
-        undo=(*one.undo, *other.undo),
-        target=", ".join((one.target, other.target)),
-        objects=(*one.objects, *other.objects),
-    )

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from response.gateway import ClusterError, Managed
-from response.managed import group_managed
-from response.objects import DETACHED_ANNOTATION, QUARANTINE_LABEL, read_taken
+from response.managed import group_managed, together
+from response.marks import marked
+from response.objects import DETACHED_ANNOTATION, NOTED_LABEL, QUARANTINE_LABEL, read_taken
 from schemas.finding import Endpoint
 from schemas.policy.cluster import ClusterView, Controller, Pod, Service
 from schemas.policy.dialects import kind_of, read_object
@@ -96,6 +97,7 @@ class MemoryGateway:
     events: list[Mapping[str, Any]] = field(default_factory=list)
     owners: tuple[Controller, ...] | None = None
     deleted: list[str] = field(default_factory=list)
+    noted: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def view(self) -> ClusterView:
         written = (*self.policies.values(), *self.others.values())
@@ -116,7 +118,9 @@ class MemoryGateway:
         self._maybe_fail(f"apply {manifest['kind']}")
         metadata = manifest["metadata"]
         key = f"{metadata.get('namespace', '')}/{metadata['name']}"
-        if manifest["kind"] == "Pod":
+        if NOTED_LABEL in metadata.get("labels", {}):
+            self.noted.setdefault(key, {}).update(metadata["annotations"])
+        elif manifest["kind"] == "Pod":
             self.pod_metadata[key] = dict(metadata)
         elif manifest["apiVersion"] == "networking.k8s.io/v1":
             self.policies[key] = dict(manifest)
@@ -132,6 +136,9 @@ class MemoryGateway:
         key = f"{metadata.get('namespace', '')}/{metadata['name']}"
         if step["step"] in ("unlabel", "restore"):
             self.pod_metadata.pop(key, None)
+        elif step["step"] == "unmark":
+            for name in metadata["annotations"]:
+                self.noted[key].pop(name, None)
         elif step["step"] == "delete_detached":
             if self.pod_metadata.pop(key, None) is not None:
                 self.deleted.append(f"{key} {metadata['uid']}")
@@ -149,7 +156,14 @@ class MemoryGateway:
         # As the API gives them: a pod has a spec, though we never write one.
         labelled = [item for item in self.pod_metadata.values() if QUARANTINE_LABEL in item["labels"]]
         pods = [{"metadata": item, "spec": {"nodeName": "node-1"}} for item in labelled]
-        return group_managed((*self.policies.values(), *self.others.values()), pods)
+        held = group_managed((*self.policies.values(), *self.others.values()), pods)
+        marks = [self._marked(key, notes) for key, notes in self.noted.items() if notes]
+        return together((*held, *marked(marks)))
+
+    def _marked(self, key: str, notes: dict[str, str]) -> dict[str, Any]:
+        namespace, name = key.split("/")
+        labels = {NOTED_LABEL: "true"}
+        return {"metadata": {"namespace": namespace, "name": name, "labels": labels, "annotations": notes}}
 
     def kill_switch(self, name: str) -> str:
         self._maybe_fail("kill switch")

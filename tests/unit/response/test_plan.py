@@ -41,7 +41,9 @@ def reason(asked: ResponseDecision, view: ClusterView = VIEW) -> str:
 
 
 def test_the_listing_of_the_directory_is_the_registry() -> None:
-    assert sorted(load_actions()) == sorted((*ALL, "rate_limit", "cut_on_node", *WIDER, "close_hole", "detach_pod"))
+    assert sorted(load_actions()) == sorted(
+        (*ALL, "rate_limit", "cut_on_node", *WIDER, "close_hole", "detach_pod", "annotate", "notify")
+    )
     for name, module in load_actions().items():
         assert name == module.NAME
         assert module.TITLE
