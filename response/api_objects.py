@@ -7,12 +7,14 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from response.objects import DETACHED_ANNOTATION, QUARANTINE_LABEL, read_taken
+from response.objects import DETACHED_ANNOTATION, QUARANTINE_LABEL, RESPONSE_LABEL, read_taken
 from schemas.policy.addresses import span_of_address
-from schemas.policy.cluster import Controller, Forward, NamedPort, Pod, Service
+from schemas.policy.cluster import Controller, Forward, NamedPort, Node, Pod, Service
 from schemas.policy.labels import ApiModel, LabelSelector, none_to_dict, none_to_list
 from schemas.policy.networkpolicy import ObjectMeta, Protocol
 
+# As a label or as a taint; the second is the name of before Kubernetes 1.24.
+_CONTROL_PLANE = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
 _FINISHED = ("Succeeded", "Failed")
 
 
@@ -84,6 +86,35 @@ class _ApiService(ApiModel):
     spec: Annotated[_ServiceSpec, BeforeValidator(none_to_dict)] = _ServiceSpec()
 
 
+class _NodeMeta(ApiModel):
+    name: str
+    labels: Annotated[dict[str, str], BeforeValidator(none_to_dict)] = Field(default_factory=dict)
+
+
+class _Taint(ApiModel):
+    key: str
+
+
+class _NodeSpec(ApiModel):
+    unschedulable: bool | None = None
+    taints: Annotated[tuple[_Taint, ...], BeforeValidator(none_to_list)] = ()
+
+
+class _Condition(ApiModel):
+    type: str
+    status: str
+
+
+class _NodeStatus(ApiModel):
+    conditions: Annotated[tuple[_Condition, ...], BeforeValidator(none_to_list)] = ()
+
+
+class _ApiNode(ApiModel):
+    metadata: _NodeMeta
+    spec: Annotated[_NodeSpec, BeforeValidator(none_to_dict)] = _NodeSpec()
+    status: Annotated[_NodeStatus, BeforeValidator(none_to_dict)] = _NodeStatus()
+
+
 class _ControllerSpec(ApiModel):
     replicas: int | None = None
     selector: Annotated[dict[str, Any], BeforeValidator(none_to_dict)] = Field(default_factory=dict)
@@ -150,6 +181,22 @@ def read_controller(document: Mapping[str, Any], kind: str) -> Controller:
         raise _object_error(document, error, kind) from None
     replicas = 1 if found.spec.replicas is None else found.spec.replicas
     return Controller(found.metadata.namespace, kind, found.metadata.name, selector, replicas)
+
+
+def read_node(document: Mapping[str, Any]) -> Node:
+    """The node in an API object; one that says nothing of being ready is not. Raises ObjectError."""
+    try:
+        found = _ApiNode.model_validate(document)
+    except ValidationError as error:
+        raise _object_error(document, error, "Node") from None
+    named = {*found.metadata.labels, *(taint.key for taint in found.spec.taints)}
+    return Node(
+        found.metadata.name,
+        ready=any(item.type == "Ready" and item.status == "True" for item in found.status.conditions),
+        unschedulable=bool(found.spec.unschedulable),
+        control_plane=bool(named.intersection(_CONTROL_PLANE)),
+        response_id=found.metadata.labels.get(RESPONSE_LABEL, ""),
+    )
 
 
 def _addresses(first: str | None, rest: tuple[_Address, ...]) -> tuple[str, ...]:

@@ -18,6 +18,8 @@ def with_details(
     wanted = details_of(decision.actions, settings)
     if "controllers" in wanted:
         view = replace(view, controllers=_controllers(decision, gateway))
+    if "nodes" in wanted:
+        view = replace(view, nodes=gateway.nodes())
     return view
 
 

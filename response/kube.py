@@ -23,7 +23,7 @@ from lightkube.generic_resource import GenericGlobalResource
 from lightkube.operators import exists
 from lightkube.types import PatchType
 
-from response.api_objects import ObjectError, read_controller, read_pod, read_service
+from response.api_objects import ObjectError, read_controller, read_node, read_pod, read_service
 from response.gateway import ClusterError, Managed, WatchedKind
 from response.kube_calls import clear_errors, insist, name_of, one_line
 from response.kube_dialects import list_readable, served_plurals, with_dialects
@@ -33,6 +33,7 @@ from response.kube_kinds import (
     RawLease,
     RawNamespace,
     RawNetworkPolicy,
+    RawNode,
     RawPod,
     RawService,
     kind_class,
@@ -41,12 +42,12 @@ from response.kube_kinds import (
 )
 from response.managed import group_managed, together
 from response.marks import marked
-from response.objects import MANAGED_LABEL, MANAGER, NOTED_LABEL, QUARANTINE_LABEL
+from response.objects import EVICTION, MANAGED_LABEL, MANAGER, NOTED_LABEL, QUARANTINE_LABEL, RESPONSE_LABEL
 from response.pod_steps import goes_back, is_meant, may_end, unmarks
-from schemas.policy.cluster import ClusterView, Controller
+from schemas.policy.cluster import ClusterView, Controller, Node
 from schemas.policy.dialects import ApiKind, kind_of, served_kinds
 
-__all__ = ["KubeGateway", "RawNetworkPolicy", "RawPod", "RawService"]
+__all__ = ["KubeGateway", "RawEvent", "RawNamespace", "RawNetworkPolicy", "RawPod", "RawService"]
 
 
 # Whatever owns pods by a selector, with its API group and plural.
@@ -153,8 +154,27 @@ class KubeGateway:
             raise
         return tuple(found)
 
+    def nodes(self) -> tuple[Node, ...] | None:
+        """The nodes, or None where they may not be listed."""
+        listed = self._nodes()
+        try:
+            return None if listed is None else tuple(map(read_node, listed))
+        except ObjectError as error:
+            raise ClusterError(one_line(str(error)), "unreadable_object") from None
+
+    def _nodes(self, labels: dict[str, Any] | None = None) -> list[dict[str, Any]] | None:
+        try:
+            return [{**item, "kind": "Node", "apiVersion": "v1"} for item in self._list(RawNode, labels)]
+        except ClusterError as error:
+            if error.reason == "forbidden":
+                return None
+            raise
+
     def apply(self, manifest: Mapping[str, Any]) -> None:
         """Write one object; refuses a policy that is not ours, and a pod that does not exist or is another by now."""
+        if manifest["kind"] == EVICTION:
+            self._evict(manifest)
+            return
         present = self._get(manifest)
         if kind_of(manifest) is not None:
             if present is not None:
@@ -200,6 +220,7 @@ class KubeGateway:
         # A quarantine label without its policy still is ours to take back; one that somebody else wrote is his.
         pods = [pod for pod in self._list(RawPod, {QUARANTINE_LABEL: exists()}) if _written_by_us(pod)]
         noted = [pod for pod in self._list(RawPod, {NOTED_LABEL: exists()}) if _written_by_us(pod)]
+        policies += self._nodes({RESPONSE_LABEL: exists()}) or []
         return together((*group_managed(policies, pods), *marked(noted)))
 
     def kill_switch(self, name: str) -> str:
@@ -229,13 +250,9 @@ class KubeGateway:
             "spec": {"resourceAttributes": wanted},
         }  # fmt: skip
 
-        def ask() -> bool:
-            answer = self._http.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", json=review)
-            if not answer.is_success:
-                raise ApiError(request=answer.request, response=answer)
-            return bool(answer.json().get("status", {}).get("allowed"))
-
-        return bool(insist("ask for this process's rights", ask))
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        answer = insist("ask for this process's rights", lambda: self._send("POST", path, review))
+        return bool((answer or {}).get("status", {}).get("allowed"))
 
     def read_lease(self, namespace: str, name: str) -> dict[str, Any] | None:
         """The Lease of a name, or none."""
@@ -299,20 +316,27 @@ class KubeGateway:
 
         return insist(f"get {name_of(target)}", read, missing_is_fine=True)
 
+    def _evict(self, manifest: Mapping[str, Any]) -> None:
+        """Ask for the end of one pod; one that is gone already is no error, a budget that is used up is (busy)."""
+        path = f"{_pod_path(manifest)}/eviction"
+        self._fence()
+        insist(f"evict {name_of(manifest)}", lambda: self._send("POST", path, manifest), missing_is_fine=True)
+
+    def _send(self, method: str, path: str, body: Mapping[str, Any]) -> Any:
+        """What the client has no words for: preconditions, and questions about rights."""
+        answer = self._http.request(method, path, json=dict(body))
+        if not answer.is_success:
+            raise ApiError(request=answer.request, response=answer)
+        return answer.json()
+
     def _end_pod(self, target: Mapping[str, Any]) -> None:
         """Delete just this pod, and wait a moment until it is gone: meanwhile it still runs."""
         metadata = target["metadata"]
-        path = f"/api/v1/namespaces/{quote(metadata['namespace'])}/pods/{quote(metadata['name'])}"
         options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": metadata["uid"]}}
 
-        def send() -> None:
-            # The client's own delete knows no preconditions.
-            answer = self._http.request("DELETE", path, json=options)
-            if not answer.is_success:
-                raise ApiError(request=answer.request, response=answer)
-
         self._fence()
-        insist(f"delete {name_of(target)}", send, missing_is_fine=True)
+        path = _pod_path(target)
+        insist(f"delete {name_of(target)}", lambda: self._send("DELETE", path, options), missing_is_fine=True)
         for _ in range(_LOOKS):
             present = self._get(target)
             if present is None or present["metadata"]["uid"] != metadata["uid"]:
@@ -336,6 +360,11 @@ class KubeGateway:
                 **scope_of(metadata),
             ),
         )
+
+
+def _pod_path(target: Mapping[str, Any]) -> str:
+    metadata = target["metadata"]
+    return f"/api/v1/namespaces/{quote(metadata['namespace'])}/pods/{quote(metadata['name'])}"
 
 
 def _written_by_us(item: Mapping[str, Any]) -> bool:

@@ -36,6 +36,12 @@ class RawNamespace(GenericGlobalResource):
     _api_info = create_api_info("", "v1", "Namespace", "namespaces")
 
 
+class RawNode(GenericGlobalResource):
+    """A Node as a plain dictionary."""
+
+    _api_info = create_api_info("", "v1", "Node", "nodes")
+
+
 class RawConfigMap(GenericNamespacedResource):
     """A ConfigMap as a plain dictionary."""
 
@@ -55,7 +61,7 @@ class RawLease(GenericNamespacedResource):
 
 
 NAMED: Mapping[str, Any] = {
-    "NetworkPolicy": RawNetworkPolicy, "Pod": RawPod, "ConfigMap": RawConfigMap, "Lease": RawLease,
+    "NetworkPolicy": RawNetworkPolicy, "Pod": RawPod, "ConfigMap": RawConfigMap, "Lease": RawLease, "Node": RawNode,
 }  # fmt: skip
 
 

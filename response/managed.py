@@ -16,14 +16,14 @@ from response.objects import (
     TICK_ANNOTATION,
     read_taken,
 )
-from response.steps import delete_detached, restore_labels, undo_label, undo_policy
+from response.steps import delete_detached, restore_labels, undo_label, undo_node_mark, undo_policy
 from schemas.policy.cluster import Pod
 
 _NETWORKING = "networking.k8s.io/v1"
 
 
 def group_managed(policies: Iterable[Mapping[str, Any]], pods: Iterable[Mapping[str, Any]]) -> tuple[Managed, ...]:
-    """Our policies and the pods with our label, by response id, with the steps that take them back.
+    """Our policies, and the nodes and pods with our label, by response id, with the steps that take them back.
 
     Labels come off before policies go. An object without readable annotations keeps empty ones; it is still listed.
     """
@@ -52,6 +52,8 @@ def _managed(response_id: str, items: list[Mapping[str, Any]]) -> Managed:
 
 
 def _undo(item: Mapping[str, Any]) -> dict[str, Any]:
+    if item["kind"] == "Node":
+        return undo_node_mark(str(item["metadata"]["name"]))
     if item["kind"] != "Pod":
         return undo_policy(item)
     metadata = item["metadata"]

@@ -26,6 +26,9 @@ INCIDENT_PREFIX = "incident.sluicegate.io/"
 TAKEN_ANNOTATION = "sluicegate.io/taken-labels"
 DETACHED_ANNOTATION = "sluicegate.io/detached-from"
 
+# Done once and not there afterwards: nothing to look after, and not to be done again.
+EVICTION = "Eviction"
+
 # A product of exclusions grows fast; beyond this a policy is neither readable nor cheap for enforcers.
 MAX_PEERS = 64
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 Manifests = tuple[dict[str, Any], ...]
 # What a view has only where an action asks for it, by a function `details` of the settings.
-Detail = Literal["controllers"]
+Detail = Literal["controllers", "nodes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +238,7 @@ def _attempt(name: str, context: PlanContext) -> Attempt:
 
 def cuts_attackers(action: str) -> bool:
     """Tell whether an action means to stop the attack's own flows, so that packets can show whether it does."""
-    return bool(getattr(load_actions().get(action), "NAMES_ATTACKERS", True))
+    return contains(action) and _names_attackers(action)
 
 
 def may_spare_dns(action: str) -> bool:

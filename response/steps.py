@@ -81,6 +81,11 @@ def delete_detached(pod: Pod, response_id: str) -> dict[str, Any]:
     return {"step": "delete_detached", "object": {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}}
 
 
+def undo_node_mark(name: str) -> dict[str, Any]:
+    """The step that takes back what is ours on a node: label, annotations and cordon."""
+    return {"step": "unlabel", "object": {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}}
+
+
 def numbered(context: PlanContext, number: int) -> str:
     """The name of a response's policy for its first, second, ... workload."""
     return context.object_name if number == 0 else f"{context.object_name}-{number}"

@@ -13,7 +13,7 @@ from response.node.commands import IssuedCommands
 from response.objects import ALERT_ANNOTATION, EXPIRES_ANNOTATION, RESPONSE_LABEL, TICK_ANNOTATION
 from response.signing import Signer
 from schemas.node_command import NodeCommand
-from schemas.policy.cluster import ClusterView, Controller
+from schemas.policy.cluster import ClusterView, Controller, Node
 from schemas.word import iso_time
 
 
@@ -52,6 +52,10 @@ class NodeGateway:
     def controllers(self, namespace: str) -> tuple[Controller, ...] | None:
         """The cluster's."""
         return self._inner.controllers(namespace)
+
+    def nodes(self) -> tuple[Node, ...] | None:
+        """The cluster's."""
+        return self._inner.nodes()
 
     def kill_switch(self, name: str) -> str:
         """The cluster's."""

@@ -90,6 +90,17 @@ class Controller:
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """A node as far as pods may go there; `response_id` is the response that cordoned it, or empty."""
+
+    name: str
+    ready: bool = True
+    unschedulable: bool = False
+    control_plane: bool = False
+    response_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Unread:
     """A policy that could not be read, or not be evaluated: it may allow or deny anything where it applies.
 
@@ -108,8 +119,8 @@ class ClusterView:
     `namespaces` maps a name to its labels. `policies` are NetworkPolicies, `objects` whatever other dialects have a
     say, `unread` what nobody may ignore. `served` are the dialects that its API takes, with the apiVersion to write;
     `in_force` those that the cluster is taken to enforce. `shared` are spans whose packets may stem from many hosts
-    (NAT, gateways, proxies); node addresses always count among them. `controllers` are None where they were not asked
-    for, or may not be read.
+    (NAT, gateways, proxies); node addresses always count among them. `controllers` and `nodes` are
+    None where they were not asked for, or may not be read.
     """
 
     pods: tuple[Pod, ...] = ()
@@ -122,6 +133,7 @@ class ClusterView:
     served: Mapping[Dialect, str] = field(default_factory=lambda: {"networkpolicy": "networking.k8s.io/v1"})
     in_force: frozenset[Dialect] = frozenset(("networkpolicy",))
     controllers: tuple[Controller, ...] | None = None
+    nodes: tuple[Node, ...] | None = None
 
     @cached_property
     def _pods_by_address(self) -> dict[Span, tuple[Pod, ...]]:

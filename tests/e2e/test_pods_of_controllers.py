@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lightkube.generic_resource import GenericNamespacedResource, create_api_info
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.types import PatchType
 
+from response.gateway import ClusterError
 from response.kube import RawPod, RawService
 from response.responder import Responder
 from response.settings import QuarantineSettings, ResponseSettings
@@ -19,7 +21,7 @@ from tests.e2e import apiserver, controllers
 from tests.e2e.conftest import Cluster, PodStatus
 from tests.e2e.go_binary import ClusterUnavailableError
 from tests.e2e.test_containment import NOW, READ_RULES, _rules, decision
-from tests.e2e.workloads import WORKLOADS, RawNode, endpoints, owned_pods
+from tests.e2e.workloads import WORKLOADS, NodeStatus, RawNode, endpoints, owned_pods
 from tests.lab.lab import wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -200,3 +202,115 @@ def test_a_quarantined_pod_leaves_the_services_that_its_controller_does_not_need
         before.pop(part, None)
         after[uid]["metadata"].pop(part, None)
     assert after[uid]["metadata"] == before
+
+
+EVICT = ResponseSettings(opt_in=("evict_pod",))
+
+
+class RawBudget(GenericNamespacedResource):
+    _api_info = create_api_info("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
+
+
+def test_an_eviction_ends_the_pod_and_its_replica_set_starts_another(
+    cluster: Cluster, node: str, kubeconfig_with: Callable[[Sequence[Mapping[str, Any]]], Path]
+) -> None:
+    pod = started(cluster, "Deployment")
+    acting = Responder(cluster.gateway(kubeconfig_with([*READ_RULES, *_rules("evict_pod")])), EVICT, "test")
+    evict = asked(cluster, pod).model_copy(update={"actions": ("evict_pod",)})
+    (action,) = acting.respond(evict, NOW)
+    assert (action.outcome, action.reason) == ("applied", "nothing_to_prove"), action.message
+    uid = pod["metadata"]["uid"]
+    wait_for(lambda: uid not in pods_by_uid(cluster) and len(pods_by_uid(cluster)) == 1, "a fresh one", 60.0)
+    (fresh,) = pods_by_uid(cluster)
+    assert acting.reconcile(NOW + 30) == ()
+    (again,) = acting.respond(evict.model_copy(update={"alert_revision": 2}), NOW + 30)
+    assert (again.outcome, again.reason) == ("refused", "gone")
+    assert set(pods_by_uid(cluster)) == {fresh}
+
+
+def test_a_disruption_budget_is_respected(cluster: Cluster, node: str) -> None:
+    pod = started(cluster, "Deployment")
+    budget = {"minAvailable": 1, "selector": {"matchLabels": LABELS}}
+    cluster.client.create(RawBudget(metadata=ObjectMeta(name="import", namespace=cluster.namespace), spec=budget))
+    status: dict[str, Any] = {}
+
+    def counted() -> bool:
+        found = dict(cluster.client.get(RawBudget, "import", namespace=cluster.namespace))
+        status.update(found.get("status") or {})
+        return status.get("currentHealthy") == 1
+
+    wait_for(counted, "the budget to be counted", 60.0)
+    before = pods_by_uid(cluster)
+    evict = asked(cluster, pod).model_copy(update={"actions": ("evict_pod",)})
+    (action,) = Responder(cluster.gateway(), EVICT, "test").respond(evict, NOW)
+    assert (action.outcome, action.reason) == ("failed", "busy"), action.message
+    assert "disruption budget" in action.message
+    assert set(pods_by_uid(cluster)) == set(before)
+
+
+def test_another_pod_of_the_same_name_is_not_evicted(cluster: Cluster, node: str) -> None:
+    pod = started(cluster, "StatefulSet")
+    target = {"name": pod["metadata"]["name"], "namespace": cluster.namespace}
+    stale = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": target,
+             "deleteOptions": {"preconditions": {"uid": "another"}}}  # fmt: skip
+    with pytest.raises(ClusterError) as caught:
+        cluster.gateway().apply(stale)
+    assert caught.value.reason == "conflict"
+    assert set(pods_by_uid(cluster)) == {pod["metadata"]["uid"]}
+
+
+def ready_node(cluster: Cluster, name: str) -> None:
+    status = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    cluster.client.patch(NodeStatus, name, status, patch_type=PatchType.MERGE)
+
+
+def node_document(cluster: Cluster, name: str) -> dict[str, Any]:
+    found = dict(cluster.client.get(RawNode, name))
+    kept = {key: value for key, value in found["metadata"].items() if key not in ("resourceVersion", "managedFields")}
+    return {"metadata": kept, "spec": dict(found.get("spec") or {})}
+
+
+@pytest.fixture
+def second(cluster: Cluster, node: str) -> Iterator[str]:
+    cluster.client.create(RawNode(metadata=ObjectMeta(name="e2e-second")))
+    cluster.client.patch(RawNode, "e2e-second", {"spec": {"taints": []}}, patch_type=PatchType.MERGE)
+    ready_node(cluster, node)
+    ready_node(cluster, "e2e-second")
+    yield "e2e-second"
+    cluster.client.delete(RawNode, "e2e-second")
+
+
+CORDON = ResponseSettings(opt_in=("cordon_node",))
+
+
+def test_a_node_is_cordoned_and_is_what_it_was_afterwards(
+    cluster: Cluster, node: str, second: str, kubeconfig_with: Callable[[Sequence[Mapping[str, Any]]], Path]
+) -> None:
+    pod = started(cluster, "ReplicaSet")
+    before = node_document(cluster, node)
+    acting = Responder(cluster.gateway(kubeconfig_with([*READ_RULES, *_rules("cordon_node")])), CORDON, "test")
+    cordon = asked(cluster, pod).model_copy(update={"actions": ("cordon_node",)})
+    (action,) = acting.respond(cordon, NOW)
+    assert (action.outcome, action.target) == ("applied", f"node/{node}"), action.message
+    held = node_document(cluster, node)
+    assert held["spec"]["unschedulable"] is True
+    assert held["metadata"]["labels"]["sluicegate.io/response"] == action.response_id
+    assert acting.reconcile(NOW + 30) == ()
+    assert acting.respond(cordon.model_copy(update={"alert_revision": 2}), NOW + 30) == ()
+    stranger = Responder(cluster.gateway(), ResponseSettings(), "test")
+    (expired,) = stranger.expire(NOW + 600)
+    assert expired.outcome == "expired", expired.message
+    assert node_document(cluster, node) == before
+    assert set(pods_by_uid(cluster)) == {pod["metadata"]["uid"]}
+
+
+def test_the_last_node_that_takes_pods_is_not_cordoned(cluster: Cluster, node: str) -> None:
+    if apiserver.external_kubeconfig() is not None:
+        pytest.skip("a cluster of somebody's has other nodes")
+    pod = started(cluster, "ReplicaSet")
+    ready_node(cluster, node)
+    before = node_document(cluster, node)
+    cordon = asked(cluster, pod).model_copy(update={"actions": ("cordon_node",)})
+    (action,) = Responder(cluster.gateway(), CORDON, "test").respond(cordon, NOW)
+    assert (action.outcome, action.reason) == ("refused", "last_node"), action.message
+    assert node_document(cluster, node) == before

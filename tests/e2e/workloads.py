@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightkube import Client
+from lightkube.core.resource import ApiInfo, ResourceDef
 from lightkube.generic_resource import GenericGlobalResource, GenericNamespacedResource, create_api_info
 from lightkube.models.meta_v1 import ObjectMeta
 
 from response.kube import RawPod
+from response.kube_kinds import RawNode
+
+__all__ = ["WORKLOADS", "NodeStatus", "RawNode", "Workload", "endpoints", "owned_pods"]
 
 
 class RawReplicaSet(GenericNamespacedResource):
@@ -37,8 +41,13 @@ class RawEndpointSlice(GenericNamespacedResource):
     _api_info = create_api_info("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
 
 
-class RawNode(GenericGlobalResource):
-    _api_info = create_api_info("", "v1", "Node", "nodes")
+class NodeStatus(GenericGlobalResource):
+    """The status of a Node, which has an endpoint of its own."""
+
+    _api_info = ApiInfo(
+        resource=ResourceDef("", "v1", "Node"), parent=ResourceDef("", "v1", "Node"), plural="nodes",
+        verbs=["get", "patch", "put"], action="status",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

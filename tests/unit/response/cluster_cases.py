@@ -9,9 +9,9 @@ from typing import Any
 from response.gateway import ClusterError, Managed
 from response.managed import group_managed, together
 from response.marks import marked
-from response.objects import DETACHED_ANNOTATION, NOTED_LABEL, QUARANTINE_LABEL, read_taken
+from response.objects import DETACHED_ANNOTATION, NOTED_LABEL, QUARANTINE_LABEL, RESPONSE_LABEL, read_taken
 from schemas.finding import Endpoint
-from schemas.policy.cluster import ClusterView, Controller, Pod, Service
+from schemas.policy.cluster import ClusterView, Controller, Node, Pod, Service
 from schemas.policy.dialects import kind_of, read_object
 from schemas.policy.networkpolicy import NetworkPolicy, read_policy
 from schemas.response import ActionName, Mode, ResponseDecision
@@ -97,6 +97,9 @@ class MemoryGateway:
     events: list[Mapping[str, Any]] = field(default_factory=list)
     owners: tuple[Controller, ...] | None = None
     deleted: list[str] = field(default_factory=list)
+    machines: tuple[Node, ...] | None = None
+    cordons: dict[str, dict[str, Any]] = field(default_factory=dict)
+    evicted: list[str] = field(default_factory=list)
     noted: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def view(self) -> ClusterView:
@@ -111,6 +114,15 @@ class MemoryGateway:
         notes = self.pod_metadata.get(pod.key, {}).get("annotations", {})
         return replace(pod, taken=read_taken(notes), detached=DETACHED_ANNOTATION in notes)
 
+    def nodes(self) -> tuple[Node, ...] | None:
+        if self.machines is None:
+            return None
+        held = {name: item["metadata"]["labels"][RESPONSE_LABEL] for name, item in self.cordons.items()}
+        return tuple(
+            replace(item, unschedulable=True, response_id=held[item.name]) if item.name in held else item
+            for item in self.machines
+        )
+
     def controllers(self, namespace: str) -> tuple[Controller, ...] | None:
         return self.owners
 
@@ -118,7 +130,12 @@ class MemoryGateway:
         self._maybe_fail(f"apply {manifest['kind']}")
         metadata = manifest["metadata"]
         key = f"{metadata.get('namespace', '')}/{metadata['name']}"
-        if NOTED_LABEL in metadata.get("labels", {}):
+        if manifest["kind"] == "Eviction":
+            self.evicted.append(f"{key} {manifest['deleteOptions']['preconditions']['uid']}")
+            self.base = replace(self.base, pods=tuple(pod for pod in self.base.pods if pod.key != key))
+        elif manifest["kind"] == "Node":
+            self.cordons[metadata["name"]] = dict(manifest)
+        elif NOTED_LABEL in metadata.get("labels", {}):
             self.noted.setdefault(key, {}).update(metadata["annotations"])
         elif manifest["kind"] == "Pod":
             self.pod_metadata[key] = dict(metadata)
@@ -134,7 +151,9 @@ class MemoryGateway:
         item = step["object"]
         metadata = item["metadata"]
         key = f"{metadata.get('namespace', '')}/{metadata['name']}"
-        if step["step"] in ("unlabel", "restore"):
+        if item["kind"] == "Node":
+            self.cordons.pop(metadata["name"], None)
+        elif step["step"] in ("unlabel", "restore"):
             self.pod_metadata.pop(key, None)
         elif step["step"] == "unmark":
             for name in metadata["annotations"]:
@@ -156,7 +175,7 @@ class MemoryGateway:
         # As the API gives them: a pod has a spec, though we never write one.
         labelled = [item for item in self.pod_metadata.values() if QUARANTINE_LABEL in item["labels"]]
         pods = [{"metadata": item, "spec": {"nodeName": "node-1"}} for item in labelled]
-        held = group_managed((*self.policies.values(), *self.others.values()), pods)
+        held = group_managed((*self.policies.values(), *self.others.values(), *self.cordons.values()), pods)
         marks = [self._marked(key, notes) for key, notes in self.noted.items() if notes]
         return together((*held, *marked(marks)))
 

@@ -41,9 +41,8 @@ def reason(asked: ResponseDecision, view: ClusterView = VIEW) -> str:
 
 
 def test_the_listing_of_the_directory_is_the_registry() -> None:
-    assert sorted(load_actions()) == sorted(
-        (*ALL, "rate_limit", "cut_on_node", *WIDER, "close_hole", "detach_pod", "annotate", "notify")
-    )
+    steps = ("detach_pod", "annotate", "notify", "evict_pod", "cordon_node")
+    assert sorted(load_actions()) == sorted((*ALL, "rate_limit", "cut_on_node", *WIDER, "close_hole", *steps))
     for name, module in load_actions().items():
         assert name == module.NAME
         assert module.TITLE
