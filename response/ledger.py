@@ -47,6 +47,7 @@ MOVES: Mapping[Phase, Mapping[Outcome, Phase]] = {
 # A few kilobytes each: a decision, its manifests and proof.
 MAX_CONTAINMENTS = 20_000
 MAX_OFFENDERS = 20_000
+MAX_EVIDENCE = 16  # captures of one response that are named
 MAX_ALLOWED = 1000
 # Applications are counted for the longest window of a budget.
 RECENT_S = 3600.0
@@ -57,7 +58,8 @@ _MAX_RECENT = 10_000
 class Containment:
     """One response's life so far. Times are s since epoch; `since` is the last change of the phase.
 
-    `answered_s` is how long after `applied_at` packets of it were still answered, as far as packets showed any.
+    `answered_s` is how long after `applied_at` packets of it were still answered, as far as packets showed any;
+    `evidence` says what nodes captured for it.
     """
 
     response_id: str
@@ -80,6 +82,7 @@ class Containment:
     missed: bool = False
     applied_at: float = 0.0
     answered_s: float | None = None
+    evidence: tuple[str, ...] = ()
 
     @property
     def deadline(self) -> float:
@@ -223,6 +226,11 @@ def replayed(actions: Iterable[Action]) -> Ledger:
 
 
 def _advanced(before: Containment | None, action: Action, at: float) -> Containment | None:
+    if action.outcome == "node_captured":
+        if before is None:
+            return None
+        named = tuple(dict.fromkeys((*before.evidence, f"{action.target}: {action.message}")))
+        return replace(before, evidence=named[:MAX_EVIDENCE])
     phase = next_phase(before.phase if before is not None else None, action)
     if phase is None or (before is None and action.outcome == "failed" and action.decision is None):
         return None

@@ -60,6 +60,7 @@ class IncidentRecord(Word):
     evidence: tuple[RecordEvidence, ...] = Field(description="by alert")
     responses: tuple[str, ...] = Field(description="ids of responses")
     approvals: tuple[str, ...] = Field(description="who approved, rejected, extended or reverted what, and when")
+    captures: tuple[str, ...] = Field((), description="files of packets on nodes, each with its hash")
     lessons: tuple[str, ...] = Field(description="what the steps say about the next time")
 
 
@@ -89,6 +90,7 @@ def incident_record(
         evidence=tuple(map(_evidence, told)),
         responses=tuple(dict.fromkeys(s.response_id for s in steps if s.response_id)),
         approvals=tuple(f"{s.at} {s.operator} {s.outcome} {s.response_id}: {s.message}" for s in steps if s.operator),
+        captures=tuple(f"{s.target}: {s.message}" for s in steps if s.outcome == "node_captured"),
         lessons=tuple(_lessons(told, steps)),
     )
 
@@ -108,6 +110,7 @@ def markdown(record: IncidentRecord) -> str:
         lines.append(f"- {_safe(item.kind)} ({item.severity}, confidence {item.confidence:g}{forged}): "
                      f"{_safe(item.explanation)}")  # fmt: skip
         lines += [f"    - {_safe(value)}" for value in item.values]
+    lines += [f"- captured: {_safe(line)}" for line in record.captures]
     lines += ["", "## Who decided", ""]
     lines += [f"- {_safe(line)}" for line in record.approvals] or ["- nobody: no operator said anything"]
     lines += ["", "## Lessons", ""]

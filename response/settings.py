@@ -13,7 +13,7 @@ from response.verify_settings import VerifySettings
 from schemas.policy.words import DIALECTS, Dialect
 
 # Actions that end or move what runs, or that write down what it says: nobody gets them without asking.
-OptIn = Literal["detach_pod", "evict_pod", "cordon_node"]
+OptIn = Literal["detach_pod", "evict_pod", "cordon_node", "capture_traffic"]
 DialectMode = Literal["enforce", "dry-run", "off"]
 
 
@@ -196,8 +196,8 @@ class ResponseSettings(BaseModel):
     )  # fmt: skip
     quarantine: QuarantineSettings = Field(QuarantineSettings(), description="what quarantine_pod leaves to a pod")
     opt_in: tuple[OptIn, ...] = Field(
-        (), description="Actions that are refused unless they are named here, because they end or move what runs:"
-        " detach_pod, evict_pod, cordon_node",
+        (), description="Actions that are refused unless they are named here, because they end or move what runs,"
+        " or write down what it says: detach_pod, evict_pod, cordon_node, capture_traffic",
     )  # fmt: skip
     node_steps: NodeStepSettings = Field(NodeStepSettings(), description="what nodes are commanded, and how")
     node_agent: NodeAgentSettings = Field(NodeAgentSettings(), description="what the agent of a node obeys")

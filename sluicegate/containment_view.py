@@ -70,6 +70,7 @@ def words_of(item: Containment) -> dict[str, Any]:
         "approvals": list(item.approvals),
         "repairs": item.repairs,
         "answered_s": item.answered_s,
+        "evidence": list(item.evidence),
         "manifests": list(item.manifests),
         "proof": item.proof,
         "decision": item.decision.model_dump(mode="json") if item.decision is not None else None,
@@ -82,6 +83,9 @@ def print_containment(item: Containment, now: float) -> None:
     out.print(cell(f"{item.response_id}: {item.phase}", "bold"))
     for name, text in _facts(item, now):
         for line in wrapped(f"{name:<12}{text}", "  ", later=" " * 14):
+            out.print(Text(line))
+    for text in item.evidence:
+        for line in wrapped(f"{'evidence':<12}{text}", "  ", later=" " * 14):
             out.print(Text(line))
     for line in manifests_yaml(item.manifests).splitlines() if item.manifests else ():
         out.print(cell(f"    {line}"))

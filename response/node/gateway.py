@@ -129,6 +129,7 @@ def command_of(manifest: Mapping[str, Any], cluster: str, now: float) -> NodeCom
             "decided_tick": int(tick) if tick.isdecimal() else 0,
             "cuts": spec.get("cuts", ()),
             "limits": spec.get("limits", ()),
+            "captures": spec.get("captures", ()),
             "expires_at": notes.get(EXPIRES_ANNOTATION, ""),
         }
     )

@@ -105,7 +105,7 @@ def test_no_flood_of_notes_uses_up_the_budgets_of_containments() -> None:
 
 
 def test_a_note_never_takes_the_place_of_what_stands() -> None:
-    assert [name for name in load_actions() if not contains(name)] == sorted((*NOTES, "cordon_node"))
+    assert [name for name in load_actions() if not contains(name)] == sorted((*NOTES, "cordon_node", "capture_traffic"))
     desk = Desk()
     desk.decided(decision("quarantine_pod", "annotate", mode="enforce"))
     assert desk.gateway.noted == {}

@@ -41,7 +41,7 @@ def reason(asked: ResponseDecision, view: ClusterView = VIEW) -> str:
 
 
 def test_the_listing_of_the_directory_is_the_registry() -> None:
-    steps = ("detach_pod", "annotate", "notify", "evict_pod", "cordon_node")
+    steps = ("detach_pod", "annotate", "notify", "evict_pod", "cordon_node", "capture_traffic")
     assert sorted(load_actions()) == sorted((*ALL, "rate_limit", "cut_on_node", *WIDER, "close_hole", *steps))
     for name, module in load_actions().items():
         assert name == module.NAME
