@@ -14,11 +14,11 @@ from typing import Any
 from response.blocked import Blocked
 from response.guard import Refusal
 from response.objects import QUARANTINE_LABEL, managed_object, policy_object
-from response.plan import Manifests, PlanContext
-from response.steps import numbered, outside_cidrs, policy_annotations
+from response.plan import Kept, Manifests, PlanContext
+from response.steps import chosen_pods, kept_rule, numbered, outside_cidrs, policy_annotations
 from response.workload import Selection
 from schemas.policy.adminpolicy import TieredPolicy
-from schemas.policy.cluster import NAMESPACE_NAME_LABEL, Pod
+from schemas.policy.cluster import Pod
 from schemas.policy.words import Dialect
 
 # The API's own limits: peers of a rule, addresses of a peer, rules of a policy.
@@ -53,18 +53,25 @@ class TierWriter:
         return self._policies(subjects, "egress", "to", [*_pods(blocked), *networks], context, summary)
 
     def quarantine(self, pods: Sequence[Pod], context: PlanContext, summary: str) -> Manifests | Refusal:
-        """Isolation by a NetworkPolicy a namespace, and one policy above them for all."""
+        """Isolation by a NetworkPolicy a namespace, and one policy above them for all.
+
+        What is kept passes that one, and the others say on which ports.
+        """
         priorities = _free_priorities(context, 1)
         if isinstance(priorities, Refusal):
             return priorities
         label = {"matchLabels": {QUARANTINE_LABEL: context.decision.id}}
-        isolation = {"podSelector": label, "policyTypes": ["Ingress", "Egress"]}
+        isolation: Rule = {"podSelector": label, "policyTypes": ["Ingress", "Egress"]}
+        passing: list[Rule] = []
+        if context.kept_egress:
+            isolation["egress"] = [kept_rule(item) for item in context.kept_egress]
+            passing = [{"action": "Pass", "to": [_kept(item) for item in context.kept_egress]}]
         notes = policy_annotations(context, summary)
         everybody: Rule = {"namespaces": {}}
         above = {
             "subject": {"pods": {"namespaceSelector": {}, "podSelector": label}},
             "ingress": [{"action": "Deny", "from": [everybody]}],
-            "egress": [{"action": "Deny", "to": [everybody, {"networks": list(_EVERYWHERE)}]}],
+            "egress": [*passing, {"action": "Deny", "to": [everybody, {"networks": list(_EVERYWHERE)}]}],
         }
         spaces = sorted({pod.namespace for pod in pods})
         return (
@@ -91,7 +98,7 @@ class TierWriter:
             self._object(
                 numbered(context, number),
                 priorities[number],
-                {"subject": {"pods": _workload(subject.namespace, subject.labels)}, field: rules},
+                {"subject": {"pods": chosen_pods(subject.namespace, subject.labels)}, field: rules},
                 context,
                 summary,
             )
@@ -115,15 +122,14 @@ def _free_priorities(context: PlanContext, wanted: int) -> tuple[int, ...] | Ref
     return free
 
 
+def _kept(kept: Kept) -> Rule:
+    if kept.cidrs:
+        return {"networks": list(kept.cidrs)}
+    return {"pods": chosen_pods(kept.namespace, kept.labels)}
+
+
 def _pods(blocked: Blocked) -> list[Rule]:
-    return [{"pods": _workload(space, labels)} for space, labels in blocked.workloads]
-
-
-def _workload(space: str, labels: dict[str, str]) -> Rule:
-    return {
-        "namespaceSelector": {"matchLabels": {NAMESPACE_NAME_LABEL: space}},
-        "podSelector": {"matchLabels": dict(labels)},
-    }
+    return [{"pods": chosen_pods(space, labels)} for space, labels in blocked.workloads]
 
 
 def _parts(items: list[Any]) -> list[list[Any]]:

@@ -1,4 +1,4 @@
-"""Pods and Services of the Kubernetes API as the evaluator's values; unknown fields are ignored."""
+"""Pods, Services and controllers of the Kubernetes API as the evaluator's values; unknown fields are ignored."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
 
+from response.objects import DETACHED_ANNOTATION, QUARANTINE_LABEL, RESPONSE_LABEL, read_taken
 from schemas.policy.addresses import span_of_address
-from schemas.policy.cluster import Forward, NamedPort, Pod, Service
-from schemas.policy.labels import ApiModel, none_to_dict, none_to_list
+from schemas.policy.cluster import Controller, Forward, NamedPort, Node, Pod, Service
+from schemas.policy.labels import ApiModel, LabelSelector, none_to_dict, none_to_list
 from schemas.policy.networkpolicy import ObjectMeta, Protocol
 
+# As a label or as a taint; the second is the name of before Kubernetes 1.24.
+_CONTROL_PLANE = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
 _FINISHED = ("Succeeded", "Failed")
 
 
@@ -83,6 +86,45 @@ class _ApiService(ApiModel):
     spec: Annotated[_ServiceSpec, BeforeValidator(none_to_dict)] = _ServiceSpec()
 
 
+class _NodeMeta(ApiModel):
+    name: str
+    labels: Annotated[dict[str, str], BeforeValidator(none_to_dict)] = Field(default_factory=dict)
+
+
+class _Taint(ApiModel):
+    key: str
+
+
+class _NodeSpec(ApiModel):
+    unschedulable: bool | None = None
+    taints: Annotated[tuple[_Taint, ...], BeforeValidator(none_to_list)] = ()
+
+
+class _Condition(ApiModel):
+    type: str
+    status: str
+
+
+class _NodeStatus(ApiModel):
+    conditions: Annotated[tuple[_Condition, ...], BeforeValidator(none_to_list)] = ()
+
+
+class _ApiNode(ApiModel):
+    metadata: _NodeMeta
+    spec: Annotated[_NodeSpec, BeforeValidator(none_to_dict)] = _NodeSpec()
+    status: Annotated[_NodeStatus, BeforeValidator(none_to_dict)] = _NodeStatus()
+
+
+class _ControllerSpec(ApiModel):
+    replicas: int | None = None
+    selector: Annotated[dict[str, Any], BeforeValidator(none_to_dict)] = Field(default_factory=dict)
+
+
+class _ApiController(ApiModel):
+    metadata: ObjectMeta
+    spec: Annotated[_ControllerSpec, BeforeValidator(none_to_dict)] = _ControllerSpec()
+
+
 def read_pod(document: Mapping[str, Any]) -> Pod | None:
     """The pod in an API object; None for one that has ended and given its address back. Raises ObjectError."""
     try:
@@ -91,18 +133,27 @@ def read_pod(document: Mapping[str, Any]) -> Pod | None:
         raise _object_error(document, error, "Pod") from None
     if found.status.phase in _FINISHED:
         return None
+    metadata = found.metadata
+    held = metadata.labels.get(QUARANTINE_LABEL) is not None
+    owner = _controller(metadata)
+    detached_from = metadata.annotations.get(DETACHED_ANNOTATION, "") if held and not owner else ""
+    taken = read_taken(metadata.annotations) if held else {}
     sidecars = (item for item in found.spec.init_containers if item.restart_policy == "Always")
     ports = (port for container in (*found.spec.containers, *sidecars) for port in container.ports)
     return Pod(
-        namespace=found.metadata.namespace,
-        name=found.metadata.name,
-        labels=found.metadata.labels,
+        namespace=metadata.namespace,
+        name=metadata.name,
+        labels=metadata.labels,
         ips=_addresses(found.status.pod_ip, found.status.pod_ips),
         ports=tuple(NamedPort(p.name, p.protocol, p.container_port) for p in ports if p.name),
         host_network=bool(found.spec.host_network),
         node_ips=_addresses(found.status.host_ip, found.status.host_ips),
-        workload=_workload(found.metadata),
+        workload=_workload(owner or detached_from, {**taken, **metadata.labels}),
         node=found.spec.node_name or "",
+        uid=metadata.uid,
+        controller=owner or detached_from,
+        detached=bool(detached_from),
+        taken=taken,
     )
 
 
@@ -119,6 +170,35 @@ def read_service(document: Mapping[str, Any]) -> Service:
     )  # fmt: skip
 
 
+def read_controller(document: Mapping[str, Any], kind: str) -> Controller:
+    """What owns pods: a ReplicaSet, StatefulSet, DaemonSet, Job or ReplicationController. Raises ObjectError."""
+    try:
+        found = _ApiController.model_validate(document)
+        # The selector of the oldest of them is labels alone.
+        plain = found.spec.selector if kind != "ReplicationController" else {"matchLabels": found.spec.selector}
+        selector = LabelSelector.model_validate(plain)
+    except ValidationError as error:
+        raise _object_error(document, error, kind) from None
+    replicas = 1 if found.spec.replicas is None else found.spec.replicas
+    return Controller(found.metadata.namespace, kind, found.metadata.name, selector, replicas)
+
+
+def read_node(document: Mapping[str, Any]) -> Node:
+    """The node in an API object; one that says nothing of being ready is not. Raises ObjectError."""
+    try:
+        found = _ApiNode.model_validate(document)
+    except ValidationError as error:
+        raise _object_error(document, error, "Node") from None
+    named = {*found.metadata.labels, *(taint.key for taint in found.spec.taints)}
+    return Node(
+        found.metadata.name,
+        ready=any(item.type == "Ready" and item.status == "True" for item in found.status.conditions),
+        unschedulable=bool(found.spec.unschedulable),
+        control_plane=bool(named.intersection(_CONTROL_PLANE)),
+        response_id=found.metadata.labels.get(RESPONSE_LABEL, ""),
+    )
+
+
 def _addresses(first: str | None, rest: tuple[_Address, ...]) -> tuple[str, ...]:
     texts = dict.fromkeys([*filter(None, (first,)), *(item.ip for item in rest)])
     for text in texts:
@@ -126,15 +206,19 @@ def _addresses(first: str | None, rest: tuple[_Address, ...]) -> tuple[str, ...]
     return tuple(texts)
 
 
-def _workload(metadata: _PodMeta) -> str:
-    """`Kind/name` of the controlling owner; a Deployment's ReplicaSet is named by the Deployment."""
+def _controller(metadata: _PodMeta) -> str:
+    """`Kind/name` of the controlling owner, or empty."""
     owner = next((item for item in metadata.owner_references if item.controller), None)
-    if owner is None:
-        return ""
-    template = metadata.labels.get("pod-template-hash")
-    if owner.kind == "ReplicaSet" and template and owner.name.endswith(f"-{template}"):
-        return f"Deployment/{owner.name.removesuffix(f'-{template}')}"
-    return f"{owner.kind}/{owner.name}"
+    return f"{owner.kind}/{owner.name}" if owner is not None else ""
+
+
+def _workload(controller: str, labels: Mapping[str, str]) -> str:
+    """The controller; a Deployment's ReplicaSet is named by the Deployment."""
+    kind, _, name = controller.partition("/")
+    template = labels.get("pod-template-hash")
+    if kind == "ReplicaSet" and template and name.endswith(f"-{template}"):
+        return f"Deployment/{name.removesuffix(f'-{template}')}"
+    return controller
 
 
 def _object_error(document: Mapping[str, Any], error: ValidationError, kind: str) -> ObjectError:

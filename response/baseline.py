@@ -8,6 +8,7 @@ from typing import Any
 from response.edges import Talk, pods_of, target_of
 from response.objects import stable_labels
 from response.plan import PlanContext
+from response.steps import chosen_pods
 from schemas.finding import Endpoint
 from schemas.policy.addresses import host_cidr
 from schemas.policy.cluster import NAMESPACE_NAME_LABEL
@@ -38,14 +39,14 @@ def _peers(peer: str, context: PlanContext) -> Iterator[dict[str, Any]]:
         key = tuple(labels.items())
         if labels and key not in written:
             written.add(key)
-            yield _selected(pod.namespace, labels)
+            yield chosen_pods(pod.namespace, labels)
 
 
 def dns_rules(context: PlanContext) -> Iterator[dict[str, Any]]:
     """The cluster's DNS servers and the resolvers of the settings."""
     settings = context.settings
     ports = [{"protocol": protocol, "port": port} for port in settings.dns_ports for protocol in ("UDP", "TCP")]
-    yield {"to": [_selected(settings.dns_namespace, settings.dns_labels)], "ports": ports}
+    yield {"to": [chosen_pods(settings.dns_namespace, settings.dns_labels)], "ports": ports}
     if settings.dns_addresses:
         yield {"to": [{"ipBlock": {"cidr": host_cidr(text)}} for text in settings.dns_addresses], "ports": ports}
 
@@ -56,13 +57,6 @@ def protected_rules(way: str, context: PlanContext) -> Iterator[dict[str, Any]]:
     if names:
         chosen = {"key": NAMESPACE_NAME_LABEL, "operator": "In", "values": names}
         yield {way: [{"namespaceSelector": {"matchExpressions": [chosen]}}]}
-
-
-def _selected(namespace: str, labels: dict[str, str]) -> dict[str, Any]:
-    return {
-        "namespaceSelector": {"matchLabels": {NAMESPACE_NAME_LABEL: namespace}},
-        "podSelector": {"matchLabels": labels},
-    }
 
 
 def edge_names(end: Endpoint) -> Iterator[str]:

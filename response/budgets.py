@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from response.guard import Refusal
 from response.ledger import STANDING, Ledger
-from response.plan import Plan
+from response.plan import Plan, harmless
 from response.settings import BudgetSettings
 from schemas.policy.cluster import ClusterView
 
@@ -18,10 +18,12 @@ def refuse_budget(
     plan: Plan, response_id: str, ledger: Ledger, view: ClusterView, now: float, budgets: BudgetSettings
 ) -> Refusal | None:
     """Why a plan would be too much, or none; what the response has already is not counted against it."""
+    if harmless(plan.action):
+        return None
     own = ledger.get(response_id)
     if own is not None and own.phase in STANDING:
         return None
-    standing = ledger.all(STANDING)
+    standing = [item for item in ledger.all(STANDING) if not harmless(item.action)]
     if len(standing) >= budgets.cluster:
         return Refusal("budget_cluster", f"{len(standing)} containments stand already; at most {budgets.cluster}")
     if ledger.applied_since(now - _MINUTE_S) >= budgets.per_minute:

@@ -58,13 +58,18 @@ class Site:
         return self.gateway.kill_switch(name) if name else ""
 
     def undo(self, steps: Iterable[Mapping[str, Any]]) -> list[str]:
-        """Take steps back; what could not be, in words."""
+        """Take steps back; what could not be, in words.
+
+        A pod that is ending still runs: what isolates it is left until it has ended.
+        """
         problems: list[str] = []
         for step in steps:
             try:
                 self.gateway.undo(step)
             except ClusterError as error:
                 problems.append(str(error))
+                if error.reason == "still_there":
+                    break
         return problems
 
     def take_back(self, item: Managed, outcome: Outcome, why: Refusal, now: float, by: Cause = NOBODY) -> Action:

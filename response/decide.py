@@ -52,6 +52,19 @@ def decide(alert: Alert, policy: DecisionPolicy) -> ResponseDecision | None:
     )
 
 
+def decide_besides(alert: Alert, decision: ResponseDecision, policy: DecisionPolicy) -> tuple[ResponseDecision, ...]:
+    """What the file wants done besides the ladder of a decision on an alert: each a response of its own.
+
+    A ladder ends with its first rung that can be had; a capture as its first rung would contain nothing.
+    """
+    rule, row = policy.rule(decision.category), policy.row(alert, decision.category)
+    wanted = rule.also if row is None or row.also is None else row.also
+    return tuple(
+        decision.model_copy(update={"id": _response_id(alert.id, ("also", name)), "actions": (name,)})
+        for name in dict.fromkeys(wanted)
+    )
+
+
 def _mode(
     alert: Alert, category: Category, rule: CategoryRule, row: MatrixRow | None, policy: DecisionPolicy
 ) -> tuple[Mode, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from response.gateway import Managed
-from response.objects import EXPIRES_ANNOTATION
+from response.objects import EVICTION, EXPIRES_ANNOTATION
 from schemas.policy.cluster import ClusterView
 from schemas.policy.dialects import kind_of, read_object
 from schemas.policy.networkpolicy import PolicyError
@@ -76,6 +76,8 @@ def find_drift(manifests: Iterable[Manifest], managed: Managed | None, view: Clu
     for manifest in manifests:
         key = _key(manifest)
         wanted.add(key)
+        if key[0] == EVICTION:
+            continue
         if key[0] == "Pod" and view.pod(f"{key[1]}/{key[2]}") is None:
             continue
         found = present.get(key)
@@ -92,7 +94,8 @@ def holds(manifest: Manifest, found: Manifest) -> bool:
     """Whether an object of the cluster says what our manifest says, defaults aside."""
     ours = manifest["metadata"].get("labels") or {}
     theirs = found["metadata"].get("labels") or {}
-    if not ours.items() <= theirs.items():
+    # One of None was taken off, and must stay off.
+    if any(theirs.get(key) != value for key, value in ours.items()):
         return False
     known = kind_of(manifest)
     if known is not None:
@@ -106,9 +109,11 @@ def holds(manifest: Manifest, found: Manifest) -> bool:
 
 
 def with_expiry(manifests: Iterable[Manifest], text: str) -> tuple[dict[str, Any], ...]:
-    """The manifests with another time at which they end."""
+    """The manifests with another time at which they end, without those that were done once."""
     changed = []
     for item in manifests:
+        if item.get("kind") == EVICTION:
+            continue
         metadata = dict(item["metadata"])
         if EXPIRES_ANNOTATION in (metadata.get("annotations") or {}):
             metadata["annotations"] = {**metadata["annotations"], EXPIRES_ANNOTATION: text}

@@ -8,12 +8,13 @@ from response.allowlist import refuse_allowed
 from response.audit import NOBODY, Cause, told
 from response.budgets import overrun, refuse_budget
 from response.cluster_site import Site
+from response.details import with_details
 from response.drops import NODE_COMMAND, drops_of
 from response.gateway import ClusterError
 from response.guard import Refusal
 from response.ledger import STANDING, time_to_live
 from response.objects import EXPIRES_ANNOTATION, QUARANTINE_LABEL, RESPONSE_LABEL
-from response.plan import Attempt, Plan, PlanContext, attack_pairs, climb
+from response.plan import Attempt, Plan, PlanContext, attack_pairs, climb, may_spare_dns
 from response.prove import Claim, prove
 from response.resolver import needs_approval
 from schemas.action import Action
@@ -33,7 +34,7 @@ def carry_out(site: Site, decision: ResponseDecision, now: float, by: Cause = NO
         return
     try:
         switched = site.kill_switch() if decision.mode == "enforce" else ""
-        present = site.gateway.view()
+        present = with_details(site.gateway.view(), decision, site.gateway, site.settings)
     except ClusterError as error:
         yield told(decision, "", "failed", Refusal(error.reason, str(error)), now, by=by)
         return
@@ -71,9 +72,9 @@ def _attempted(
         message = f"{name} is not set to be enforced here: set response.dialects.{name} to enforce if it is"
         return told(decision, attempt.action, "proposed", Refusal("not_enforced", message), now, attempt, by)
     alone = decision.mode == "enforce" and by.operator is None
-    if alone and needs_approval(decision, attempt.proof, present, site.settings):
+    if alone and needs_approval(decision, attempt.proof, present, site.settings, spares=may_spare_dns(attempt.action)):
         waiting = decision.model_copy(update={"mode": "approve"})
-        why = Refusal("dns_approval", "the attack goes through the resolver: to stop it is to cut the pod's DNS")
+        why = Refusal("dns_approval", "it cuts the DNS of a pod, which is down without: an operator must say so")
         return told(waiting, attempt.action, "proposed", why, now, attempt, by)
     if decision.mode == "enforce":
         return _apply(site, decision, attempt, expires_at, now, by, level)
@@ -108,7 +109,7 @@ def _apply(
     except ClusterError as error:
         problem = Refusal(error.reason, str(error))
     if problem is None:
-        done = Refusal("proven", plan.summary)
+        done = Refusal(attempt.proof.reason if attempt.proof is not None else "proven", plan.summary)
         return told(decision, plan.action, "applied", done, now, attempt, by, expires_at, level)
     left = site.undo(plan.undo)
     if left:
@@ -118,13 +119,15 @@ def _apply(
 
 def _reprove(site: Site, decision: ResponseDecision, plan: Plan) -> Refusal | None:
     """Prove again on what the cluster holds now: others may have changed policies meanwhile."""
+    if plan.unproven:
+        return None
     after = site.gateway.view()
     before = after.without(RESPONSE_LABEL, QUARANTINE_LABEL, decision.id)
     drops = drops_of(plan.manifests)
     if all(item["kind"] == NODE_COMMAND for item in plan.manifests):
         # It changes nothing in the cluster; what an earlier rung has there is not its doing, and goes when this holds.
         after = before
-    claim = Claim(before, after, plan.pods, attack_pairs(decision), plan.isolates, plan.dialect, drops)
+    claim = Claim(before, after, plan.pods, attack_pairs(decision), plan.isolates, plan.dialect, drops, plan.spares_dns)
     proof = prove(claim, site.settings)
     return None if proof.holds else Refusal(proof.reason, f"after applying: {proof.message}")
 

@@ -9,6 +9,7 @@ from response.cluster_site import Site
 from response.enforce import carry_out
 from response.guard import Refusal
 from response.ledger import NEXT_RUNG, Containment
+from response.plan import contains
 from schemas.action import Action
 
 
@@ -23,7 +24,8 @@ def escalate(site: Site, known: Containment, now: float) -> Iterator[Action]:
     if decision is None:
         return
     place = decision.actions.index(known.action) if known.action in decision.actions else len(decision.actions)
-    rest = decision.actions[place + 1 :]
+    # One that only notes the attack would take the place of what stands.
+    rest = tuple(name for name in decision.actions[place + 1 :] if contains(name))
     if not rest:
         message = f"{known.action} is ineffective, and the ladder has no further rung"
         yield told(decision, known.action, "refused", Refusal("no_next_rung", message), now)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from schemas.policy.cluster import ClusterView
+from schemas.policy.cluster import ClusterView, Controller, Node
 
 
 class ClusterError(Exception):
@@ -39,6 +39,14 @@ class Gateway(Protocol):
 
     def view(self) -> ClusterView:
         """Pods, namespaces, policies and services as they are now."""
+        ...
+
+    def controllers(self, namespace: str) -> tuple[Controller, ...] | None:
+        """What owns pods in a namespace, or None where that cannot be told."""
+        ...
+
+    def nodes(self) -> tuple[Node, ...] | None:
+        """The nodes, or None where that cannot be told."""
         ...
 
     def apply(self, manifest: Mapping[str, Any]) -> None:

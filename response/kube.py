@@ -1,4 +1,4 @@
-"""The Kubernetes API as a gateway; the only module of the core that knows a cluster client.
+"""The Kubernetes API as a gateway; with `kube_calls` and `kube_kinds` all that knows a cluster client.
 
 Objects are read and written as plain dictionaries: typed clients drop fields they do not know, and an unknown kind of
 peer must be seen to be refused.
@@ -9,93 +9,61 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+from urllib.parse import quote
 
 import httpx2 as httpx
 import yaml
-from lightkube import ApiError, Client, KubeConfig
+from lightkube import Client, KubeConfig
 from lightkube.config.client_adapter import Client as make_http
 from lightkube.config.client_adapter import ConnectionParams
 from lightkube.core.exceptions import ConfigError
-from lightkube.generic_resource import GenericGlobalResource, GenericNamespacedResource, create_api_info
+from lightkube.generic_resource import GenericGlobalResource
 from lightkube.types import PatchType
 
-from response.api_objects import read_pod, read_service
+from response.api_objects import read_controller, read_node, read_pod, read_service
 from response.gateway import ClusterError, Managed, WatchedKind
+from response.kube_calls import clear_errors, insist, name_of
 from response.kube_dialects import list_readable, served_plurals, with_dialects
-from response.kube_words import labels_of, one_line, refusal, written_by_us
-from response.managed import group_managed
-from response.objects import MANAGED_LABEL, MANAGER, QUARANTINE_LABEL, RESPONSE_LABEL
-from response.readings import Raw, Readings, read_page, read_whole, said_by
-from schemas.policy.cluster import ClusterView
-from schemas.policy.dialects import (
-    NETWORKPOLICY,
-    ApiKind,
-    kind_of,
-    read_or_note,
-    served_kinds,
+from response.kube_kinds import (
+    NAMED,
+    RawConfigMap,
+    RawEvent,
+    RawLease,
+    RawNamespace,
+    RawNetworkPolicy,
+    RawNode,
+    RawPod,
+    RawService,
+    kind_class,
+    resource,
+    scope_of,
 )
+from response.kube_lists import Lists
+from response.kube_words import labels_of, one_line, refusal, unless_forbidden, written_by_us
+from response.managed import group_managed, together
+from response.marks import marked
+from response.objects import EVICTION, MANAGED_LABEL, MANAGER, NOTED_LABEL, QUARANTINE_LABEL, RESPONSE_LABEL
+from response.pod_steps import goes_back, is_meant, may_end, unmarks
+from response.readings import Readings, said_by
+from schemas.policy.cluster import ClusterView, Controller, Node
+from schemas.policy.dialects import NETWORKPOLICY, ApiKind, kind_of, read_or_note, served_kinds
 
-
-class RawNetworkPolicy(GenericNamespacedResource):
-    """A NetworkPolicy as a plain dictionary."""
-
-    # Not by the client's own factory: that registers the kind for the whole process, and refuses a second one.
-    _api_info = create_api_info("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
-
-
-class RawPod(GenericNamespacedResource):
-    """A Pod as a plain dictionary."""
-
-    _api_info = create_api_info("", "v1", "Pod", "pods")
-
-
-class RawService(GenericNamespacedResource):
-    """A Service as a plain dictionary."""
-
-    _api_info = create_api_info("", "v1", "Service", "services")
-
-
-class RawNamespace(GenericGlobalResource):
-    """A Namespace as a plain dictionary."""
-
-    _api_info = create_api_info("", "v1", "Namespace", "namespaces")
-
-
-class RawConfigMap(GenericNamespacedResource):
-    """A ConfigMap as a plain dictionary."""
-
-    _api_info = create_api_info("", "v1", "ConfigMap", "configmaps")
-
-
-class RawEvent(GenericNamespacedResource):
-    """An Event as a plain dictionary."""
-
-    _api_info = create_api_info("", "v1", "Event", "events")
-
-
-class RawLease(GenericNamespacedResource):
-    """A Lease as a plain dictionary."""
-
-    _api_info = create_api_info("coordination.k8s.io", "v1", "Lease", "leases")
-
-
-T = TypeVar("T")
-_KINDS: Mapping[str, Any] = {
-    "NetworkPolicy": RawNetworkPolicy, "Pod": RawPod, "ConfigMap": RawConfigMap, "Lease": RawLease,
-}  # fmt: skip
+# Whatever owns pods by a selector, with its API group and plural.
+_CONTROLLERS = (
+    ("apps/v1", "ReplicaSet", "replicasets"), ("apps/v1", "StatefulSet", "statefulsets"),
+    ("apps/v1", "DaemonSet", "daemonsets"), ("batch/v1", "Job", "jobs"),
+    ("v1", "ReplicationController", "replicationcontrollers"),
+)  # fmt: skip
+# Looks at a pod that is ending, and s between two: longer than most take, shorter than a step may.
+_LOOKS, _LOOK_PAUSE = 20, 0.25
 # After this the server ends a watch and a new one begins: a connection that died silently is not trusted for ever.
 _WATCH_SECONDS = 300
-# What kubectl asks for at a time: the server need not build one huge answer.
-_PAGE = 500
 # The client parses kubeconfigs without checking their shape: a wrong one surfaces as any of these.
 _CONFIG_ERRORS = (ConfigError, OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError, yaml.YAMLError)
-# What may be gone at the next try; everything that is sent may be sent again, because it says what shall be.
-_PASSING = frozenset({"conflict", "expired", "busy", "server_error", "unreachable"})
-# Seconds between tries, together short of what a caller waits for one step.
-_PAUSES = (0.1, 0.4, 1.2)
 
 
 class KubeGateway:
@@ -123,14 +91,17 @@ class KubeGateway:
                 message = "it names no current context"
                 raise ConfigError(message)
             self._client = Client(chosen, timeout=httpx.Timeout(timeout_s), field_manager=MANAGER)
-            # What is served is no object that the client could list.
+            # For what the client has no words, or takes apart too slowly.
             self._http = make_http(chosen, ConnectionParams(timeout=httpx.Timeout(timeout_s)))
+            self._lists = Lists(self._http)
             # A watch is silent for as long as nothing changes.
             waiting = httpx.Timeout(timeout_s, read=_WATCH_SECONDS + timeout_s)
             self._pods, self._services, self._namespaces = (
                 Readings(read_pod), Readings(read_service), Readings(labels_of)
             )  # fmt: skip
             self._policies = Readings(partial(read_or_note, known=NETWORKPOLICY))
+            self._machines = Readings(read_node)
+            self._owners = {kind: Readings(partial(read_controller, kind=kind)) for _, kind, _ in _CONTROLLERS}
             self._view = ClusterView()
             self._watching = Client(chosen, timeout=waiting, field_manager=MANAGER)
         except _CONFIG_ERRORS as error:
@@ -145,13 +116,11 @@ class KubeGateway:
 
     def view(self) -> ClusterView:
         """Pods, namespaces, services, and policies of every dialect as they are now."""
-        try:
-            listed = self._pods.read(self._raw(RawPod))
-            services = self._services.read(self._raw(RawService))
-            namespaces = dict(self._namespaces.read(self._raw(RawNamespace)))
-            policies = self._policies.read(self._raw(RawNetworkPolicy))
-        except ValueError as error:
-            raise ClusterError(one_line(str(error)), "unreadable_object") from None
+        with _readable():
+            listed = self._pods.read(self._lists.raw(RawPod))
+            services = self._services.read(self._lists.raw(RawService))
+            namespaces = dict(self._namespaces.read(self._lists.raw(RawNamespace)))
+            policies = self._policies.read(self._lists.raw(RawNetworkPolicy))
         # What has ended and given its address back is none.
         pods = tuple(pod for pod in listed if pod is not None)
         last = self._view
@@ -161,37 +130,50 @@ class KubeGateway:
 
     def served(self) -> tuple[tuple[ApiKind, str], ...]:
         """The kinds of other dialects that the server serves, each with its version."""
-        return served_kinds(served_plurals(self._discover))
+        return served_kinds(served_plurals(self._lists.discover))
 
     def _list_kind(self, known: ApiKind, version: str, selector: str = "") -> list[dict[str, Any]]:
         name = f"{known.group}/{version}"
-        found = self._list(_resource(name, known.kind, known.plural, known.namespaced), selector)
+        found = self._lists.whole(resource(name, known.kind, known.plural, known.namespaced), selector)
         return [{**item, "kind": known.kind, "apiVersion": name} for item in found]
 
-    def _discover(self, path: str) -> dict[str, Any]:
-        def read() -> dict[str, Any]:
-            answer = self._http.get(path)
-            if answer.status_code == 404:
-                return {}
-            answer.raise_for_status()
-            found = answer.json()
-            return found if isinstance(found, dict) else {}
+    def controllers(self, namespace: str) -> tuple[Controller, ...] | None:
+        """What owns pods in a namespace, or None where that may not be listed."""
+        return unless_forbidden(lambda: tuple(chain.from_iterable(self._controllers(namespace))))
 
-        return _insist(f"read what the API serves at {path}", read) or {}
+    def _controllers(self, namespace: str) -> Iterator[tuple[Controller, ...]]:
+        for version, kind, plural in _CONTROLLERS:
+            listed = self._lists.raw(resource(version, kind, plural, namespaced=True), namespace=namespace)
+            with _readable():
+                found = self._owners[kind].read(listed)
+            yield found
+
+    def nodes(self) -> tuple[Node, ...] | None:
+        """The nodes, or None where they may not be listed."""
+        listed = unless_forbidden(lambda: self._lists.raw(RawNode))
+        with _readable():
+            return None if listed is None else self._machines.read(listed)
+
+    def _marked_nodes(self, selector: str) -> list[dict[str, Any]]:
+        listed = unless_forbidden(lambda: self._lists.whole(RawNode, selector)) or []
+        return [{**item, "kind": "Node", "apiVersion": "v1"} for item in listed]
 
     def apply(self, manifest: Mapping[str, Any]) -> None:
-        """Server-side apply of one object; refuses a policy that is not ours and a pod that does not exist."""
+        """Write one object; refuses a policy that is not ours, and a pod that does not exist or is another by now."""
+        if manifest["kind"] == EVICTION:
+            self._evict(manifest)
+            return
         present = self._get(manifest)
         if kind_of(manifest) is not None:
             if present is not None:
                 _refuse_foreign(present)
-        elif present is None:
-            message = f"{_name(manifest)} no longer exists"
+        elif present is None or not is_meant(manifest, present):
+            message = f"{name_of(manifest)} no longer exists"
             raise ClusterError(message, "gone")
         self._patch(manifest)
 
     def undo(self, step: Mapping[str, Any]) -> None:
-        """Delete a policy of ours, or give back the labels we own on a pod."""
+        """Delete a policy of ours, give a pod its labels back, or end a pod that was taken from its controller."""
         target = step["object"]
         present = self._get(target)
         if present is None:
@@ -199,13 +181,22 @@ class KubeGateway:
         if step["step"] == "unlabel":
             self._patch(target)
             return
+        if step["step"] in ("restore", "unmark"):
+            change = (goes_back if step["step"] == "restore" else unmarks)(target, present)
+            if change is not None:
+                self._patch(change)
+            return
+        if step["step"] == "delete_detached":
+            if may_end(target, present):
+                self._end_pod(target)
+            return
         _refuse_foreign(present)
         metadata = target["metadata"]
-        kind = _kind(target)
+        kind = kind_class(target)
         self._fence()
-        _insist(
-            f"delete {_name(target)}",
-            lambda: self._client.delete(kind, metadata["name"], **_scope(metadata)),
+        insist(
+            f"delete {name_of(target)}",
+            lambda: self._client.delete(kind, metadata["name"], **scope_of(metadata)),
             missing_is_fine=True,
         )
 
@@ -213,12 +204,15 @@ class KubeGateway:
         """Everything that any response of ours has in the cluster, by response id; of one alone, where given."""
         one = "" if response_id is None else f"={response_id}"
         ours = f"{MANAGED_LABEL}={MANAGER},{RESPONSE_LABEL}{one}" if one else f"{MANAGED_LABEL}={MANAGER}"
-        policies = self._list(RawNetworkPolicy, ours)
+        policies = self._lists.whole(RawNetworkPolicy, ours)
         for known, version in self.served():
             policies += list_readable(known, version, self._list_kind, ours) or []
         # A quarantine label without its policy still is ours to take back; one that somebody else wrote is his.
-        pods = [pod for pod in self._list(RawPod, f"{QUARANTINE_LABEL}{one}") if written_by_us(pod)]
-        return group_managed(policies, pods)
+        pods = [pod for pod in self._lists.whole(RawPod, f"{QUARANTINE_LABEL}{one}") if written_by_us(pod)]
+        # Notes of all responses are found by one label.
+        noted = marked(pod for pod in self._lists.whole(RawPod, NOTED_LABEL) if written_by_us(pod))
+        policies += self._marked_nodes(f"{RESPONSE_LABEL}{one}")
+        return together((*group_managed(policies, pods), *(n for n in noted if response_id in (None, n.response_id))))
 
     def kill_switch(self, name: str) -> str:
         """Why nothing may be applied: a sentence if the ConfigMap `namespace/name` exists, else empty."""
@@ -231,11 +225,24 @@ class KubeGateway:
         self._fence()
         made = RawEvent.from_dict(dict(event))
         try:
-            with _clear_errors(f"note on {_name(event)}"):
+            with clear_errors(f"note on {name_of(event)}"):
                 self._client.create(made, namespace=event["metadata"]["namespace"])
         except ClusterError as error:
             if error.reason != "conflict":
                 raise
+
+    def may(self, verb: str, group: str, plural: str) -> bool:
+        """Whether the server lets this process do something to a kind of object in every namespace."""
+        wanted = {"verb": verb, "group": group, "resource": plural}
+        if "/" in plural:
+            wanted["resource"], wanted["subresource"] = plural.split("/", 1)
+        review = {
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": wanted},
+        }  # fmt: skip
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        answer = self._send("ask for this process's rights", "POST", path, review)
+        return bool(answer.get("status", {}).get("allowed"))
 
     def read_lease(self, namespace: str, name: str) -> dict[str, Any] | None:
         """The Lease of a name, or none."""
@@ -249,7 +256,7 @@ class KubeGateway:
         """
         metadata = lease["metadata"]
         made = RawLease.from_dict(dict(lease))
-        with _clear_errors(f"write {_name(lease)}"):
+        with clear_errors(f"write {name_of(lease)}"):
             if "resourceVersion" in metadata:
                 written = self._client.replace(made, metadata["name"], namespace=metadata["namespace"])
             else:
@@ -263,13 +270,13 @@ class KubeGateway:
         Raises:
             ClusterError: the watch cannot be held; whoever reads it looks at everything and begins again.
         """
-        yield from self._watch(RawNamespace if kind == "Namespace" else _KINDS[kind])
+        yield from self._watch(RawNamespace if kind == "Namespace" else NAMED[kind])
 
     def dialect_changes(self) -> dict[str, Callable[[], Iterator[None]]]:
         """The same for every kind of another dialect that the server serves now, by its plural and group."""
         return {
             f"{known.plural}.{known.group}": partial(
-                self._watch, _resource(f"{known.group}/{version}", known.kind, known.plural, known.namespaced)
+                self._watch, resource(f"{known.group}/{version}", known.kind, known.plural, known.namespaced)
             )
             for known, version in self.served()
         }
@@ -282,119 +289,85 @@ class KubeGateway:
     def _watch(self, watched: Any, scope: dict[str, Any] | None = None) -> Iterator[None]:
         if scope is None:
             scope = {} if issubclass(watched, GenericGlobalResource) else {"namespace": "*"}
-        with _clear_errors(f"watch {watched._api_info.plural}"):
+        with clear_errors(f"watch {watched._api_info.plural}"):
             for _ in self._watching.watch(watched, server_timeout=_WATCH_SECONDS, **scope):
                 yield None
 
-    def _list(self, kind: Any, selector: str = "") -> list[dict[str, Any]]:
-        return [read_whole(raw) for raw in self._raw(kind, selector)]
-
-    def _raw(self, kind: Any, selector: str = "") -> list[Raw]:
-        """Every object of a kind in the whole cluster, as it was sent."""
-        named = kind._api_info.resource
-        base = f"/apis/{named.group}/{named.version}" if named.group else f"/api/{named.version}"
-        doing = f"list {kind._api_info.plural}"
-
-        def read() -> list[Raw]:
-            # Pages belong together: one that came too late (410) makes all of them be read again.
-            found: list[Raw] = []
-            asked = {"limit": str(_PAGE), **({"labelSelector": selector} if selector else {})}
-            while True:
-                answer = self._http.get(f"{base}/{kind._api_info.plural}", params=asked)
-                if answer.is_error:
-                    raise refusal(doing, answer.status_code, said_by(answer.content))
-                page = read_page(answer.content)
-                found += page.items or ()
-                if not page.metadata.onward:
-                    return found
-                asked["continue"] = page.metadata.onward
-
-        return _insist(doing, read) or []
-
     def _get(self, target: Mapping[str, Any]) -> dict[str, Any] | None:
-        metadata, kind = target["metadata"], _kind(target)
+        metadata, kind = target["metadata"], kind_class(target)
 
         def read() -> dict[str, Any]:
-            found: dict[str, Any] = self._client.get(kind, metadata["name"], **_scope(metadata)).to_dict()
+            found: dict[str, Any] = self._client.get(kind, metadata["name"], **scope_of(metadata)).to_dict()
             return found
 
-        return _insist(f"get {_name(target)}", read, missing_is_fine=True)
+        return insist(f"get {name_of(target)}", read, missing_is_fine=True)
+
+    def _evict(self, manifest: Mapping[str, Any]) -> None:
+        """Ask for the end of one pod; one that is gone already is no error, a budget that is used up is (busy)."""
+        self._fence()
+        path = f"{_pod_path(manifest)}/eviction"
+        self._send(f"evict {name_of(manifest)}", "POST", path, manifest, missing_is_fine=True)
+
+    def _send(
+        self, doing: str, method: str, path: str, body: Mapping[str, Any], *, missing_is_fine: bool = False
+    ) -> Any:
+        """What the client has no words for: preconditions, and questions about rights."""
+
+        def send() -> Any:
+            answer = self._http.request(method, path, json=dict(body))
+            if answer.is_error:
+                raise refusal(doing, answer.status_code, said_by(answer.content))
+            return answer.json()
+
+        return insist(doing, send, missing_is_fine=missing_is_fine)
+
+    def _end_pod(self, target: Mapping[str, Any]) -> None:
+        """Delete just this pod, and wait a moment until it is gone: meanwhile it still runs."""
+        metadata = target["metadata"]
+        options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": metadata["uid"]}}
+        self._fence()
+        self._send(f"delete {name_of(target)}", "DELETE", _pod_path(target), options, missing_is_fine=True)
+        for _ in range(_LOOKS):
+            present = self._get(target)
+            if present is None or present["metadata"]["uid"] != metadata["uid"]:
+                return
+            time.sleep(_LOOK_PAUSE)
+        message = f"{name_of(target)} is still ending; what isolates it stays until it has ended"
+        raise ClusterError(message, "still_there")
 
     def _patch(self, manifest: Mapping[str, Any]) -> None:
-        metadata, kind = manifest["metadata"], _kind(manifest)
+        """Declare what is ours of an object, or change just this one where a uid says which."""
+        metadata, kind = manifest["metadata"], kind_class(manifest)
+        patch_type = PatchType.MERGE if "uid" in metadata else PatchType.APPLY
         self._fence()
-        _insist(
-            f"apply {_name(manifest)}",
+        insist(
+            f"apply {name_of(manifest)}",
             lambda: self._client.patch(
                 kind,
                 metadata["name"],
                 dict(manifest),
-                patch_type=PatchType.APPLY,
-                **_scope(metadata),
+                patch_type=patch_type,
+                **scope_of(metadata),
             ),
         )
 
 
-@cache
-def _resource(api_version: str, kind: str, plural: str, namespaced: bool) -> Any:
-    """A kind of any group as plain dictionaries."""
-    group, _, version = api_version.partition("/")
-    base = GenericNamespacedResource if namespaced else GenericGlobalResource
-    return type(f"Raw{kind}", (base,), {"_api_info": create_api_info(group, version, kind, plural)})
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Objects that say what nobody can read are an error of the cluster."""
+    try:
+        yield
+    except ValueError as error:
+        raise ClusterError(one_line(str(error)), "unreadable_object") from None
 
 
-def _kind(target: Mapping[str, Any]) -> Any:
-    known = kind_of(target)
-    if known is None or known is NETWORKPOLICY:
-        return _KINDS[target["kind"]]
-    return _resource(target["apiVersion"], known.kind, known.plural, known.namespaced)
-
-
-def _scope(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    return {"namespace": metadata["namespace"]} if metadata.get("namespace") else {}
-
-
-def _insist(doing: str, call: Callable[[], T], *, missing_is_fine: bool = False) -> T | None:
-    """What a call gives, tried again a few times where the error may pass; None for a missing object."""
-    for pause in (*_PAUSES, None):
-        try:
-            with _clear_errors(doing):
-                return call()
-        except ClusterError as error:
-            if missing_is_fine and error.reason == "not_found":
-                return None
-            if pause is None or error.reason not in _PASSING:
-                raise
-            time.sleep(pause)
-    return None
+def _pod_path(target: Mapping[str, Any]) -> str:
+    metadata = target["metadata"]
+    return f"/api/v1/namespaces/{quote(metadata['namespace'])}/pods/{quote(metadata['name'])}"
 
 
 def _refuse_foreign(present: Mapping[str, Any]) -> None:
     labels = present["metadata"].get("labels") or {}
     if labels.get(MANAGED_LABEL) != MANAGER:
-        message = f"{_name(present)} exists and does not carry {MANAGED_LABEL}={MANAGER}: it is left untouched"
+        message = f"{name_of(present)} exists and does not carry {MANAGED_LABEL}={MANAGER}: it is left untouched"
         raise ClusterError(message, "foreign")
-
-
-def _name(target: Mapping[str, Any]) -> str:
-    metadata = target["metadata"]
-    return f"{target.get('kind', 'object')} {metadata.get('namespace', '')}/{metadata.get('name', '')}"
-
-
-@contextmanager
-def _clear_errors(doing: str) -> Iterator[None]:
-    """Turn what the client raises into one line that names the step, the cause and the remedy."""
-    try:
-        yield
-    except ApiError as error:
-        raise refusal(doing, error.status.code or 0, error.status.message or "") from None
-    except httpx.HTTPStatusError as error:
-        # Of a watch that the server refuses the client does not read why.
-        raise refusal(doing, error.response.status_code, "") from None
-    except httpx.HTTPError as error:
-        text = str(error) or type(error).__name__
-        message = one_line(f"cannot {doing}: {text} (is the API server reachable, and its certificate trusted?)")
-        raise ClusterError(message, "unreachable") from None
-    except (ConfigError, OSError, ValueError) as error:
-        message = one_line(f"cannot {doing}: {error}")
-        raise ClusterError(message, "bad_answer") from None

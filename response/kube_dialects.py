@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from response.gateway import ClusterError
+from response.kube_words import unless_forbidden
 from schemas.policy.cluster import ClusterView, Unread
 from schemas.policy.dialects import ApiKind, api_versions, groups_read, read_or_note
 from schemas.policy.networkpolicy import NetworkPolicy, PolicyObject
@@ -65,9 +65,4 @@ def with_dialects(
 
 def list_readable(known: ApiKind, version: str, list_kind: ListKind, selector: str = "") -> list[dict[str, Any]] | None:
     """The objects of one kind, or none if this process may not list them: then none of them is ours, either."""
-    try:
-        return list_kind(known, version, selector)
-    except ClusterError as error:
-        if error.reason == "forbidden":
-            return None
-        raise
+    return unless_forbidden(lambda: list_kind(known, version, selector))

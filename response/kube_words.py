@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from response.gateway import ClusterError
 from response.objects import MANAGER
 
+T = TypeVar("T")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _REASONS = {
     401: "unauthorized", 403: "forbidden", 404: "not_found", 409: "conflict", 410: "expired", 422: "invalid",
@@ -30,6 +31,16 @@ def refusal(doing: str, code: int, said: str) -> ClusterError:
     """What a status of the API means for what was being done: the step, the cause and the remedy in one line."""
     remedy = f" ({_REMEDIES[code]})" if code in _REMEDIES else ""
     return ClusterError(one_line(f"cannot {doing}: {said or code}{remedy}"), _REASONS.get(code, "api_error"))
+
+
+def unless_forbidden(ask: Callable[[], T]) -> T | None:
+    """What is asked for, or None where this process may not have it."""
+    try:
+        return ask()
+    except ClusterError as error:
+        if error.reason == "forbidden":
+            return None
+        raise
 
 
 def labels_of(document: Mapping[str, Any]) -> tuple[str, dict[str, str]]:

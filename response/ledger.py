@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from response.plan import contains, harmless
 from schemas.action import Action, Outcome
 from schemas.response import ResponseDecision
 from schemas.word import from_iso
@@ -49,6 +50,7 @@ NEXT_RUNG = "next_rung"
 # A few kilobytes each: a decision, its manifests and proof.
 MAX_CONTAINMENTS = 20_000
 MAX_OFFENDERS = 20_000
+MAX_EVIDENCE = 16  # captures of one response that are named
 MAX_ALLOWED = 1000
 # Applications are counted for the longest window of a budget.
 RECENT_S = 3600.0
@@ -72,7 +74,7 @@ class Containment:
     """One response's life so far. Times are s since epoch; `since` is the last change of the phase.
 
     `answered_s` is how long after `applied_at` packets of it were still answered, as far as packets showed any.
-    `next` is what waits for approval to take its place.
+    `next` is what waits for approval to take its place; `evidence` says what nodes captured for it.
     """
 
     response_id: str
@@ -96,6 +98,7 @@ class Containment:
     applied_at: float = 0.0
     answered_s: float | None = None
     next: Proposal | None = None
+    evidence: tuple[str, ...] = ()
 
     @property
     def asked(self) -> ResponseDecision | None:
@@ -166,7 +169,8 @@ class Ledger:
         after = _advanced(before, action, at)
         if after is None:
             return None
-        if action.outcome == "applied" and (before is None or before.phase not in STANDING):
+        newly = before is None or before.phase not in STANDING
+        if action.outcome == "applied" and newly and not harmless(action.action):
             self._recent.append(at)
         self._note_offence(before, after)
         _put(self._containments, action.response_id, after, None)
@@ -199,7 +203,7 @@ class Ledger:
     def _note_offence(self, before: Containment | None, after: Containment) -> None:
         if before is None or before.phase not in STANDING or after.phase not in ("expired", "released"):
             return
-        if after.decision is not None:
+        if after.decision is not None and contains(after.action):
             _put(self._offenders, offender(after.decision), _Offence(after.level, after.since), MAX_OFFENDERS)
 
     def _make_room(self) -> None:
@@ -244,6 +248,11 @@ def replayed(actions: Iterable[Action]) -> Ledger:
 
 
 def _advanced(before: Containment | None, action: Action, at: float) -> Containment | None:
+    if action.outcome == "node_captured":
+        if before is None:
+            return None
+        named = tuple(dict.fromkeys((*before.evidence, f"{action.target}: {action.message}")))
+        return replace(before, evidence=named[:MAX_EVIDENCE])
     if before is not None and before.phase in STANDING and action.outcome in ("proposed", "approved", "rejected"):
         return _about_next(before, action)
     phase = next_phase(before.phase if before is not None else None, action)

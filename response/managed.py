@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from response.gateway import Managed
 from response.objects import (
     ALERT_ANNOTATION,
+    DETACHED_ANNOTATION,
     EXPIRES_ANNOTATION,
     QUARANTINE_LABEL,
     RESPONSE_LABEL,
     TICK_ANNOTATION,
+    read_taken,
 )
-from response.steps import undo_label, undo_policy
+from response.steps import delete_detached, restore_labels, undo_label, undo_node_mark, undo_policy
 from schemas.policy.cluster import Pod
 
 _NETWORKING = "networking.k8s.io/v1"
 
 
 def group_managed(policies: Iterable[Mapping[str, Any]], pods: Iterable[Mapping[str, Any]]) -> tuple[Managed, ...]:
-    """Our policies and the pods with our label, by response id, with the steps that take them back.
+    """Our policies, and the nodes and pods with our label, by response id, with the steps that take them back.
 
     Labels come off before policies go. An object without readable annotations keeps empty ones; it is still listed.
     """
@@ -49,9 +52,17 @@ def _managed(response_id: str, items: list[Mapping[str, Any]]) -> Managed:
 
 
 def _undo(item: Mapping[str, Any]) -> dict[str, Any]:
-    if item["kind"] == "Pod":
-        return undo_label(Pod(item["metadata"]["namespace"], item["metadata"]["name"]))
-    return undo_policy(item)
+    if item["kind"] == "Node":
+        return undo_node_mark(str(item["metadata"]["name"]))
+    if item["kind"] != "Pod":
+        return undo_policy(item)
+    metadata = item["metadata"]
+    pod = Pod(metadata["namespace"], metadata["name"], uid=str(metadata.get("uid", "")))
+    notes = metadata.get("annotations") or {}
+    if notes.get(DETACHED_ANNOTATION):
+        return delete_detached(pod, _label(item, QUARANTINE_LABEL))
+    taken = read_taken(notes)
+    return restore_labels(pod, taken) if taken else undo_label(pod)
 
 
 def _name(metadata: Mapping[str, Any]) -> str:
@@ -67,3 +78,26 @@ def _annotation(items: Iterable[Mapping[str, Any]], name: str) -> str:
     """The smallest value of an annotation among some objects: for expiries, the earliest."""
     values = [(item["metadata"].get("annotations") or {}).get(name) for item in items]
     return min((value for value in values if value), default="")
+
+
+def together(found: Iterable[Managed]) -> tuple[Managed, ...]:
+    """Everything that each response has, wherever it was found, by response id."""
+    made: dict[str, Managed] = {}
+    for item in found:
+        before = made.get(item.response_id)
+        made[item.response_id] = item if before is None else _both(before, item)
+    return tuple(made[key] for key in sorted(made))
+
+
+def _both(one: Managed, other: Managed) -> Managed:
+    """What a response has in both places; it ends when the first of them does."""
+    ends = [text for text in (one.expires_at, other.expires_at) if text]
+    return replace(
+        one,
+        alert_id=one.alert_id or other.alert_id,
+        decided_tick=one.decided_tick or other.decided_tick,
+        expires_at=min(ends) if len(ends) == 2 else "",
+        undo=(*one.undo, *other.undo),
+        target=", ".join((one.target, other.target)),
+        objects=(*one.objects, *other.objects),
+    )

@@ -7,6 +7,7 @@ from typing import Any
 
 from response.ledger import Containment
 from response.objects import MANAGED_LABEL, MANAGER
+from response.plan import contains
 from schemas.action import Action
 
 # Outcomes worth an Event, by type; the rest is in the audit only.
@@ -24,6 +25,8 @@ _WORTH = {
     "cancelled": ("Normal", "ContainmentEnded"),
     "extended": ("Normal", "ContainmentExtended"),
 }
+# Of an action that stops nothing: the word must not say so.
+_NOTED = ("Warning", "AttackNoted")
 # What the API accepts in an Event's message.
 _MAX_MESSAGE = 1024
 # A workload of a thousand pods needs no thousand Events.
@@ -35,6 +38,8 @@ def event_of(action: Action, known: Containment | None) -> Iterator[dict[str, An
     kind = _WORTH.get(action.outcome)
     if kind is None:
         return
+    if action.outcome == "applied" and not contains(action.action):
+        kind = _NOTED
     proof = action.proof or (known.proof if known is not None else None) or {}
     for number, key in enumerate([str(item) for item in proof.get("pods", ())][:MAX_EVENTS]):
         namespace, _, name = key.partition("/")

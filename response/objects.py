@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
+import orjson
+
 from schemas.policy.addresses import span_of_cidr
 from schemas.policy.cluster import NAMESPACE_NAME_LABEL, Pod
 
@@ -17,6 +19,15 @@ EXPIRES_ANNOTATION = "sluicegate.io/expires-at"
 TICK_ANNOTATION = "sluicegate.io/decided-tick"
 ALERT_ANNOTATION = "sluicegate.io/alert"
 REASON_ANNOTATION = "sluicegate.io/reason"
+# On a pod that an incident is about: a label to find it by, and an annotation for each response (JSON).
+NOTED_LABEL = "sluicegate.io/noted"
+INCIDENT_PREFIX = "incident.sluicegate.io/"
+# On a pod: which labels were taken off it (JSON), and from which controller it was taken (Kind/name).
+TAKEN_ANNOTATION = "sluicegate.io/taken-labels"
+DETACHED_ANNOTATION = "sluicegate.io/detached-from"
+
+# Done once and not there afterwards: nothing to look after, and not to be done again.
+EVICTION = "Eviction"
 
 # A product of exclusions grows fast; beyond this a policy is neither readable nor cheap for enforcers.
 MAX_PEERS = 64
@@ -69,6 +80,40 @@ def pod_label_object(
     if annotations:
         metadata["annotations"] = dict(sorted(annotations.items()))
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
+
+
+def pod_change_object(
+    pod: Pod, labels: Mapping[str, str | None], annotations: Mapping[str, str | None]
+) -> dict[str, Any]:
+    """A change of labels and annotations of just this pod, not of a later one of its name; None takes one off.
+
+    Labels that are others' cannot be taken off by declaring what is ours, so this is a merge patch (RFC 7396).
+    """
+    metadata: dict[str, Any] = {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid}
+    metadata["labels"] = dict(sorted(labels.items()))
+    metadata["annotations"] = dict(sorted(annotations.items()))
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
+
+
+def incident_key(response_id: str) -> str:
+    """The annotation by which a pod says that a response is about it."""
+    return f"{INCIDENT_PREFIX}{response_id}"
+
+
+def taken_text(labels: Mapping[str, str]) -> str:
+    """Labels as an annotation keeps them."""
+    return orjson.dumps(dict(labels), option=orjson.OPT_SORT_KEYS).decode()
+
+
+def read_taken(annotations: Mapping[str, str]) -> dict[str, str]:
+    """The labels that were taken off a pod, as its annotation has them; none where it is not readable."""
+    try:
+        found = orjson.loads(annotations.get(TAKEN_ANNOTATION) or "{}")
+    except orjson.JSONDecodeError:
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {key: value for key, value in found.items() if isinstance(value, str)}
 
 
 def stable_labels(pod: Pod, volatile: Iterable[str]) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 An action is a module in `response/actions/` with `NAME`, `TITLE`, `RBAC` and `plan(context)`; the directory listing
 is the registry. One that aims at nobody says `NAMES_ATTACKERS = False`: evidence under a false address is no reason
-against it. `plan` says what to write or why this action does not apply; it neither talks to a cluster nor proves
+against it. One that does not stop the attack says `CONTAINS = False`, one that takes nothing from anybody `HARMLESS =
+True`. `plan` says what to write or why this action does not apply; it neither talks to a cluster nor proves
 anything itself. An action with `IN_DIALECTS` leaves the writing to the dialect of the context, a module in
 `response/dialects/`, and is tried in each that the cluster serves: first in those that are set to be enforced, the one
 that denies exactly before the one that can only allow all the rest. Only where nothing of the ladder can be had in them
@@ -13,17 +14,18 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from response import actions, dialects
 from response.drops import drops_of
 from response.edges import EdgeMemory, recent_peers
 from response.guard import Refusal, refuse_decision
-from response.prove import AttackPair, Claim, Proof, prove
+from response.prove import AttackPair, Claim, Proof, nothing_to_prove, prove
+from response.resolver import resolver_addresses
 from response.settings import ResponseSettings
 from response.watching import watch_pairs
 from schemas.policy.cluster import ClusterView, Pod
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from response.workload import Selection
 
 Manifests = tuple[dict[str, Any], ...]
+# What a view has only where an action asks for it, by a function `details` of the settings.
+Detail = Literal["controllers", "nodes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +53,21 @@ class Permission:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """Ports that a quarantine leaves open, each a protocol and a number: of pods with some labels, or of blocks."""
+
+    ports: tuple[tuple[str, int], ...]
+    namespace: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    cidrs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PlanContext:
     """What an action plans from, and in which dialect.
 
-    `expires_at` is ISO 8601 UTC text; `edges` whom workloads talked to lately.
+    `expires_at` is ISO 8601 UTC text; `edges` whom workloads talked to lately; `kept_egress` what a quarantine leaves
+    open, in dialects that say `KEEPS_EGRESS`.
     """
 
     decision: ResponseDecision
@@ -61,6 +76,7 @@ class PlanContext:
     expires_at: str
     edges: EdgeMemory = field(default_factory=EdgeMemory)
     dialect: Dialect = "networkpolicy"
+    kept_egress: tuple[Kept, ...] = ()
 
     @property
     def object_name(self) -> str:
@@ -72,8 +88,10 @@ class PlanContext:
 class Plan:
     """Steps in the order in which they are applied; `undo` is in the order in which they are taken back.
 
-    `pods` are keys of the pods that the plan means to change. With `isolates` the pods end with nothing allowed. A plan
-    in a `dialect` that is not `enforced` here is for people to look at, and is not applied.
+    `pods` are keys of the pods that the plan means to change. With `isolates` the pods end with nothing allowed, but
+    for what they were allowed of DNS with `spares_dns`. `pod_labels` are the labels that pods get by it, None for one
+    that is taken off. A plan in a `dialect` that is not `enforced` here is for people to look at, and is not applied.
+    `unproven` is why there is nothing to prove of it, empty where there is.
     """
 
     action: str
@@ -83,9 +101,11 @@ class Plan:
     manifests: tuple[dict[str, Any], ...]
     undo: tuple[dict[str, Any], ...]
     isolates: bool = False
-    pod_labels: dict[str, dict[str, str]] = field(default_factory=dict)
+    pod_labels: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
     dialect: Dialect = "networkpolicy"
     enforced: bool = True
+    spares_dns: bool = False
+    unproven: str = ""
 
 
 # Refusals of a decision that are no reason against an action which names no attacker.
@@ -142,6 +162,13 @@ def load_dialects() -> dict[Dialect, DialectModule]:
 def _listed(package: ModuleType) -> Iterator[Any]:
     for module in pkgutil.iter_modules(package.__path__):
         yield importlib.import_module(f"{package.__name__}.{module.name}")
+
+
+def details_of(actions: Sequence[str], settings: ResponseSettings) -> frozenset[Detail]:
+    """What some actions must know besides policies, pods, namespaces and services."""
+    known = load_actions()
+    asking = (getattr(known.get(name), "details", None) for name in actions)
+    return frozenset(detail for ask in asking if ask is not None for detail in ask(settings))
 
 
 def attack_pairs(decision: ResponseDecision) -> tuple[AttackPair, ...]:
@@ -201,7 +228,8 @@ def _attempt(name: str, context: PlanContext) -> Attempt:
         planned = replace(planned, dialect=context.dialect, enforced=enforced)
         proof = prove_plan(planned, context)
         attack = attack_pairs(context.decision) if cuts_attackers(name) else ()
-        watch = watch_pairs(planned.pods, attack, context.view, planned.isolates)
+        spared = resolver_addresses(context.view, context.settings) if planned.spares_dns else ()
+        watch = watch_pairs(planned.pods, attack, context.view, planned.isolates, spared)
     except ValueError as error:
         return Attempt(name, None, None, Refusal("unplannable", str(error)))
     refusal = None if proof.holds else Refusal(proof.reason, proof.message)
@@ -210,7 +238,22 @@ def _attempt(name: str, context: PlanContext) -> Attempt:
 
 def cuts_attackers(action: str) -> bool:
     """Tell whether an action means to stop the attack's own flows, so that packets can show whether it does."""
-    return bool(getattr(load_actions().get(action), "NAMES_ATTACKERS", True))
+    return contains(action) and _names_attackers(action)
+
+
+def may_spare_dns(action: str) -> bool:
+    """Whether an action leaves pods their DNS where it can, so that people must approve where it does not."""
+    return bool(getattr(load_actions().get(action), "SPARES_DNS", False))
+
+
+def contains(action: str) -> bool:
+    """Whether an action means to stop the attack: one that only notes it meets no deadline."""
+    return bool(getattr(load_actions().get(action), "CONTAINS", True))
+
+
+def harmless(action: str) -> bool:
+    """Whether an action takes nothing from anybody, so that no budget has to bound it."""
+    return bool(getattr(load_actions().get(action), "HARMLESS", False))
 
 
 def view_after(plan: Plan, view: ClusterView) -> ClusterView:
@@ -223,11 +266,13 @@ def view_after(plan: Plan, view: ClusterView) -> ClusterView:
 
 
 def prove_plan(plan: Plan, context: PlanContext) -> Proof:
-    """The proof of a plan against the context's view."""
+    """The proof of a plan against the context's view; for a plan that claims nothing, why."""
+    if plan.unproven:
+        return nothing_to_prove(plan.pods, plan.unproven)
     attack = attack_pairs(context.decision)
     after = view_after(plan, context.view)
     drops = drops_of(plan.manifests)
-    claim = Claim(context.view, after, plan.pods, attack, plan.isolates, plan.dialect, drops)
+    claim = Claim(context.view, after, plan.pods, attack, plan.isolates, plan.dialect, drops, plan.spares_dns)
     proof = prove(claim, context.settings)
     recent = recent_peers(context.edges, plan.pods, context.view, after)
     return proof.model_copy(update={"recent": recent}) if recent else proof

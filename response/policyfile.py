@@ -15,6 +15,8 @@ from schemas.finding import SEVERITIES, Severity
 from schemas.response import ActionName, Mode
 
 Category = Literal["ddos", "intrusion", "data_leak", "misconfiguration", "other"]
+# What may be done besides a ladder, because it takes nothing from anybody.
+Besides = Literal["annotate", "notify", "capture_traffic"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
 Name = Annotated[str, Field(min_length=1, max_length=253)]
@@ -38,6 +40,9 @@ class CategoryRule(_Part):
     deadline_s: int = Field(ge=0, le=86400, description="Seconds after detection by which it should be contained.")
     ttl_s: int = Field(ge=60, le=604800, description="Seconds after which what was applied expires.")
     actions: tuple[ActionName, ...] = Field(description="Ladder: tried in order until one is proven.")
+    also: tuple[Besides, ...] = Field(
+        (), description="Done besides, each as a response of its own, whatever comes of the ladder."
+    )
     mode: Mode | None = Field(None, description="Stricter mode for this category; absent: the file's mode.")
 
 
@@ -69,6 +74,7 @@ class MatrixRow(_Part):
     weekdays: tuple[Weekday, ...] = Field((), description="Days of the alert in UTC.")
 
     actions: tuple[ActionName, ...] | None = Field(None, description="Ladder instead of the category's.")
+    also: tuple[Besides, ...] | None = Field(None, description="What is done besides, instead of the category's.")
     mode: Mode | None = Field(
         None, description="Mode instead of the file's and the category's; a namespace's stricter one still holds."
     )

@@ -24,10 +24,12 @@ from schemas.policy.addresses import span_of_address, span_of_cidr
 from schemas.policy.cluster import ClusterView, Pod
 from schemas.policy.dialects import doubts
 from schemas.policy.evaluator import READINGS, Flow, IpBlockReading, evaluate
-from schemas.policy.networkpolicy import DIRECTIONS, PROTOCOLS
-from schemas.policy.ports import ALL_PORTS, PortSet
+from schemas.policy.networkpolicy import DIRECTIONS, PROTOCOLS, Protocol
+from schemas.policy.ports import ALL_PORTS, NO_PORTS, PortSet
 from schemas.policy.words import DIALECTS, Dialect
 
+DNS_PROTOCOLS: tuple[Protocol, ...] = ("UDP", "TCP")
+NOTHING_TO_PROVE = "nothing_to_prove"
 NODE_NOTE = "traffic between a pod and its own node, kubelet probes included, is never subject to policy and stays open"
 
 
@@ -98,6 +100,7 @@ class Proof(_Row):
     in_force: tuple[tuple[str, ...], ...] = (("networkpolicy",),)
     note: str = NODE_NOTE
     recent: tuple[RecentPeer, ...] = ()
+    spares_dns: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ class Claim:
     `pods` are keys of the pods that the plan means to change. With `isolates`, the pods named must end with nothing
     allowed at all, and DNS and peers are cut on purpose; otherwise DNS and protected peers must be kept. `dialect` is
     the one that the plan is written in, which is taken to be enforced. `drops` are what nodes drop or slow down
-    besides, whatever policies allow.
+    besides, whatever policies allow. With `spares_dns` isolated pods may end with what they were allowed of DNS.
     """
 
     before: ClusterView
@@ -117,6 +120,7 @@ class Claim:
     isolates: bool
     dialect: Dialect = "networkpolicy"
     drops: Drops = NO_DROPS
+    spares_dns: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +164,14 @@ class _Cases:
         return tuple(Case(step, reading) for step in steps for reading in READINGS)
 
 
+def nothing_to_prove(pods: tuple[str, ...], why: str) -> Proof:
+    """What stands in the place of a proof for a plan that claims to stop nothing."""
+    return Proof(
+        holds=True, reason=NOTHING_TO_PROVE, message=why, readings=(), pods=pods, attack=(), narrower=True,
+        counterexample=None, dns=(), protected_cut=(), peers_cut=(), isolates=False, in_force=(),
+    )  # fmt: skip
+
+
 def prove(claim: Claim, settings: ResponseSettings) -> Proof:
     """Evaluate a claim. Raises ValueError for an attack pair whose addresses are none."""
     asked = _Cases(claim, settings)
@@ -169,7 +181,7 @@ def prove(claim: Claim, settings: ResponseSettings) -> Proof:
     dns = tuple(_dns_rows(claim, cases, settings))
     peers = _peers_cut(claim, cases)
     protected = tuple(key for key in peers if key.split("/")[0] in settings.protected_namespaces)
-    still_open = _still_open(claim, cases) if claim.isolates else None
+    still_open = _still_open(claim, cases, settings) if claim.isolates else None
     failure = (
         _doubt(claim, cases)
         or _attack_failure(attack, claim.isolates)
@@ -191,6 +203,7 @@ def prove(claim: Claim, settings: ResponseSettings) -> Proof:
         peers_cut=peers,
         isolates=claim.isolates,
         dialect=claim.dialect,
+        spares_dns=claim.spares_dns,
         in_force=tuple(tuple(item for item in DIALECTS if item in force) for force in asked.forces),
     )
 
@@ -287,35 +300,44 @@ def _open_port(view: ClusterView, pair: AttackPair, reading: IpBlockReading) -> 
     return pair.protocol or "TCP", 0
 
 
-def _still_open(claim: Claim, cases: tuple[Case, ...]) -> str | None:
+def _still_open(claim: Claim, cases: tuple[Case, ...], settings: ResponseSettings) -> str | None:
     """The first thing still allowed to a pod that should be isolated, as a sentence, or none."""
     cells = cells_of(claim.after)
+    resolvers = {span_of_address(text) for _, text in _dns_servers(claim.before, settings)} if claim.spares_dns else ()
+    spared = PortSet.of((port, port) for port in settings.dns_ports)
     for pod in filter(None, map(claim.after.pod, claim.pods)):
         exempt = {span_of_address(text) for text in (*pod.ips, *pod.node_ips)}
         for direction, case in product(DIRECTIONS, cases):
             allowance = Allowance(case.after, pod, direction, case.reading)
             for cell in cells:
-                if cell.span not in exempt and any(allowance.ports(cell).values()):
+                kept = spared if direction == "Egress" and cell.span in resolvers else NO_PORTS
+                if cell.span not in exempt and any(ports - kept for ports in allowance.ports(cell).values()):
                     way = "to" if direction == "Egress" else "from"
                     return f"{pod.key} would still be allowed traffic {way} {cell.pod or cell.span.address()}"
     return None
 
 
 def _dns_rows(claim: Claim, cases: tuple[Case, ...], settings: ResponseSettings) -> Iterable[KeptRow]:
-    servers = [(pod.key, ip) for pod in _dns_pods(claim.before, settings) for ip in pod.ips]
-    servers += [(address, address) for address in settings.dns_addresses]
+    servers = _dns_servers(claim.before, settings)
     for key in claim.pods:
         pod = claim.before.pod(key)
         for ip in pod.ips if pod is not None else ():
             same_family = [item for item in servers if (":" in item[1]) == (":" in ip)]
             for name, server in same_family:
                 for port in settings.dns_ports:
-                    for protocol in ("UDP", "TCP"):
+                    for protocol in DNS_PROTOCOLS:
                         flow = Flow(ip, server, protocol, port)
                         yield KeptRow(what=f"{key} → {name} {protocol}/{port}", status=_kept(claim.drops, cases, flow))
 
 
-def _dns_pods(view: ClusterView, settings: ResponseSettings) -> Iterable[Pod]:
+def _dns_servers(view: ClusterView, settings: ResponseSettings) -> list[tuple[str, str]]:
+    """Names and addresses of the resolvers, as enforcers see them: never the Service in front."""
+    servers = [(pod.key, ip) for pod in dns_pods(view, settings) for ip in pod.ips]
+    return servers + [(address, address) for address in settings.dns_addresses]
+
+
+def dns_pods(view: ClusterView, settings: ResponseSettings) -> Iterable[Pod]:
+    """The pods that the settings call resolvers."""
     for pod in view.pods:
         if pod.namespace == settings.dns_namespace and settings.dns_labels.items() <= dict(pod.labels).items():
             yield pod

@@ -16,6 +16,7 @@ from response.enforce import carry_out, seconds
 from response.gateway import ClusterError, Managed
 from response.guard import Refusal
 from response.ledger import STANDING, WAITING, Containment, Ledger, Phase, time_to_live
+from response.plan import contains
 from response.standing import Backdrop, prove_standing
 from schemas.action import Action, Outcome
 from schemas.policy.cluster import ClusterView
@@ -218,8 +219,12 @@ class Reconciler:
 
 
 def _undone(ledger: Ledger) -> tuple[Containment, ...]:
-    """What is not contained: of what stands, that which waits for something wider."""
-    return tuple(known for known in ledger.all(_UNDONE | STANDING) if known.phase in _UNDONE or known.next is not None)
+    """What is not contained: of what stands, that which waits for something wider, and that which only notes it."""
+    return tuple(
+        known
+        for known in ledger.all(_UNDONE | STANDING)
+        if known.phase in _UNDONE or known.next is not None or not contains(known.action)
+    )
 
 
 def _may_be_missed(known: Containment) -> bool:

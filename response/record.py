@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from response.plan import contains
 from schemas.action import Action, Outcome
 from schemas.alert import Alert
 from schemas.finding import SEVERITIES, Endpoint
@@ -59,6 +60,7 @@ class IncidentRecord(Word):
     evidence: tuple[RecordEvidence, ...] = Field(description="by alert")
     responses: tuple[str, ...] = Field(description="ids of responses")
     approvals: tuple[str, ...] = Field(description="who approved, rejected, extended or reverted what, and when")
+    captures: tuple[str, ...] = Field((), description="files of packets on nodes, each with its hash")
     lessons: tuple[str, ...] = Field(description="what the steps say about the next time")
 
 
@@ -88,6 +90,7 @@ def incident_record(
         evidence=tuple(map(_evidence, told)),
         responses=tuple(dict.fromkeys(s.response_id for s in steps if s.response_id)),
         approvals=tuple(f"{s.at} {s.operator} {s.outcome} {s.response_id}: {s.message}" for s in steps if s.operator),
+        captures=tuple(f"{s.target}: {s.message}" for s in steps if s.outcome == "node_captured"),
         lessons=tuple(_lessons(told, steps)),
     )
 
@@ -107,6 +110,7 @@ def markdown(record: IncidentRecord) -> str:
         lines.append(f"- {_safe(item.kind)} ({item.severity}, confidence {item.confidence:g}{forged}): "
                      f"{_safe(item.explanation)}")  # fmt: skip
         lines += [f"    - {_safe(value)}" for value in item.values]
+    lines += [f"- captured: {_safe(line)}" for line in record.captures]
     lines += ["", "## Who decided", ""]
     lines += [f"- {_safe(line)}" for line in record.approvals] or ["- nobody: no operator said anything"]
     lines += ["", "## Lessons", ""]
@@ -116,12 +120,12 @@ def markdown(record: IncidentRecord) -> str:
 
 def _lessons(alerts: Sequence[Alert], steps: Sequence[Action]) -> Iterator[str]:
     outcomes = Counter(step.outcome for step in steps)
-    first = next((s for s in steps if s.outcome in _DONE), None)
+    first = next((s for s in steps if s.outcome in _DONE and contains(s.action)), None)
     if first is not None:
         took = from_iso(first.at) - first.decided_tick
         yield f"contained {took:.0f} s after the tick that was decided on, by {first.action}"
     elif steps:
-        yield "nothing was applied: see the refusals below and the mode of the policy file"
+        yield "nothing that stops it was applied: see the refusals below and the mode of the policy file"
     for reason, count in sorted(Counter(s.reason for s in steps if s.outcome == "refused").items()):
         yield f"refused {count} times for {reason}: docs/response.md says what that means"
     if outcomes["missed"]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from response.prove import Proof, RecentPeer
+from response.prove import NOTHING_TO_PROVE, Proof, RecentPeer
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -23,6 +23,8 @@ def proof_table(proof: Proof) -> str:
     """A proof as a small table, one claim a line; control characters are replaced."""
     rows = [("holds", "yes" if proof.holds else f"no: {proof.message}"), ("dialect", _dialect_text(proof))]
     rows.append(("pods", _some(proof.pods)))
+    if proof.reason == NOTHING_TO_PROVE:
+        return _table([("claims", proof.message), ("pods", _some(proof.pods))])
     rows += [("attack", f"{row.flow}: {row.before} → {row.after}") for row in proof.attack[:5]]
     if len(proof.attack) > 5:
         rows.append(("attack", f"and {len(proof.attack) - 5} more pairs, all evaluated"))
@@ -34,6 +36,10 @@ def proof_table(proof: Proof) -> str:
         counts = Counter(row.status for row in proof.recent)
         rows.append(("recent", ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))))
     rows.append(("node", proof.note))
+    return _table(rows)
+
+
+def _table(rows: Sequence[tuple[str, str]]) -> str:
     width = max(len(name) for name, _ in rows)
     return "\n".join(_CONTROL.sub("?", f"{name:<{width}}  {text}") for name, text in rows)
 

@@ -4,34 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from response.prove import Proof
+from response.prove import Proof, dns_pods
 from response.settings import ResponseSettings
-from schemas.policy.addresses import Span, span_of_address
+from schemas.policy.addresses import span_of_address
 from schemas.policy.cluster import ClusterView
 from schemas.response import ResponseDecision
 
 
 def needs_approval(
-    decision: ResponseDecision, proof: Proof | None, view: ClusterView, settings: ResponseSettings
+    decision: ResponseDecision, proof: Proof | None, view: ClusterView, settings: ResponseSettings, *, spares: bool
 ) -> bool:
-    """Tell whether a plan answers an attack through the resolver by cutting a pod's DNS.
+    """Tell whether a plan cuts a pod's DNS where people must say so: in answer to an attack through the resolver, or by
+    an action that spares DNS where it can.
 
     A pod without DNS is down, and whether the names that it asks for are a tunnel is a judgement: people make it.
     """
     if proof is None or not any(row.status == "cut" for row in proof.dns):
         return False
-    servers = set(_resolvers(view, settings))
+    return spares or through_resolver(decision, view, settings)
+
+
+def through_resolver(decision: ResponseDecision, view: ClusterView, settings: ResponseSettings) -> bool:
+    """Tell whether the attack goes through the cluster's own resolver."""
+    servers = set(map(span_of_address, resolver_addresses(view, settings)))
     return any(
         end.ip and end.port in settings.dns_ports and span_of_address(end.ip) in servers for end in decision.victims
     )
 
 
-def _resolvers(view: ClusterView, settings: ResponseSettings) -> Iterator[Span]:
+def resolver_addresses(view: ClusterView, settings: ResponseSettings) -> Iterator[str]:
     """Addresses of the resolvers that the settings name: their pods, the Services in front of them, and others."""
-    for pod in view.pods:
-        if pod.namespace == settings.dns_namespace and settings.dns_labels.items() <= dict(pod.labels).items():
-            yield from map(span_of_address, pod.ips)
+    for pod in dns_pods(view, settings):
+        yield from pod.ips
     for service in view.services:
         if service.namespace == settings.dns_namespace and service.selector.items() >= settings.dns_labels.items():
-            yield from map(span_of_address, service.ips)
-    yield from map(span_of_address, settings.dns_addresses)
+            yield from service.ips
+    yield from settings.dns_addresses

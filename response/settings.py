@@ -12,6 +12,8 @@ from response.node.settings import NodeAgentSettings, NodeStepSettings
 from response.verify_settings import VerifySettings
 from schemas.policy.words import DIALECTS, Dialect
 
+# Actions that end or move what runs, or that write down what it says: nobody gets them without asking.
+OptIn = Literal["detach_pod", "evict_pod", "cordon_node", "capture_traffic"]
 DialectMode = Literal["enforce", "dry-run", "off"]
 
 
@@ -101,6 +103,22 @@ class UpkeepSettings(BaseModel):
     events: bool = Field(True, description="write a Kubernetes Event on pods when their containment changes")
 
 
+class QuarantineSettings(BaseModel):
+    """What quarantine_pod leaves to a pod."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dns: Literal["keep", "cut"] = Field(
+        "keep", description="keep: a quarantined pod may still ask the cluster's resolver what it could ask before,"
+        " where the dialect can say so and the attack does not go through it; cut: nothing at all, and an operator"
+        " must approve each",
+    )  # fmt: skip
+    services: Literal["stay", "leave"] = Field(
+        "stay", description="leave: take off the pod those labels by which Services find it and its controller does"
+        " not, so that they send it nothing more; undo gives them back. stay: who is sent to it waits in vain",
+    )  # fmt: skip
+
+
 def _modes(given: Mapping[str, str]) -> dict[Dialect, DialectMode]:
     """The mode of every dialect, where some are given. Raises ValueError."""
     unknown = sorted(given.keys() - set(DIALECTS))
@@ -175,6 +193,11 @@ class ResponseSettings(BaseModel):
     ipv6_prefix: int = Field(
         128, ge=48, le=128, description="Prefix length by which IPv6 addresses outside the cluster are blocked; 64 is"
         " one customer, who can use any address of it",
+    )  # fmt: skip
+    quarantine: QuarantineSettings = Field(QuarantineSettings(), description="what quarantine_pod leaves to a pod")
+    opt_in: tuple[OptIn, ...] = Field(
+        (), description="Actions that are refused unless they are named here, because they end or move what runs,"
+        " or write down what it says: detach_pod, evict_pod, cordon_node, capture_traffic",
     )  # fmt: skip
     node_steps: NodeStepSettings = Field(NodeStepSettings(), description="what nodes are commanded, and how")
     node_agent: NodeAgentSettings = Field(NodeAgentSettings(), description="what the agent of a node obeys")

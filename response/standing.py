@@ -12,7 +12,7 @@ from response.drops import drops_of, on_nodes
 from response.ledger import Containment
 from response.objects import QUARANTINE_LABEL, RESPONSE_LABEL
 from response.plan import attack_pairs
-from response.prove import AttackPair, Claim, Proof, prove
+from response.prove import NOTHING_TO_PROVE, AttackPair, Claim, Proof, prove
 from response.settings import ResponseSettings
 from schemas.policy.addresses import Span, span_of_address
 from schemas.policy.cluster import ClusterView, Pod
@@ -24,7 +24,7 @@ from schemas.policy.words import DIALECTS, Dialect
 def prove_standing(known: Containment, view: ClusterView, site: Site) -> Proof | None:
     """The proof of a containment on the cluster as it is; none where the ledger does not know what it claims."""
     decision = known.decision
-    if decision is None or known.proof is None:
+    if decision is None or known.proof is None or known.proof.get("reason") == NOTHING_TO_PROVE:
         return None
     before = view.without(RESPONSE_LABEL, QUARANTINE_LABEL, known.response_id)
     pods = _subjects(known, view)
@@ -33,7 +33,8 @@ def prove_standing(known: Containment, view: ClusterView, site: Site) -> Proof |
         pairs = tuple(filter(None, (_present(pair, known, view, pods) for pair in wanted)))
         spoken: Dialect = next((item for item in DIALECTS if item == known.proof.get("dialect")), "networkpolicy")
         isolates, drops = bool(known.proof.get("isolates")), drops_of(known.manifests)
-        claim = Claim(before, view, pods, pairs, isolates, spoken, drops)
+        spares = bool(known.proof.get("spares_dns"))
+        claim = Claim(before, view, pods, pairs, isolates, spoken, drops, spares)
         proof = prove(claim, site.settings)
     except ValueError:
         return None
@@ -107,7 +108,8 @@ def _each(pods: Iterable[Pod]) -> list[Pod]:
 
 def _pod_text(pod: Pod) -> str:
     labels = sorted((key, value) for key, value in pod.labels.items() if key != QUARANTINE_LABEL)
-    return repr((pod.key, labels, pod.ips, pod.ports, pod.host_network, pod.node_ips, pod.service_account))
+    taken = sorted(pod.taken.items())
+    return repr((pod.key, labels, taken, pod.ips, pod.ports, pod.host_network, pod.node_ips, pod.service_account))
 
 
 def _policy_text(policy: PolicyObject) -> str:

@@ -19,7 +19,7 @@ Outcome = Literal[
     # What packets said of an applied containment.
     "effective", "quiet", "ineffective", "unknown",
     # What the agent of a node did with a signed command.
-    "node_set", "node_lifted", "node_refused", "node_failed", "node_expired",
+    "node_set", "node_lifted", "node_refused", "node_failed", "node_expired", "node_captured",
 ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import orjson
 from pydantic import Field
 
 from schemas.signed import SignedWord
@@ -13,6 +14,7 @@ Transport = Literal["TCP", "UDP", "SCTP"]
 # As many as fit a message that an audit line can show in full.
 MAX_CUTS = 256
 MAX_LIMITS = 16
+MAX_CAPTURES = 4
 
 Text = Annotated[str, Field(max_length=253)]
 AddressText = Annotated[str, Field(min_length=2, max_length=64)]
@@ -40,6 +42,15 @@ class Limit(Word):
     in_all: int = Field(ge=1, le=1_000_000, description="new connections per second that all together may open")
 
 
+class Capture(Word):
+    """Packets of one pod that are written to a file on its node, until the first of the bounds is met."""
+
+    address: AddressText = Field(description="of the pod; its own interface on the node is listened to")
+    packets: int = Field(ge=1, le=1_000_000, description="at most so many")
+    bytes: int = Field(ge=4096, le=1 << 30, description="size of the file at most")
+    seconds: int = Field(ge=1, le=3600, description="at most so long")
+
+
 class NodeCommand(SignedWord):
     """One signed word of the responder to the agent of one node.
 
@@ -61,6 +72,19 @@ class NodeCommand(SignedWord):
     decided_tick: int = Field(0, ge=0, description="tick of the alert, s since epoch")
     cuts: Annotated[tuple[Cut, ...], Field(max_length=MAX_CUTS)] = Field((), description="apply: what to drop")
     limits: Annotated[tuple[Limit, ...], Field(max_length=MAX_LIMITS)] = Field((), description="apply: what to slow")
+    captures: Annotated[tuple[Capture, ...], Field(max_length=MAX_CAPTURES)] = Field(
+        (), description="apply: what to write down"
+    )
     expires_at: Annotated[str, Field(max_length=40)] = Field(
         "", description="apply: when the kernel forgets it by itself, ISO 8601, UTC"
     )
+
+    def canonical(self) -> bytes:
+        """As of any signed word; a command without captures is signed as before there were any.
+
+        Nodes read commands of a week again when they start, also those of an older responder.
+        """
+        if self.captures:
+            return super().canonical()
+        fields = self.model_dump(mode="json", by_alias=True, exclude={"signature", "captures"})
+        return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)

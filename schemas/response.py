@@ -13,6 +13,7 @@ Mode = Literal["observe", "dry-run", "approve", "enforce"]
 ActionName = Literal[
     "block_egress_destination", "block_ingress_source", "quarantine_pod", "rate_limit", "cut_on_node",
     "isolate_workload", "isolate_namespace", "allow_only_baseline", "close_hole", "demand_mtls",
+    "detach_pod", "annotate", "notify", "evict_pod", "cordon_node", "capture_traffic",
 ]  # fmt: skip
 
 

@@ -1,15 +1,18 @@
-"""What ``sluicegate doctor --cluster`` looks at: which dialects of policy a cluster serves, and who enforces them."""
+"""What ``sluicegate doctor --cluster`` looks at: dialects of policy, who enforces them, and the rights of actions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import cache
 from pathlib import Path
+from typing import get_args
 
 from response.enforcers import DialectStatus, Enforcement, enforcement_of
 from response.gateway import ClusterError
 from response.kube import KubeGateway
-from response.settings import ResponseSettings
+from response.plan import load_actions
+from response.settings import OptIn, ResponseSettings
 from schemas.policy.cluster import ClusterView
 from sluicegate.checks import Finding
 
@@ -19,8 +22,31 @@ def cluster_checks(settings: ResponseSettings, kubeconfig: Path | None, context:
     view = read_cluster(kubeconfig, context)
     if isinstance(view, Finding):
         yield view
-    else:
-        yield from findings_of(view, settings)
+        return
+    yield from findings_of(view, settings)
+    try:
+        with closing(KubeGateway(kubeconfig, context)) as gateway:
+            yield from rights_of_actions(gateway.may, settings)
+    except ClusterError as error:
+        yield Finding("rights", "missing", str(error), "check the kubeconfig, its context and its rights")
+
+
+def rights_of_actions(may: Callable[[str, str, str], bool], settings: ResponseSettings) -> Iterator[Finding]:
+    """A line for each action: whether it is wanted at all, and what it may not do that it needs.
+
+    `may` says whether this process has a verb on a group's resource; of one right it is asked once.
+    """
+    asked = cache(may)
+    for name, module in sorted(load_actions().items()):
+        if name in get_args(OptIn) and name not in settings.opt_in:
+            yield Finding(name, "off", "must be asked for", f"response.opt_in: [{name}]")
+            continue
+        needed = [(verb, right) for right in module.RBAC for verb in right.verbs]
+        denied = [f"{verb} {right.resource}" for verb, right in needed if not asked(verb, right.group, right.resource)]
+        if denied:
+            yield Finding(name, "off", f"not allowed: {', '.join(denied)}", "grant it, if the policy file names it")
+        else:
+            yield Finding(name, "ok", "may do what it needs")
 
 
 def read_cluster(kubeconfig: Path | None, context: str | None) -> ClusterView | Finding:

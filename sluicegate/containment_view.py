@@ -82,6 +82,7 @@ def words_of(item: Containment) -> dict[str, Any]:
         "next": _proposal_words(item.next) if item.next is not None else None,
         "repairs": item.repairs,
         "answered_s": item.answered_s,
+        "evidence": list(item.evidence),
         "manifests": list(item.manifests),
         "proof": item.proof,
         "decision": item.decision.model_dump(mode="json") if item.decision is not None else None,
@@ -105,6 +106,9 @@ def print_containment(item: Containment, now: float) -> None:
     out.print(cell(f"{item.response_id}: {item.phase}", "bold"))
     for name, text in _facts(item, now):
         for line in wrapped(f"{name:<12}{text}", "  ", later=" " * 14):
+            out.print(Text(line))
+    for text in item.evidence:
+        for line in wrapped(f"{'evidence':<12}{text}", "  ", later=" " * 14):
             out.print(Text(line))
     _print_plan(item.manifests, item.proof)
     if item.next is not None:

@@ -16,7 +16,7 @@ from response.responder import Responder
 from response.settings import ResponseSettings
 from schemas.action import Action
 from schemas.inventory import InventoryObject
-from schemas.policy.cluster import ClusterView
+from schemas.policy.cluster import ClusterView, Controller, Node
 from schemas.policy.inventory_view import view_of_inventory
 from schemas.policy.networkpolicy import PolicyObject
 from schemas.response import ResponseDecision
@@ -49,6 +49,14 @@ class InventoryGateway:
     def view(self) -> ClusterView:
         """The cluster as last described."""
         return view_of_inventory(self._objects.values(), self._policies, self._latest)
+
+    def controllers(self, namespace: str) -> tuple[Controller, ...] | None:
+        """Nothing says by which labels they find their pods."""
+        return None
+
+    def nodes(self) -> tuple[Node, ...] | None:
+        """Nothing says which of them take pods."""
+        return None
 
     def apply(self, manifest: Mapping[str, Any]) -> None:
         """Refuse: there is nothing to apply it to."""

@@ -17,15 +17,18 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from response.guard import Refusal
-from response.node.audit import told_by_node, told_of_expiry
+from response.node.audit import told_by_node, told_of_capture, told_of_expiry
+from response.node.captured import Captured
 from response.node.enforcer import Judged, NodeEnforcer
 from response.node.facts import NodeFacts
 from response.node.kernel_tools import ToolError
+from response.node.place import interface_of
 from schemas.action import Outcome
 from schemas.node_command import NodeCommand
 from schemas.topics import NODE_COMMANDS
 from stream.connection import ConnectionProblem, client_arguments, group_name, unreachable
 from stream.deadletters import printable
+from stream.node_captures import NodeCaptures
 from stream.node_voice import NodeVoice
 from stream.settings import KafkaSettings
 
@@ -34,6 +37,7 @@ log = structlog.get_logger("stream.node_agent")
 _RETRY_SECONDS = 2.0
 _POLL_MS = 500
 _SET = Refusal("set", "the kernel drops it")
+_CAPTURING = Refusal("capturing", "packets are written down; what comes of it is told")
 _LIFTED = Refusal("command", "taken back by the responder")
 
 
@@ -60,6 +64,7 @@ class NodeAgent:
         kafka: the broker.
         name: this node.
         enforcer: of its tables.
+        locate: finds the interface of a pod's address. May raise ToolError.
         facts: looks at the node: its addresses, and what carries packets past the tables. May raise ToolError.
         never: texts of further addresses that nothing may touch.
         clock: returns s since epoch.
@@ -67,7 +72,7 @@ class NodeAgent:
 
     def __init__(
         self, kafka: KafkaSettings, name: NodeName, enforcer: NodeEnforcer, facts: Callable[[], NodeFacts],
-        never: Sequence[str], clock: Callable[[], float],
+        never: Sequence[str], clock: Callable[[], float], locate: Callable[[str], str] = interface_of,
     ) -> None:  # fmt: skip
         self.enforcer = enforcer
         self.counts = AgentCounts()
@@ -79,6 +84,7 @@ class NodeAgent:
         self._clock = clock
         self._lock = asyncio.Lock()
         self._place = TopicPartition(NODE_COMMANDS.name(kafka.prefix), 0)
+        self._captures = NodeCaptures(enforcer.bounds.settings, locate, self._tell_capture)
         self._voice = NodeVoice(kafka, f"{name.cluster}/{name.node}")
         self._told: deque[float] = deque()
         self._next = 0
@@ -97,6 +103,7 @@ class NodeAgent:
             await stop.wait()
             for task in running:
                 task.cancel()
+        await self._captures.close()
         await self._voice.close()
 
     async def _look_always(self) -> None:
@@ -130,11 +137,24 @@ class NodeAgent:
             _log_change(settled.problem)
         for item in judged:
             self._tell(item, settled.problem, now)
+            if item.refusal is None and settled.problem is None and item.command is not None:
+                self._begin_or_end(item.command)
         name = self._name
         self._voice.say(
             [told_of_expiry(one, count, now, name.cluster, name.node) for one, count in settled.expired.items()]
         )
         self._voice.report(self.enforcer.report(now))
+
+    def _begin_or_end(self, command: NodeCommand) -> None:
+        """The captures of a command; those of one that was taken back stop with what they have."""
+        if command.verb == "lift":
+            self._captures.stop(command.response_id)
+        else:
+            self._captures.start(command)
+
+    def _tell_capture(self, command: NodeCommand, address: str, found: Captured | Refusal) -> None:
+        name = self._name
+        self._voice.say([told_of_capture(command, address, found, self._clock(), name.cluster, name.node)])
 
     def _tell(self, judged: Judged, problem: Refusal | None, now: float) -> None:
         command, refusal = judged.command, judged.refusal
@@ -144,7 +164,8 @@ class NodeAgent:
         elif problem is not None:
             outcome, why = "node_failed", problem
         else:
-            outcome, why = ("node_lifted", _LIFTED) if _lifts(command) else ("node_set", _SET)
+            set_by = _CAPTURING if command is not None and command.captures else _SET
+            outcome, why = ("node_lifted", _LIFTED) if _lifts(command) else ("node_set", set_by)
         self.counts.commands[outcome, why.reason] = self.counts.commands.get((outcome, why.reason), 0) + 1
         log.info("command", outcome=outcome, reason=why.reason, command=printable(command.id if command else ""))
         if outcome == "node_refused" and not self._admit(now):

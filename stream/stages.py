@@ -28,7 +28,7 @@ from detectors.rule_detector import rule_detectors
 from detectors.rule_file import RuleFile
 from detectors.settings import EngineSettings
 from detectors.snapshot import Section, SectionError
-from response.decide import decide
+from response.decide import decide, decide_besides
 from response.policyfile import DecisionPolicy, load_policy
 from schemas.alert import Alert, AlertRecord, Watermark
 from schemas.edge import Edge
@@ -363,7 +363,7 @@ class DecideStage:
         self._decided: dict[str, str] = {}
 
     def feed(self, alert: Alert) -> list[ResponseDecision]:
-        """Return the decision on an alert, if it is a new one."""
+        """Return the decision on an alert, if it is a new one, and what is to be done besides."""
         decision = decide(alert, self._policy)
         if decision is None:
             return []
@@ -375,7 +375,7 @@ class DecideStage:
             return []
         if len(self._decided) > _DECIDED:
             del self._decided[next(iter(self._decided))]
-        return [decision]
+        return [decision, *decide_besides(alert, decision, self._policy)]
 
     def snapshot(self) -> dict[str, Section]:
         """Return the state; the order is the order of forgetting."""

@@ -6,13 +6,13 @@ action would deny the rest. The tier is made by people, once: a tier changes wha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from response.blocked import Blocked
 from response.guard import Refusal
 from response.objects import QUARANTINE_LABEL, managed_object
-from response.plan import Manifests, Permission, PlanContext
+from response.plan import Kept, Manifests, Permission, PlanContext
 from response.steps import numbered, outside_cidrs, policy_annotations
 from response.workload import Selection
 from schemas.policy.calico import ADMIN_TIER_ORDER, tiers
@@ -21,6 +21,7 @@ from schemas.policy.words import Dialect
 
 NAME: Dialect = "calico"
 TITLE = "Calico NetworkPolicy"
+KEEPS_EGRESS = True
 # Calico's API server asks for rights on the tier beside those on the policy.
 RBAC = (
     Permission("projectcalico.org", "networkpolicies", ("get", "list", "create", "patch", "delete")),
@@ -47,15 +48,30 @@ def block_egress(
 
 
 def quarantine(pods: Sequence[Pod], context: PlanContext, summary: str) -> Manifests | Refusal:
-    """Deny rules for everybody on labelled pods, one policy a namespace."""
+    """Deny rules for everybody on labelled pods, one policy a namespace; what is kept is left to later tiers."""
     refusal = _refuse_tier(context)
     if refusal is not None:
         return refusal
     rules = [{"action": "Deny"}]
-    spec = {"types": ["Ingress", "Egress"], "ingress": rules, "egress": rules}
+    kept = [rule for item in context.kept_egress for rule in _passing(item)]
+    spec = {"types": ["Ingress", "Egress"], "ingress": rules, "egress": [*kept, *rules]}
     chosen = _selector({QUARANTINE_LABEL: context.decision.id})
     spaces = sorted({pod.namespace for pod in pods})
     return tuple(_object(space, context.object_name, chosen, spec, context, summary) for space in spaces)
+
+
+def _passing(kept: Kept) -> Iterator[dict[str, Any]]:
+    peer = (
+        {"nets": list(kept.cidrs)}
+        if kept.cidrs
+        else {
+            "namespaceSelector": _selector({NAMESPACE_NAME_LABEL: kept.namespace}),
+            "selector": _selector(kept.labels),
+        }
+    )
+    for protocol in dict.fromkeys(protocol for protocol, _ in kept.ports):
+        ports = [port for name, port in kept.ports if name == protocol]
+        yield {"action": "Pass", "protocol": protocol, "destination": {**peer, "ports": ports}}
 
 
 def _refuse_tier(context: PlanContext) -> Refusal | None:
@@ -100,7 +116,7 @@ def _peers(blocked: Blocked, context: PlanContext) -> list[dict[str, Any]]:
     return [*([{"nets": list(cidrs)}] if cidrs else []), *pods]
 
 
-def _selector(labels: dict[str, str]) -> str:
+def _selector(labels: Mapping[str, str]) -> str:
     """The expression for labels. Keys and values of labels hold no quotes; the evaluator reads it back to be sure."""
     return " && ".join(f"{key} == '{value}'" for key, value in sorted(labels.items()))
 

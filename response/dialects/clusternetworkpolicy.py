@@ -8,6 +8,7 @@ from schemas.policy.words import Dialect
 
 NAME: Dialect = "clusternetworkpolicy"
 TITLE = "ClusterNetworkPolicy"
+KEEPS_EGRESS = True
 RBAC = (
     Permission("policy.networking.k8s.io", "clusternetworkpolicies", ("get", "list", "create", "patch", "delete")),
     Permission("networking.k8s.io", "networkpolicies", ("get", "list", "create", "patch", "delete")),

@@ -13,13 +13,14 @@ from response.blocked import Blocked
 from response.guard import Refusal
 from response.objects import QUARANTINE_LABEL, all_but, policy_object
 from response.plan import Manifests, Permission, PlanContext
-from response.steps import numbered, policy_annotations
+from response.steps import kept_rule, numbered, policy_annotations
 from response.workload import Selection
 from schemas.policy.cluster import Pod
 from schemas.policy.words import Dialect
 
 NAME: Dialect = "networkpolicy"
 TITLE = "Kubernetes NetworkPolicy"
+KEEPS_EGRESS = True
 RBAC = (Permission("networking.k8s.io", "networkpolicies", ("get", "list", "create", "patch", "delete")),)
 
 
@@ -40,9 +41,11 @@ def block_egress(
 
 
 def quarantine(pods: Sequence[Pod], context: PlanContext, summary: str) -> Manifests | Refusal:
-    """Isolation of labelled pods with nothing allowed, one policy a namespace."""
+    """Isolation of labelled pods with nothing allowed but what is kept, one policy a namespace."""
     label = {QUARANTINE_LABEL: context.decision.id}
-    spec = {"podSelector": {"matchLabels": label}, "policyTypes": ["Ingress", "Egress"]}
+    spec: dict[str, Any] = {"podSelector": {"matchLabels": label}, "policyTypes": ["Ingress", "Egress"]}
+    if context.kept_egress:
+        spec["egress"] = [kept_rule(item) for item in context.kept_egress]
     notes = policy_annotations(context, summary)
     return tuple(
         policy_object(namespace, context.object_name, context.decision.id, notes, spec)

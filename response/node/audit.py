@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from response.audit import action_id
 from response.guard import Refusal
+from response.node.captured import Captured
 from schemas.action import Action, Outcome
 from schemas.node_command import NodeCommand
 from schemas.word import iso_time
@@ -36,6 +39,19 @@ def told_by_node(
         at=iso_time(now),
         expires_at=command.expires_at or None if command is not None else None,
     )
+
+
+def told_of_capture(
+    command: NodeCommand, address: str, found: Captured | Refusal, now: float, cluster: str, node: str
+) -> Action:
+    """The audit of one capture that ended, or could not be made."""
+    if isinstance(found, Refusal):
+        made = told_by_node(command, "node_failed", found, now, cluster, node)
+    else:
+        made = told_by_node(command, "node_captured", Refusal(found.ended, found.text(address)), now, cluster, node)
+        made = made.model_copy(update={"manifests": ({"kind": "Capture", "node": node, **asdict(found)},)})
+    # One for each capture of a command.
+    return made.model_copy(update={"id": action_id(made.id, address)})
 
 
 def told_of_expiry(response_id: str, entries: int, now: float, cluster: str, node: str) -> Action:

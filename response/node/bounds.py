@@ -9,6 +9,7 @@ from ipaddress import ip_network
 from response.guard import Refusal
 from response.node.entries import CutKey, Key, LimitKey, Network, Rates, network_of, overlap
 from response.node.settings import NodeAgentSettings
+from schemas.node_command import Capture
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,18 @@ class Bounds:
             if refusal is not None:
                 return refusal
         return self._refuse_rates(key, rates) if isinstance(key, LimitKey) else None
+
+    def refuse_capture(self, capture: Capture) -> Refusal | None:
+        """Why a capture is not made here, or none; only looking harms nobody, whose address it ever is."""
+        settings = self.settings
+        if settings.capture_dir is None:
+            return Refusal("no_capture_dir", "no captures are made on this node: see node_agent.capture_dir")
+        asked = (capture.packets, capture.bytes, capture.seconds)
+        most = (settings.capture_packets, settings.capture_bytes, settings.capture_s)
+        if any(one > limit for one, limit in zip(asked, most, strict=True)):
+            message = "{} packets, {} bytes, {} s are asked for; at most {}, {}, {} are allowed".format(*asked, *most)
+            return Refusal("too_much", message)
+        return None
 
     def refuse_overlap(self, key: Key, others: Iterable[Key]) -> Refusal | None:
         """Why an entry cannot stand beside others, or none: one set holds no pair twice."""

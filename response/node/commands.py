@@ -87,6 +87,7 @@ def manifest_of(command: NodeCommand) -> dict[str, Any]:
             "action": command.action,
             "cuts": [cut.model_dump(mode="json") for cut in command.cuts],
             "limits": [limit.model_dump(mode="json") for limit in command.limits],
+            **({"captures": [one.model_dump(mode="json") for one in command.captures]} if command.captures else {}),
         },
     }
 

@@ -10,7 +10,7 @@ from response.guard import Refusal
 from response.node.bounds import Bounds
 from response.node.changes import changes
 from response.node.claims import Claims
-from response.node.entries import Key, Rates, Wanted, key_of
+from response.node.entries import Key, Rates, Wanted, key_of, network_of
 from response.node.kernel_tools import ToolError
 from response.node.nft import Look, NodeTables
 from response.node.ruleset import Family
@@ -142,7 +142,8 @@ class NodeEnforcer:
         entries = _entries(command, now)
         if isinstance(entries, Refusal):
             return entries
-        refusal = self._refuse_entries(entries, now)
+        refusal = next(filter(None, map(self.bounds.refuse_capture, command.captures)), None)
+        refusal = refusal or self._refuse_entries(entries, now)
         if refusal is None:
             for key, wanted in entries:
                 self._claims.add(key, wanted)
@@ -169,10 +170,13 @@ def _entries(command: NodeCommand, now: float) -> list[tuple[Key, Wanted]] | Ref
         expires_at = from_iso(command.expires_at)
         cuts: list[tuple[Key, Rates | None]] = [(key_of(cut), None) for cut in command.cuts]
         limits = [(key_of(limit), Rates(limit.per_source, limit.in_all)) for limit in command.limits]
+        for capture in command.captures:
+            if network_of(capture.address).num_addresses != 1:
+                return Refusal("bad_entry", f"{capture.address} is more than one address")
     except ValueError as error:
         return Refusal("bad_entry", str(error))
-    if not cuts and not limits:
-        return Refusal("bad_entry", "the command names nothing to cut or limit")
+    if not cuts and not limits and not command.captures:
+        return Refusal("bad_entry", "the command names nothing to cut, limit or capture")
     if expires_at <= now:
         return Refusal("expired", f"it was to last until {command.expires_at}")
     return [(key, Wanted(command.response_id, expires_at, rates)) for key, rates in (*cuts, *limits)]

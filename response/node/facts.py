@@ -34,8 +34,8 @@ def read_facts(flowtables: Iterable[str], run: Run = run_tool) -> NodeFacts:
     Raises:
         ToolError: `ip` or `tc` cannot be asked.
     """
-    links = _parsed(run, "ip", "-j", "-details", "link", "show")
-    addresses = _parsed(run, "ip", "-j", "address", "show")
+    links = parsed(run, "ip", "-j", "-details", "link", "show")
+    addresses = parsed(run, "ip", "-j", "address", "show")
     found = bypass_of_links(links) or bypass_of_flowtables(flowtables)
     return NodeFacts(addresses_of(addresses), found or _bypass_of_filters(run))
 
@@ -72,18 +72,19 @@ def bypass_of_filters(name: str, filters: Iterable[Mapping[str, Any]]) -> Refusa
 
 
 def _bypass_of_filters(run: Run) -> Refusal | None:
-    for queue in _parsed(run, "tc", "-j", "qdisc", "show"):
+    for queue in parsed(run, "tc", "-j", "qdisc", "show"):
         name = str(queue.get("dev", ""))
         if queue.get("kind") not in ("clsact", "ingress") or not _INTERFACE.fullmatch(name):
             continue
         for side in ("ingress", "egress") if queue["kind"] == "clsact" else ("ingress",):
-            found = bypass_of_filters(name, _parsed(run, "tc", "-j", "filter", "show", "dev", name, side))
+            found = bypass_of_filters(name, parsed(run, "tc", "-j", "filter", "show", "dev", name, side))
             if found is not None:
                 return found
     return None
 
 
-def _parsed(run: Run, *argv: str) -> list[dict[str, Any]]:
+def parsed(run: Run, *argv: str) -> list[dict[str, Any]]:
+    """What a program of iproute2 prints as JSON. Raises ToolError."""
     try:
         answer = orjson.loads(run(argv, b"") or b"[]")
     except orjson.JSONDecodeError:

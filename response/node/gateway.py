@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Protocol
 
 from response.drops import NODE_COMMAND
 from response.gateway import Gateway, Managed
+from response.managed import together
 from response.node.commands import IssuedCommands
 from response.objects import ALERT_ANNOTATION, EXPIRES_ANNOTATION, RESPONSE_LABEL, TICK_ANNOTATION
 from response.signing import Signer
 from schemas.node_command import NodeCommand
-from schemas.policy.cluster import ClusterView
+from schemas.policy.cluster import ClusterView, Controller, Node
 from schemas.word import iso_time
 
 
@@ -48,6 +48,14 @@ class NodeGateway:
     def view(self) -> ClusterView:
         """The cluster's."""
         return self._inner.view()
+
+    def controllers(self, namespace: str) -> tuple[Controller, ...] | None:
+        """The cluster's."""
+        return self._inner.controllers(namespace)
+
+    def nodes(self) -> tuple[Node, ...] | None:
+        """The cluster's."""
+        return self._inner.nodes()
 
     def kill_switch(self, name: str) -> str:
         """The cluster's."""
@@ -95,13 +103,9 @@ class NodeGateway:
 
     def managed(self, response_id: str | None = None) -> tuple[Managed, ...]:
         """What responses have in the cluster and on nodes, by response id; of one alone, where given."""
-        found = {item.response_id: item for item in self._inner.managed(response_id)}
-        for item in self._issued.managed(self._clock()):
-            if response_id not in (None, item.response_id):
-                continue
-            before = found.get(item.response_id)
-            found[item.response_id] = item if before is None else _together(before, item)
-        return tuple(found[key] for key in sorted(found))
+        issued = self._issued.managed(self._clock())
+        ours = (item for item in issued if response_id in (None, item.response_id))
+        return together((*self._inner.managed(response_id), *ours))
 
     def _signed(self, command: NodeCommand) -> NodeCommand:
         return self._signer.sign(command)
@@ -127,6 +131,7 @@ def command_of(manifest: Mapping[str, Any], cluster: str, now: float) -> NodeCom
             "decided_tick": int(tick) if tick.isdecimal() else 0,
             "cuts": spec.get("cuts", ()),
             "limits": spec.get("limits", ()),
+            "captures": spec.get("captures", ()),
             "expires_at": notes.get(EXPIRES_ANNOTATION, ""),
         }
     )
@@ -134,17 +139,3 @@ def command_of(manifest: Mapping[str, Any], cluster: str, now: float) -> NodeCom
 
 def _command_id(*parts: str) -> str:
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
-
-
-def _together(one: Managed, other: Managed) -> Managed:
-    """What a response has in both places; it ends when the first of them does."""
-    ends = [text for text in (one.expires_at, other.expires_at) if text]
-    return replace(
-        one,
-        alert_id=one.alert_id or other.alert_id,
-        decided_tick=one.decided_tick or other.decided_tick,
-        expires_at=min(ends) if len(ends) == 2 else "",
-        undo=(*one.undo, *other.undo),
-        target=", ".join((one.target, other.target)),
-        objects=(*one.objects, *other.objects),
-    )

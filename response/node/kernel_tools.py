@@ -30,7 +30,8 @@ def run_tool(argv: Sequence[str], stdin: bytes = b"") -> bytes:
     """
     name = argv[0]
     try:
-        # The words of argv are constants of this package; what comes from outside goes through standard input.
+        # The words of argv are constants of this package, or addresses and names of interfaces that were parsed; all
+        # else that comes from outside goes through standard input.
         done = subprocess.run(  # noqa: S603
             list(argv), input=stdin, capture_output=True, timeout=_TIMEOUT_S, check=False, env=dict(_ENVIRONMENT)
         )

@@ -57,6 +57,17 @@ class NodeAgentSettings(BaseModel):
     stop: Literal["keep", "remove"] = Field(
         "keep", description="what SIGTERM leaves: a restart must not open what is cut, and entries expire by themselves"
     )
+    capture_dir: Path | None = Field(
+        None, description="directory of captures, readable by its owner only; without it every capture is refused. The"
+        " agent needs CAP_NET_RAW for them"
+    )  # fmt: skip
+    capture_packets: int = Field(100_000, ge=1, le=1_000_000, description="packets that one capture may have")
+    capture_bytes: int = Field(64 << 20, ge=4096, le=1 << 30, description="bytes that the file of one may have")
+    capture_s: int = Field(300, ge=1, le=3600, description="s that one may take")
+    capture_room: int = Field(
+        1 << 30, ge=4096, description="bytes that all files in capture_dir may have together; what might be more is"
+        " refused, and nothing is deleted to make room: it is evidence",
+    )  # fmt: skip
     interval_s: float = Field(10.0, gt=0, le=300, description="s between looks at the tables: repair, counters, report")
     refusals_per_minute: int = Field(
         60, ge=1, le=6000, description="refusals told on actions.v1; the rest are counted, so that nobody floods it"
@@ -79,6 +90,9 @@ class NodeStepSettings(BaseModel):
         20, ge=1, description="new connections/s that rate_limit leaves to one source; above a browser's burst"
     )
     in_all: int = Field(500, ge=1, description="new connections/s that it leaves to all sources of a port together")
+    capture_packets: int = Field(10_000, ge=1, le=1_000_000, description="packets that capture_traffic asks for")
+    capture_bytes: int = Field(16 << 20, ge=4096, le=1 << 30, description="bytes that its file may have")
+    capture_s: int = Field(60, ge=1, le=3600, description="s that it lasts at most")
     answer_s: float = Field(
         5.0, gt=0, le=60, description="s to wait for the agent's report before a step counts as failed"
     )

@@ -12,7 +12,7 @@ from response.objects import MANAGED_LABEL, MANAGER, RESPONSE_LABEL
 from response.plan import Plan, PlanContext
 from response.settings import ResponseSettings
 from response.steps import policy_annotations
-from schemas.node_command import Cut, Limit
+from schemas.node_command import Capture, Cut, Limit
 from schemas.policy.cluster import Pod
 
 API_VERSION = "sluicegate.io/v1"
@@ -26,6 +26,7 @@ class NodeStep:
     namespace: str
     cuts: tuple[Cut, ...] = ()
     limits: tuple[Limit, ...] = ()
+    captures: tuple[Capture, ...] = ()
 
 
 def refuse_nodes(settings: ResponseSettings) -> Refusal | None:
@@ -40,8 +41,10 @@ def refuse_node_of(pod: Pod) -> Refusal | None:
     return None if pod.node else Refusal("no_node", f"nobody says on which node {pod.key} runs")
 
 
-def node_plan(action: str, summary: str, pods: Sequence[Pod], steps: Sequence[NodeStep], context: PlanContext) -> Plan:
-    """A plan of one command for each node and namespace."""
+def node_plan(
+    action: str, summary: str, pods: Sequence[Pod], steps: Sequence[NodeStep], context: PlanContext, unproven: str = ""
+) -> Plan:
+    """A plan of one command for each node and namespace; `unproven` is why there is nothing to prove of it."""
     manifests = tuple(node_manifest(action, summary, step, context) for step in steps)
     keys = tuple(dict.fromkeys(pod.key for pod in pods))
     return Plan(
@@ -51,11 +54,20 @@ def node_plan(action: str, summary: str, pods: Sequence[Pod], steps: Sequence[No
         pods=keys,
         manifests=manifests,
         undo=tuple(undo_node(item) for item in reversed(manifests)),
+        unproven=unproven,
     )
 
 
 def node_manifest(action: str, summary: str, step: NodeStep, context: PlanContext) -> dict[str, Any]:
     """The command for one node, not signed yet."""
+    spec: dict[str, Any] = {
+        "node": step.node,
+        "action": action,
+        "cuts": [cut.model_dump(mode="json") for cut in step.cuts],
+        "limits": [limit.model_dump(mode="json") for limit in step.limits],
+    }
+    if step.captures:
+        spec["captures"] = [capture.model_dump(mode="json") for capture in step.captures]
     return {
         "apiVersion": API_VERSION,
         "kind": NODE_COMMAND,
@@ -65,12 +77,7 @@ def node_manifest(action: str, summary: str, step: NodeStep, context: PlanContex
             "labels": {MANAGED_LABEL: MANAGER, RESPONSE_LABEL: context.decision.id},
             "annotations": dict(sorted(policy_annotations(context, summary).items())),
         },
-        "spec": {
-            "node": step.node,
-            "action": action,
-            "cuts": [cut.model_dump(mode="json") for cut in step.cuts],
-            "limits": [limit.model_dump(mode="json") for limit in step.limits],
-        },
+        "spec": spec,
     }
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from schemas.policy.addresses import Span, span_of_address
+from schemas.policy.labels import LabelSelector
 from schemas.policy.networkpolicy import Direction, NetworkPolicy, PolicyObject, Protocol
 from schemas.policy.words import Dialect
 
@@ -28,7 +29,8 @@ class Pod:
     """A running pod. `node_ips` are its node's addresses; `workload` is `Kind/name` of the top owner, or empty.
 
     `service_account` is the name of the account that it runs as, empty where that is not known.
-    `node` is the name of its node, empty where nobody says so.
+    `node` is the name of its node, empty where nobody says so. `uid` is the API's, `controller` the `Kind/name` of its
+    direct owner, also after a response took it from there (`detached`). `taken` are labels that a response took off it.
     """
 
     namespace: str
@@ -41,6 +43,10 @@ class Pod:
     workload: str = ""
     service_account: str = ""
     node: str = ""
+    uid: str = ""
+    controller: str = ""
+    detached: bool = False
+    taken: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -66,6 +72,33 @@ class Service:
     ips: tuple[str, ...] = ()
     selector: Mapping[str, str] = field(default_factory=dict)
     forwards: tuple[Forward, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Controller:
+    """What owns pods, and by which labels it finds them; `replicas` is how many it wants, 1 where it does not say."""
+
+    namespace: str
+    kind: str
+    name: str
+    selector: LabelSelector
+    replicas: int = 1
+
+    @property
+    def word(self) -> str:
+        """`Kind/name`, as `Pod.controller` has it."""
+        return f"{self.kind}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node as far as pods may go there; `response_id` is the response that cordoned it, or empty."""
+
+    name: str
+    ready: bool = True
+    unschedulable: bool = False
+    control_plane: bool = False
+    response_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +153,8 @@ class ClusterView:
     `namespaces` maps a name to its labels. `policies` are NetworkPolicies, `objects` whatever other dialects have a
     say, `unread` what nobody may ignore. `served` are the dialects that its API takes, with the apiVersion to write;
     `in_force` those that the cluster is taken to enforce. `shared` are spans whose packets may stem from many hosts
-    (NAT, gateways, proxies); node addresses always count among them.
+    (NAT, gateways, proxies); node addresses always count among them. `controllers` and `nodes` are
+    None where they were not asked for, or may not be read.
     """
 
     pods: tuple[Pod, ...] = ()
@@ -132,6 +166,8 @@ class ClusterView:
     unread: tuple[Unread, ...] = ()
     served: Mapping[Dialect, str] = field(default_factory=lambda: {"networkpolicy": "networking.k8s.io/v1"})
     in_force: frozenset[Dialect] = frozenset(("networkpolicy",))
+    controllers: tuple[Controller, ...] | None = None
+    nodes: tuple[Node, ...] | None = None
 
     @cached_property
     def _index(self) -> _PodIndex:
@@ -237,11 +273,14 @@ class ClusterView:
         )
 
     def without(self, label: str, pod_label: str, value: str) -> ClusterView:
-        """This view without the policies that carry a label value, and without that value of a label on pods."""
+        """This view without the policies that carry a label value, and pods without that value of a label.
+
+        Those pods have again what a response took off them.
+        """
         changed: dict[str, tuple[Pod, ...]] = {}
         if any(pod.labels.get(pod_label) == value for pod in self.pods):
             changed["pods"] = tuple(
-                replace(pod, labels={k: v for k, v in pod.labels.items() if k != pod_label})
+                replace(pod, labels={**pod.taken, **{k: v for k, v in pod.labels.items() if k != pod_label}})
                 if pod.labels.get(pod_label) == value
                 else pod
                 for pod in self.pods
@@ -250,9 +289,11 @@ class ClusterView:
         others = tuple(item for item in self.objects if item.metadata.labels.get(label) != value)
         return self.changed(policies=kept, objects=others, **changed)
 
-    def with_pod_labels(self, key: str, labels: Mapping[str, str]) -> ClusterView:
-        """This view after labels were added to one pod."""
-        pods = tuple(replace(pod, labels={**pod.labels, **labels}) if pod.key == key else pod for pod in self.pods)
+    def with_pod_labels(self, key: str, labels: Mapping[str, str | None]) -> ClusterView:
+        """This view after labels were set on one pod, and those of None taken off it."""
+        pods = tuple(
+            replace(pod, labels=relabelled(pod.labels, labels)) if pod.key == key else pod for pod in self.pods
+        )
         return self.changed(pods=pods)
 
     def changed(self, **changes: Any) -> ClusterView:
@@ -261,3 +302,8 @@ class ClusterView:
         if made.pods is self.pods:
             made.__dict__["_index"] = self._index
         return made
+
+
+def relabelled(labels: Mapping[str, str], by: Mapping[str, str | None]) -> dict[str, str]:
+    """Labels after some were set, and those of None taken away."""
+    return {key: value for key, value in {**labels, **by}.items() if value is not None}

@@ -175,6 +175,7 @@ class ObjectMeta(ApiModel):
     namespace: Annotated[str, StringConstraints(max_length=253)] = "default"
     labels: Annotated[dict[str, str], BeforeValidator(none_to_dict)] = Field(default_factory=dict)
     annotations: Annotated[dict[str, str], BeforeValidator(none_to_dict)] = Field(default_factory=dict)
+    uid: Annotated[str, StringConstraints(max_length=128)] = ""
 
 
 class PolicyObject(ApiModel):

@@ -19,7 +19,8 @@ from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Namespace, ServiceAccount, ServiceAccountToken
 from lightkube.types import PatchType
 
-from response.kube import KubeGateway, RawNetworkPolicy, RawPod
+from response.kube import KubeGateway
+from response.kube_kinds import RawNetworkPolicy, RawPod
 from tests.e2e import apiserver
 from tests.e2e.go_binary import ClusterUnavailableError
 

@@ -9,7 +9,7 @@ from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Node, Service
 from lightkube.resources.discovery_v1 import EndpointSlice
 
-from response.kube import RawNetworkPolicy, RawPod
+from response.kube_kinds import RawNetworkPolicy, RawPod
 
 # The chart's role of the inventory agent; tests/unit/chart compares it with this.
 RIGHTS: list[dict[str, Any]] = [

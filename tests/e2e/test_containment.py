@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from response.gateway import ClusterError
-from response.kube import KubeGateway, RawNetworkPolicy
+from response.kube import KubeGateway
+from response.kube_kinds import RawEvent, RawNetworkPolicy
 from response.plan import load_actions
 from response.responder import Responder
 from response.settings import ResponseSettings
@@ -186,6 +187,40 @@ def test_a_quarantine_that_fails_half_way_is_taken_back(
     assert lab.policies() == {}
 
 
+def test_notes_are_written_and_taken_back_exactly_by_whoever_does_it(
+    lab: Cluster, kubeconfig_with: Callable[[Sequence[Mapping[str, Any]]], Path]
+) -> None:
+    pod, other = lab.get_pod("web-1"), lab.get_pod("db-1")
+    acting = responder(lab.gateway(kubeconfig_with([*READ_RULES, *_rules("annotate")])))
+    (first,) = acting.respond(decision(lab, "enforce", "annotate"), NOW)
+    assert (first.outcome, first.reason) == ("applied", "nothing_to_prove"), first.message
+    second = decision(lab, "enforce", "annotate").model_copy(update={"id": "another", "ttl_s": 3600})
+    assert [item.outcome for item in acting.respond(second, NOW)] == ["applied"]
+    assert len(lab.get_pod("web-1")["metadata"]["annotations"]) == 2
+    assert acting.reconcile(NOW + 30) == ()
+    fresh = responder(lab.gateway())
+    (expired,) = [item for item in fresh.expire(NOW + 600) if item.response_id == first.response_id]
+    assert (expired.outcome, expired.alert_id) == ("expired", "alert-1")
+    assert list(lab.get_pod("web-1")["metadata"]["annotations"]) == ["incident.sluicegate.io/another"]
+    (reverted,) = fresh.revert("another", "alice", NOW + 700)
+    assert reverted.outcome == "reverted", reverted.message
+    assert _without_version(lab.get_pod("web-1")) == _without_version(pod)
+    assert lab.get_pod("db-1") == other
+
+
+def test_telling_writes_nothing_but_an_event(
+    lab: Cluster, kubeconfig_with: Callable[[Sequence[Mapping[str, Any]]], Path]
+) -> None:
+    pod = lab.get_pod("web-1")
+    acting = responder(lab.gateway(kubeconfig_with([*READ_RULES, *_rules("notify")])))
+    (told,) = acting.respond(decision(lab, "enforce", "notify"), NOW)
+    assert told.outcome == "applied", told.message
+    (event,) = list(lab.client.list(RawEvent, namespace=lab.namespace))
+    assert (event["reason"], event["involvedObject"]["name"]) == ("AttackNoted", "web-1")
+    assert lab.get_pod("web-1") == pod
+    assert lab.policies() == {}
+
+
 @pytest.mark.parametrize("name", ["block_egress_destination", "block_ingress_source", "quarantine_pod"])
 def test_the_role_that_an_action_asks_for_is_enough(
     lab: Cluster, kubeconfig_with: Callable[[Sequence[Mapping[str, Any]]], Path], name: ActionName
@@ -222,3 +257,13 @@ def test_a_token_without_rights_yields_one_clear_line(
     assert "\n" not in action.message
     (failed,) = responder(gateway).expire(NOW)
     assert (failed.outcome, failed.reason) == ("failed", "forbidden")
+
+
+def test_rights_are_what_the_server_says(
+    lab: Cluster, kubeconfig_with: Callable[[Sequence[Mapping[str, Any]]], Path]
+) -> None:
+    gateway = lab.gateway(kubeconfig_with(_rules("quarantine_pod")))
+    assert gateway.may("patch", "", "pods")
+    assert not gateway.may("delete", "", "pods")
+    assert not gateway.may("create", "", "pods/eviction")
+    assert lab.gateway().may("create", "", "pods/eviction")

@@ -12,7 +12,7 @@ import pytest
 from lightkube import Client, KubeConfig
 
 from response.gateway import ClusterError
-from response.kube import _kind, _scope
+from response.kube_kinds import kind_class, scope_of
 from response.plan import load_dialects
 from response.responder import Responder
 from response.settings import ResponseSettings
@@ -82,7 +82,7 @@ def create(cluster: Cluster, item: Mapping[str, Any]) -> None:
 
 def delete(cluster: Cluster, item: Mapping[str, Any]) -> None:
     metadata = item["metadata"]
-    cluster.gateway()._client.delete(_kind(item), metadata["name"], **_scope(metadata))
+    cluster.gateway()._client.delete(kind_class(item), metadata["name"], **scope_of(metadata))
 
 
 def asked(cluster: Cluster, attack: str) -> ResponseDecision:

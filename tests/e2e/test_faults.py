@@ -25,7 +25,8 @@ from lightkube.resources.core_v1 import ConfigMap, Namespace
 from lightkube.types import PatchType
 
 from response.gateway import ClusterError
-from response.kube import KubeGateway, RawEvent, RawNetworkPolicy, RawPod
+from response.kube import KubeGateway
+from response.kube_kinds import RawEvent, RawNetworkPolicy, RawPod
 from response.lease import Candidate
 from response.ledger import STANDING, replayed
 from response.responder import Responder

@@ -17,7 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import ConfigMap
 
-from response.kube import RawNetworkPolicy
+from response.kube_kinds import RawNetworkPolicy
 from response.signing import load_signer, new_keys, write_private_key
 from schemas.alert import CONTAINMENT_OVERDUE, Alert, decode_alert_record
 from schemas.finding import Endpoint

@@ -50,6 +50,9 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
 {{/* The engine is told the same layout; the program refuses settings where the two differ. */}}
 {{- $engine := dict "event_partitions" (int .Values.topics.eventPartitions) "rollup_partitions" (int .Values.topics.rollupPartitions) -}}
 {{- $ours := dict "stream" (dict "kafka" $kafka "topics" $topics "health" $health) "engine" $engine -}}
+{{- with .Values.responder.optIn -}}
+{{- $_ := set $ours "response" (dict "opt_in" .) -}}
+{{- end -}}
 {{- if .Values.exporter.enabled -}}
 {{- $packets := dict "uplinks" .Values.exporter.uplinks "cluster_networks" .Values.exporter.clusterNetworks -}}
 {{- $_ := set $ours "exporter" (dict "packets" $packets "live" (dict "spool" "/var/spool/sluicegate")) -}}

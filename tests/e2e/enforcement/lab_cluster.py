@@ -11,18 +11,17 @@ from types import TracebackType
 from typing import Any, Self
 
 from lightkube import ApiError, Client, KubeConfig
-from lightkube.core.resource import ApiInfo, ResourceDef
-from lightkube.generic_resource import GenericGlobalResource, create_api_info
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.types import PatchType
 
-from response.kube import RawNamespace, RawNetworkPolicy, RawPod
+from response.kube_kinds import RawNamespace, RawNetworkPolicy, RawPod
 from tests.e2e.apiserver import ApiServer
 from tests.e2e.conftest import PodStatus
 from tests.e2e.enforcement import audit, relay
 from tests.e2e.enforcement.enforcer import Enforcer
 from tests.e2e.enforcement.judge import Judge
 from tests.e2e.enforcement.probers import EVERY_S, Prober
+from tests.e2e.workloads import NodeStatus, RawNode
 from tests.lab import pods
 from tests.lab.lab import Lab, wait_for
 from tests.lab.pods import Pod
@@ -40,21 +39,6 @@ _ADVERTISED = "192.0.2.250"
 def server_flags(folder: Path) -> tuple[str, ...]:
     """What the lab's API server is started with: an audit log in its folder, and an address to call itself by."""
     return *audit.flags(folder), f"--advertise-address={_ADVERTISED}"
-
-
-class RawNode(GenericGlobalResource):
-    """A Node as a plain dictionary."""
-
-    _api_info = create_api_info("", "v1", "Node", "nodes")
-
-
-class NodeStatus(GenericGlobalResource):
-    """The status of a Node, which has an endpoint of its own."""
-
-    _api_info = ApiInfo(
-        resource=ResourceDef("", "v1", "Node"), parent=ResourceDef("", "v1", "Node"), plural="nodes",
-        verbs=["get", "patch", "put"], action="status",
-    )  # fmt: skip
 
 
 class LabCluster:

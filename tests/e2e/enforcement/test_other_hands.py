@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 from lightkube import ApiError
 
-from response.kube import RawNetworkPolicy, RawPod
+from response.kube_kinds import RawNetworkPolicy, RawPod
 from response.ledger import STANDING
 from response.objects import MANAGED_LABEL, MANAGER
 from response.settings import UpkeepSettings

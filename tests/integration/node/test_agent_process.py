@@ -36,8 +36,8 @@ pytestmark = [
 ]  # fmt: skip
 
 SLUICEGATE = str(Path(sys.executable).with_name("sluicegate"))
-# What the chart gives the container: no right but one.
-ONE_RIGHT = ["setpriv", "--bounding-set=-all,+net_admin", "--inh-caps=-all", "--no-new-privs"]
+# What the chart gives the container: no right but these.
+ONE_RIGHT, CAPTURE_RIGHTS = "+net_admin", "+net_admin,+net_raw"
 ATTACKER = pods.BY_NAME["attacker"]
 PAIR = {"source": ATTACKER.ip4, "destination": pods.OUTSIDE4}
 # Somebody else's table, which must be the same to the byte whatever happens to ours.
@@ -65,7 +65,8 @@ async def topics(local_kafka: LocalBroker) -> AsyncIterator[Topics]:
 class AgentProcess:
     """The agent, and what it told."""
 
-    def __init__(self, lab: Lab, topics: Topics, folder: Path) -> None:
+    def __init__(self, lab: Lab, topics: Topics, folder: Path, rights: str = ONE_RIGHT) -> None:
+        self._rights = rights
         self._lab, self._topics, self._folder = lab, topics, folder
         self._process: subprocess.Popen[bytes] | None = None
         self._number = 0
@@ -82,7 +83,8 @@ class AgentProcess:
             "SLUICEGATE_RESPONSE__NODE_AGENT__INTERVAL_S": "0.5",
             **{f"SLUICEGATE_RESPONSE__NODE_AGENT__{name.upper()}": value for name, value in settings.items()},
         }
-        command = ["ip", "netns", "exec", self._lab.space("node"), *ONE_RIGHT, SLUICEGATE, "node-agent",
+        limited = ["setpriv", f"--bounding-set=-all,{self._rights}", "--inh-caps=-all", "--no-new-privs"]
+        command = ["ip", "netns", "exec", self._lab.space("node"), *limited, SLUICEGATE, "node-agent",
                    "--node", "node1", *options]  # fmt: skip
         with self.log.open("ab") as out:
             return subprocess.Popen(command, env=os.environ | environment, stdout=out, stderr=out)

@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import kubernetes_validate
 import pytest
@@ -12,8 +12,9 @@ import yaml
 
 from detectors.rule_file import load_rules
 from exporter.live_sources import LIVE_SOURCES
-from response.plan import load_dialects
+from response.plan import load_actions, load_dialects
 from response.policyfile import parse_policy
+from response.settings import OptIn
 from response.signing import load_operators
 from sluicegate.settings import Settings
 from tests.contract.command_line import parse
@@ -348,6 +349,19 @@ def test_enforcing_responder_may_write_policies_of_its_dialects_and_label_pods(r
     role = _one(render("--set", "responder.enforce=true"), "ClusterRole", "responder")
     besides = {("", "pods"): {"patch"}, ("", "events"): {"create"}}
     assert _granted(role, WRITE) == {**_declared(WRITE), **besides}
+
+
+def test_actions_that_must_be_asked_for_bring_their_rights_and_no_others(render: Render) -> None:
+    actions = get_args(OptIn)
+    objects = render("--set", "responder.enforce=true", "--set", f"responder.optIn={{{','.join(actions)}}}")
+    granted = _granted(_one(objects, "ClusterRole", "responder"), {*READ, *WRITE})
+    for name in load_actions():
+        for right in load_actions()[name].RBAC:
+            assert set(right.verbs) <= granted[right.group, right.resource], f"{name}: {right.resource}"
+    settings = yaml.safe_load(_one(objects, "ConfigMap", "settings")["data"]["settings.yaml"])
+    assert settings["response"]["opt_in"] == list(actions)
+    none = _granted(_one(render("--set", "responder.optIn={detach_pod}"), "ClusterRole", "responder"), WRITE)
+    assert none == {}
 
 
 @pytest.mark.parametrize("component", ["responder", "inventory"])

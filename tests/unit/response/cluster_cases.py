@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from response.gateway import ClusterError, Managed
-from response.managed import group_managed
-from response.objects import QUARANTINE_LABEL
+from response.managed import group_managed, together
+from response.marks import marked
+from response.objects import DETACHED_ANNOTATION, NOTED_LABEL, QUARANTINE_LABEL, RESPONSE_LABEL, read_taken
 from schemas.finding import Endpoint
-from schemas.policy.cluster import ClusterView, Pod, Service
+from schemas.policy.cluster import ClusterView, Controller, Node, Pod, Service
 from schemas.policy.dialects import kind_of, read_object
 from schemas.policy.networkpolicy import NetworkPolicy, read_policy
 from schemas.response import ActionName, Mode, ResponseDecision
@@ -94,19 +95,49 @@ class MemoryGateway:
     meanwhile: NetworkPolicy | None = None
     switched: str = ""
     events: list[Mapping[str, Any]] = field(default_factory=list)
+    owners: tuple[Controller, ...] | None = None
+    deleted: list[str] = field(default_factory=list)
+    machines: tuple[Node, ...] | None = None
+    cordons: dict[str, dict[str, Any]] = field(default_factory=dict)
+    evicted: list[str] = field(default_factory=list)
+    noted: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def view(self) -> ClusterView:
         written = (*self.policies.values(), *self.others.values())
         made = self.base.with_policies(*(read_object(item) for item in written))
         for key, metadata in self.pod_metadata.items():
             made = made.with_pod_labels(key, metadata["labels"])
-        return made
+        return replace(made, pods=tuple(map(self._noted, made.pods)))
+
+    def _noted(self, pod: Pod) -> Pod:
+        """What the API's reader makes of a pod's annotations."""
+        notes = self.pod_metadata.get(pod.key, {}).get("annotations", {})
+        return replace(pod, taken=read_taken(notes), detached=DETACHED_ANNOTATION in notes)
+
+    def nodes(self) -> tuple[Node, ...] | None:
+        if self.machines is None:
+            return None
+        held = {name: item["metadata"]["labels"][RESPONSE_LABEL] for name, item in self.cordons.items()}
+        return tuple(
+            replace(item, unschedulable=True, response_id=held[item.name]) if item.name in held else item
+            for item in self.machines
+        )
+
+    def controllers(self, namespace: str) -> tuple[Controller, ...] | None:
+        return self.owners
 
     def apply(self, manifest: Mapping[str, Any]) -> None:
         self._maybe_fail(f"apply {manifest['kind']}")
         metadata = manifest["metadata"]
         key = f"{metadata.get('namespace', '')}/{metadata['name']}"
-        if manifest["kind"] == "Pod":
+        if manifest["kind"] == "Eviction":
+            self.evicted.append(f"{key} {manifest['deleteOptions']['preconditions']['uid']}")
+            self.base = replace(self.base, pods=tuple(pod for pod in self.base.pods if pod.key != key))
+        elif manifest["kind"] == "Node":
+            self.cordons[metadata["name"]] = dict(manifest)
+        elif NOTED_LABEL in metadata.get("labels", {}):
+            self.noted.setdefault(key, {}).update(metadata["annotations"])
+        elif manifest["kind"] == "Pod":
             self.pod_metadata[key] = dict(metadata)
         elif manifest["apiVersion"] == "networking.k8s.io/v1":
             self.policies[key] = dict(manifest)
@@ -120,8 +151,17 @@ class MemoryGateway:
         item = step["object"]
         metadata = item["metadata"]
         key = f"{metadata.get('namespace', '')}/{metadata['name']}"
-        if step["step"] == "unlabel":
+        if item["kind"] == "Node":
+            self.cordons.pop(metadata["name"], None)
+        elif step["step"] in ("unlabel", "restore"):
             self.pod_metadata.pop(key, None)
+        elif step["step"] == "unmark":
+            for name in metadata["annotations"]:
+                self.noted[key].pop(name, None)
+        elif step["step"] == "delete_detached":
+            if self.pod_metadata.pop(key, None) is not None:
+                self.deleted.append(f"{key} {metadata['uid']}")
+                self.base = replace(self.base, pods=tuple(pod for pod in self.base.pods if pod.key != key))
         elif item["apiVersion"] == "networking.k8s.io/v1":
             self.policies.pop(key, None)
         else:
@@ -135,8 +175,15 @@ class MemoryGateway:
         # As the API gives them: a pod has a spec, though we never write one.
         labelled = [item for item in self.pod_metadata.values() if QUARANTINE_LABEL in item["labels"]]
         pods = [{"metadata": item, "spec": {"nodeName": "node-1"}} for item in labelled]
-        found = group_managed((*self.policies.values(), *self.others.values()), pods)
+        held = group_managed((*self.policies.values(), *self.others.values(), *self.cordons.values()), pods)
+        marks = [self._marked(key, notes) for key, notes in self.noted.items() if notes]
+        found = together((*held, *marked(marks)))
         return tuple(item for item in found if response_id in (None, item.response_id))
+
+    def _marked(self, key: str, notes: dict[str, str]) -> dict[str, Any]:
+        namespace, name = key.split("/")
+        labels = {NOTED_LABEL: "true"}
+        return {"metadata": {"namespace": namespace, "name": name, "labels": labels, "annotations": notes}}
 
     def kill_switch(self, name: str) -> str:
         self._maybe_fail("kill switch")

@@ -257,3 +257,33 @@ def test_an_alert_that_goes_on_after_the_containment_has_expired_is_decided_agai
         (again,) = each.feed(alert(revision=3, tick=1_800_000_000 + ttl))
         assert again.decided_tick == 1_800_000_000 + ttl
         assert each.feed(alert(revision=4, tick=1_800_000_000 + ttl + 1)) == []
+
+
+def _with_also(besides: list[str], **row: Any) -> DecisionPolicy:
+    document = yaml.safe_load(DEFAULT_POLICY_FILE.read_text())
+    document["categories"]["intrusion"]["also"] = besides
+    return policy(categories=document["categories"], matrix=[{"name": "r", **row}] if row else [])
+
+
+def test_what_is_done_besides_the_ladder_is_a_response_of_its_own() -> None:
+    file = _with_also(["capture_traffic", "annotate", "annotate"])
+    stage = DecideStage(file)
+    ladder, capture, note = stage.feed(alert())
+    assert ladder.actions == ("quarantine_pod", "block_ingress_source", "cut_on_node")
+    assert (capture.actions, note.actions) == (("capture_traffic",), ("annotate",))
+    assert len({ladder.id, capture.id, note.id}) == 3
+    assert {item.alert_id for item in (ladder, capture, note)} == {"a1"}
+    assert stage.feed(alert(revision=2)) == [], "a later revision decides nothing anew"
+    assert DecideStage(file).feed(alert()) == [ladder, capture, note]
+
+
+def test_a_row_says_itself_what_is_done_besides() -> None:
+    told = DecideStage(_with_also(["annotate"], kinds=["port_scan*"], also=["notify"])).feed(alert())
+    assert [item.actions for item in told[1:]] == [("notify",)]
+    none = DecideStage(_with_also(["annotate"], kinds=["port_scan*"], also=[])).feed(alert())
+    assert len(none) == 1
+
+
+def test_what_takes_something_from_somebody_belongs_on_the_ladder() -> None:
+    with pytest.raises(PolicyFileError, match=r"intrusion\.also"):
+        _with_also(["evict_pod"])

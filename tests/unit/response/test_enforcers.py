@@ -8,7 +8,7 @@ from response.enforcers import ENFORCERS, enforcement_of
 from response.settings import ResponseSettings
 from schemas.policy.cluster import ClusterView, Pod, Unread
 from schemas.policy.words import Dialect
-from sluicegate.cluster_checks import findings_of
+from sluicegate.cluster_checks import findings_of, rights_of_actions
 
 
 def agent(number: int, labels: dict[str, str], space: str = "kube-system") -> Pod:
@@ -95,3 +95,18 @@ def test_the_mesh_alone_enforces_no_policy_of_networks() -> None:
 def test_policies_that_could_not_be_read_are_listed() -> None:
     view = replace(view_with({"k8s-app": "cilium"}), unread=(Unread("cilium", "shop", "CiliumNetworkPolicy a/b: x"),))
     assert told(view)["unread"][1] == "CiliumNetworkPolicy a/b: x"
+
+
+def test_doctor_says_of_each_action_whether_it_is_wanted_and_what_it_may_not_do() -> None:
+    asked: list[tuple[str, str, str]] = []
+
+    def may(verb: str, group: str, resource: str) -> bool:
+        asked.append((verb, group, resource))
+        return (verb, resource) != ("delete", "pods")
+
+    found = {item.name: item for item in rights_of_actions(may, ResponseSettings())}
+    assert (found["quarantine_pod"].state, found["detach_pod"].state) == ("ok", "off")
+    assert found["detach_pod"].remedy == "response.opt_in: [detach_pod]"
+    assert len(asked) == len(set(asked))
+    wanted = {item.name: item for item in rights_of_actions(may, ResponseSettings(opt_in=("detach_pod",)))}
+    assert (wanted["detach_pod"].state, wanted["detach_pod"].found) == ("off", "not allowed: delete pods")

@@ -135,6 +135,7 @@ def test_every_field_of_a_command_is_under_its_signature() -> None:
         "id": "command-y", "verb": "lift", "response_id": "r2", "issued_at": iso_time(NOW + 1), "alert_id": "a",
         "expires_at": iso_time(NOW + 61), "cuts": (), "decided_tick": 3, "action": "b", "namespace": "c",
         "limits": ({"victim": "10.0.0.9", "protocol": "TCP", "port": 80, "per_source": 9, "in_all": 99},),
+        "captures": ({"address": "10.0.0.9", "packets": 1, "bytes": 4096, "seconds": 1},),
     }  # fmt: skip
     node = Node()
     for name, value in changes.items():

@@ -41,7 +41,8 @@ def reason(asked: ResponseDecision, view: ClusterView = VIEW) -> str:
 
 
 def test_the_listing_of_the_directory_is_the_registry() -> None:
-    assert sorted(load_actions()) == sorted((*ALL, "rate_limit", "cut_on_node", *WIDER, "close_hole"))
+    steps = ("detach_pod", "annotate", "notify", "evict_pod", "cordon_node", "capture_traffic")
+    assert sorted(load_actions()) == sorted((*ALL, "rate_limit", "cut_on_node", *WIDER, "close_hole", *steps))
     for name, module in load_actions().items():
         assert name == module.NAME
         assert module.TITLE
@@ -132,14 +133,13 @@ def test_several_victims_give_one_policy_for_each_workload() -> None:
 
 def test_quarantine_labels_one_pod_and_isolates_it_in_both_directions() -> None:
     (written, labelled), proof = proven(decision("quarantine_pod", victims=()))
-    assert written["spec"] == {
-        "podSelector": {"matchLabels": {"sluicegate.io/quarantine": "0123456789abcdef"}},
-        "policyTypes": ["Ingress", "Egress"],
-    }
+    assert written["spec"]["podSelector"] == {"matchLabels": {"sluicegate.io/quarantine": "0123456789abcdef"}}
+    assert written["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in written["spec"]
     assert labelled["metadata"]["name"] == "web-a"
     assert labelled["metadata"]["labels"] == {"sluicegate.io/quarantine": "0123456789abcdef"}
     assert (proof.pods, proof.isolates) == (("shop/web-a",), True)
-    assert proof.peers_cut == ("bank/api-a", "kube-system/coredns-1", "shop/db-0", "shop/web-b")
+    assert proof.peers_cut == ("bank/api-a", "kube-system/coredns-1", "shop/db-0", "shop/web-b"), "it cannot be asked"
 
 
 def test_undo_takes_the_label_off_before_the_policy_goes() -> None:

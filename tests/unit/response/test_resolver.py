@@ -54,7 +54,7 @@ def test_the_resolver_itself_is_never_the_subject() -> None:
     assert {(item.outcome, item.reason) for item in told} == {("refused", "protected")}
 
 
-def test_other_attacks_are_answered_at_once_though_the_quarantine_cuts_dns() -> None:
+def test_other_attacks_are_answered_at_once_and_leave_the_pod_its_dns() -> None:
     made = desk()
     told = made.decided(decision("quarantine_pod", mode="enforce", victims=(end(DB, 5432, "TCP"),)))
     assert [item.outcome for item in told] == ["applied"]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from response.ledger import STANDING, Containment, Phase
-from response.plan import cuts_attackers, load_actions
+from response.plan import contains, cuts_attackers, load_actions
 from response.prove import AttackPair
 from response.settings import ResponseSettings
 from response.verify import Verdict, Verification
@@ -320,7 +320,7 @@ def test_an_attack_on_many_is_watched_within_bounds() -> None:
 
 def test_a_limit_lets_some_through_and_is_not_judged_by_answers() -> None:
     assert not cuts_attackers("rate_limit")
-    assert all(cuts_attackers(name) for name in load_actions() if name != "rate_limit")
+    assert all(cuts_attackers(name) for name in load_actions() if contains(name) and name != "rate_limit")
     desk = contained()
     (applied,) = desk.audit
     limited = applied.model_copy(update={"action": "rate_limit"})
