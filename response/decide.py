@@ -65,6 +65,11 @@ def decide_besides(alert: Alert, decision: ResponseDecision, policy: DecisionPol
     )
 
 
+def is_besides(decision: ResponseDecision) -> bool:
+    """Whether a decision is one that is carried out besides a ladder: whether that contains, or when, is not its."""
+    return any(decision.id == _response_id(decision.alert_id, ("also", name)) for name in decision.actions)
+
+
 def _mode(
     alert: Alert, category: Category, rule: CategoryRule, row: MatrixRow | None, policy: DecisionPolicy
 ) -> tuple[Mode, str]:

@@ -10,6 +10,7 @@ from math import inf
 
 from response.allowlist import allowing
 from response.cluster_site import Site
+from response.decide import is_besides
 from response.drift import Drift, DriftWatch, find_drift, with_expiry
 from response.drops import on_nodes
 from response.enforce import carry_out, seconds
@@ -229,4 +230,6 @@ def _undone(ledger: Ledger) -> tuple[Containment, ...]:
 
 def _may_be_missed(known: Containment) -> bool:
     decision = known.asked
-    return decision is not None and not known.missed and decision.mode in _NEEDS_A_HAND
+    if decision is None or known.missed or decision.mode not in _NEEDS_A_HAND:
+        return False
+    return not is_besides(decision)

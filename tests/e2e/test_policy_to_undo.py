@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from response.kube import RawPod
+from response.kube_kinds import RawPod
 from response.policyfile import parse_policy
 from schemas.response import ResponseDecision
+from schemas.topics import RESPONSES
 from stream.settings import KafkaSettings
 from stream.stages import DecideStage
 from tests.e2e.conftest import Cluster
@@ -46,7 +47,7 @@ class Chain(Desk):
         )
         decided = self._stage.feed(alert(id=f"{kind}-{pod}", kind=kind, attackers=(attacker,), tick=_now()))
         for decision in decided:
-            asyncio.run(self._publish(decision))
+            asyncio.run(self.publish(RESPONSES, decision))
         return decided
 
 

@@ -36,7 +36,7 @@ def behind(interface: str = VETH, address: str = SENDER, claim: int = LinkClaim.
 
 
 def syns(count: int, src: str = OTHER, **more: object) -> list[Row]:
-    return [flow(src, VICTIM, 8000, src_port=1024 + n, **({"interface": VETH} | more)) for n in range(count)]
+    return [flow(src, VICTIM, 8000) | {"src_port": 1024 + n, "interface": VETH} | more for n in range(count)]
 
 
 def alerts(messages: Sequence[EventMessage], detector: str, pods: Sequence[InventoryObject] = PODS) -> list[Alert]:

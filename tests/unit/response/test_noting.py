@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from response.decide import decide
+from response.decide import decide, decide_besides
 from response.objects import incident_key
 from response.plan import contains, load_actions
 from response.pod_steps import unmarks
@@ -93,6 +93,19 @@ def test_a_deadline_is_missed_though_it_was_noted(name: ActionName) -> None:
     assert desk.looked(NOW + 59) == []
     assert desk.looked(NOW + 61) == ["missed deadline"]
     assert desk.looked(NOW + 120) == []
+
+
+def test_what_is_done_besides_a_ladder_misses_no_deadline() -> None:
+    besides = {"name": "told", "kinds": ["port_scan_*"], "mode": "enforce", "also": ["annotate"]}
+    asked, file = alert(attackers=(end(WEB),)), policy(matrix=[besides])
+    ladder = decide(asked, file)
+    assert ladder is not None
+    (note,) = decide_besides(asked, ladder, file)
+    desk = Desk()
+    assert [item.outcome for item in desk.decided(note)] == ["applied"]
+    desk.decided(ladder.model_copy(update={"mode": "approve"}))
+    late = ladder.decided_tick + ladder.deadline_s + 1
+    assert [item.response_id for item in desk.responder.reconcile(late) if item.outcome == "missed"] == [ladder.id]
 
 
 def test_no_flood_of_notes_uses_up_the_budgets_of_containments() -> None:

@@ -63,7 +63,7 @@ def test_packets_to_the_resolver_are_no_attempts_against_it() -> None:
 
 def test_only_what_was_open_is_kept() -> None:
     """The namespace lets UDP through and nothing else: TCP would be new."""
-    udp = {"podSelector": {}, "policyTypes": ["Egress"], "egress": [
+    udp: dict[str, Any] = {"podSelector": {}, "policyTypes": ["Egress"], "egress": [
         {"to": ASK["to"], "ports": [{"protocol": "UDP", "port": 53}]},
         {"to": [{"podSelector": {"matchLabels": {"app": "db"}}}]},
     ]}  # fmt: skip

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.event_codec import EventMessage, rows_to_batch
 from schemas.events import ADDRESS, KINDS, WORD, Column, EventHeader
-from schemas.rollups import SCHEMAS, SECTIONS, RollupHeader, RollupMessage
+from schemas.rollups import POINTING, SCHEMAS, SECTIONS, RollupHeader, RollupMessage
 
 addresses = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(lambda a: str(a))
 counts = st.integers(0, 1 << 48)
@@ -75,11 +75,12 @@ def rollup_messages(draw: st.DrawFn) -> RollupMessage:
     sections = draw(st.lists(st.sampled_from(sorted(SECTIONS)), unique=True))
     batches: dict[str, pa.RecordBatch] = {}
     for name in sorted(sections, key=list(SECTIONS).index):
-        victims = batches["victim"].num_rows if "victim" in batches else 0
-        if "victim" in {c.name for c in SECTIONS[name]} and not victims:
+        into = POINTING.get(name)
+        if into is not None and into not in batches:
             continue  # its rows would point nowhere
+        last = batches[into].num_rows - 1 if into is not None else 0
         row = st.fixed_dictionaries(
-            {c.name: st.integers(0, victims - 1) if c.name == "victim" else _values(c) for c in SECTIONS[name]}
+            {c.name: st.integers(0, last) if c.name == into else _values(c) for c in SECTIONS[name]}
         )
         entries = draw(st.lists(row, min_size=1, max_size=4))
         batches[name] = pa.RecordBatch.from_pylist(entries, schema=SCHEMAS[name])
