@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from detectors.hashing import U64
 from detectors.index import I64
-from detectors.kernels.grouping import number_small, number_words, sum_by
+from detectors.kernels.grouping import number_by_place, number_small, number_words, sum_members
 
 Array = npt.NDArray[Any]
 I32 = npt.NDArray[np.int32]
@@ -53,6 +53,22 @@ class Grouping:
         return out
 
     @classmethod
+    def of_ticks(cls, members: I64, place: Array, ids: Array, end: int) -> Grouping:
+        """Return a grouping by tick and a number in it, such as that of an address.
+
+        Args:
+            members: positions into the next two; those of one tick stand together.
+            place: number of each entry's tick within the round.
+            ids: numbers below ``end``.
+            end: how many there are.
+        """
+        out = object.__new__(cls)
+        out.members = members
+        out.number, first = number_by_place(members, place, ids, end)
+        out.first = members[first]
+        return out
+
+    @classmethod
     def equal(cls, keys: U64) -> Grouping:
         """Return a grouping of equal keys; all are members."""
         out = object.__new__(cls)
@@ -74,10 +90,9 @@ class Grouping:
 
     def total(self, values: I64) -> I64:
         """Sum an int64 array with one value per entry over each group."""
-        inside = values[self.members]
         if len(self) == len(self.members):
-            return inside
-        totals: I64 = sum_by(self.number, inside, len(self))
+            return values[self.members]
+        totals: I64 = sum_members(self.number, self.members, values, len(self))
         return totals
 
     def sizes(self) -> I64:

@@ -21,11 +21,10 @@ from detectors.index import positions
 from detectors.plan import FeaturePlan
 from detectors.spaces import IDENTITY_SPACES, SPACES
 from detectors.table import SpaceTable
+from detectors.victim_rows import CONNECTIONS
 
 Array = npt.NDArray[Any]
 Columns = dict[str, Array]
-
-IDENTITY_SUMS = ("attempts", "refused", "unanswered", "syn")
 
 
 def victim_spaces(wanted: Sequence[str] | set[str]) -> tuple[str, ...]:
@@ -52,7 +51,7 @@ def identity_rows(
     for name in spaces:
         found, texts = keys.of(IDENTITY_SPACES[name][1], victims["dst"], np.full(len(victims["dst"]), tick, np.int64))
         kinds = Grouping.equal(found)
-        sums = {column: kinds.total(victims[column]) for column in IDENTITY_SUMS}
+        sums = {column: kinds.total(victims[column]) for column in CONNECTIONS}
         who = np.array([text.decode(errors="ignore") for text in texts[kinds.first].tolist()], np.str_)
         rows.append({"space": np.full(len(kinds), name), "who": who, **sums})
         hashes.append(found[kinds.first])
@@ -95,7 +94,7 @@ class IdentityVictims:
         who = np.array([text.encode()[:TEXT_BYTES] for text in texts], f"S{TEXT_BYTES}")
         kinds = Grouping.equal(hashes)
         ticks = np.full(len(kinds), tick, np.int64)
-        totals = {name: kinds.total(rows[name][mine]) for name in IDENTITY_SUMS}
+        totals = {name: kinds.total(rows[name][mine]) for name in CONNECTIONS}
         slots = table.touch(hashes[kinds.first], ticks, lambda fresh: {"who": who[kinds.first[fresh]]})
         good = positions(slots >= 0)
         features = [(f, f.aggregate) for f in self._plan.features(table.space.name)]

@@ -126,7 +126,7 @@ def flow_inputs(frame: FlowFrame, wanted: set[str]) -> dict[str, SpaceInput]:
 
 
 def _source(frame: FlowFrame, members: I64) -> SpaceInput:
-    grouping = Grouping(members, [frame.place, frame.src])
+    grouping = Grouping.of_ticks(members, frame.place, frame.src, len(frame.hashes))
     first = grouping.first
 
     def hosts(members: I64) -> tuple[Grouping, U64]:

@@ -123,7 +123,7 @@ class MinuteBook:
         members = positions(~frame.copy)
         for ends, names in ((frame.src, _AS_SOURCE), (frame.dst, _AS_RESPONDER)):
             own = members[ours[ends[members]]]
-            self._gather(frame, Grouping(own, [frame.place, ends]), ends, names)
+            self._gather(frame, Grouping.of_ticks(own, frame.place, ends, len(frame.hashes)), ends, names)
         opening = members[(frame.opened[members] > 0) & ours[frame.src[members]]]
         keys = scoped(frame.node[opening], frame.hashes[frame.src[opening]])
         peers, ports = frame.hashes[frame.dst[opening]], frame.service[opening].astype(np.uint64)
@@ -148,13 +148,13 @@ class MinuteBook:
         """Add a frame's queries to their clients."""
         ours = self.are_ours(frame)
         own = frame.subjects[ours[frame.client[frame.subjects]]]
-        self._gather(frame, Grouping(own, [frame.place, frame.client]), frame.client, _AS_CLIENT)
+        clients = Grouping.of_ticks(own, frame.place, frame.client, len(frame.hashes))
+        self._gather(frame, clients, frame.client, _AS_CLIENT)
 
     def _gather(self, frame: FlowFrame | DnsFrame, grouping: Grouping, ends: Array,
                 names: tuple[tuple[str, str], ...]) -> None:  # fmt: skip
-        sums = np.zeros((len(grouping), len(SUMS)), np.int64)
-        for name, measure in names:
-            sums[:, SUMS.index(name)] = grouping.total(frame.measure(measure))
+        columns = np.array([kernel.SUMS + SUMS.index(name) for name, _ in names])
+        sums = np.stack([grouping.total(frame.measure(measure)) for _, measure in names])
         ids, nodes = ends[grouping.first], frame.node[grouping.first]
         table = self._table
         if self._collected:
@@ -163,7 +163,7 @@ class MinuteBook:
         table.make_room(len(ids))
         kernel.gather(
             table.cells, table.rows, table.free, table.state, self._nodes, table.capacity, nodes,
-            scoped(nodes, frame.hashes[ids]).view(np.int64), frame.addresses.view(np.int64)[ids], sums,
+            scoped(nodes, frame.hashes[ids]).view(np.int64), frame.addresses.view(np.int64)[ids], columns, sums,
         )  # fmt: skip
 
     def _rows(self, node: int, minute: int) -> MinuteRows:

@@ -180,11 +180,14 @@ class RememberedKeys:
             self.shed[node] = self.shed.get(node, 0) + count
 
     def snapshot(self) -> dict[str, Array]:
-        """Return the content as arrays, by slot: what is new comes last, and the rest stays where it was."""
-        heads, values = self._index.in_use(self._heads), self._index.in_use(self.values)
+        """Return the content as arrays, in order of node and key."""
+        slots = self._index.live()
+        keys = self._index.keys(slots)
+        order = np.lexsort((keys, self._heads[slots, _NODE]))
+        slots = slots[order]
         return {
-            "keys": self._index.keys(self._index.live()),
-            "rows": np.concatenate([heads, values], axis=1),
+            "keys": keys[order],
+            "rows": np.concatenate([self._heads[slots], self.values[slots]], axis=1),
             "shed": np.array(sorted(self.shed.items()), np.int64).reshape(-1, 2),
         }
 

@@ -66,6 +66,39 @@ def number_small(values: Any, end: Any) -> Any:
 
 
 @compiled
+def number_by_place(members: Any, place: Any, ids: Any, end: Any) -> Any:
+    """Number the equal ones among small numbers within each place; returns what `number_words` does.
+
+    Args:
+        members: int64, positions of the entries; those of one place stand together.
+        place: by position, not negative.
+        ids: by position, all in ``0 .. end - 1``.
+    """
+    seen = np.full(end, -1, np.int64)
+    known = np.empty(end, np.int32)
+    number = np.empty(len(members), np.int32)
+    first = np.empty(len(members), np.int64)
+    found = 0
+    for i in range(len(members)):
+        one, where = ids[members[i]], place[members[i]]
+        if seen[one] != where:
+            seen[one], known[one] = where, found
+            first[found] = i
+            found += 1
+        number[i] = known[one]
+    return number, first[:found].copy()
+
+
+@compiled
+def sum_members(number: Any, members: Any, values: Any, count: Any) -> Any:
+    """Sum int64 values of members, positions, by their int32 number; int64, shape (count,)."""
+    out = np.zeros(count, np.int64)
+    for i in range(len(number)):
+        out[number[i]] += values[members[i]]
+    return out
+
+
+@compiled
 def sum_by(number: Any, values: Any, count: Any) -> Any:
     """Sum int64 values by their int32 number; int64, shape (count,)."""
     out = np.zeros(count, np.int64)

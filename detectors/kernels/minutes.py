@@ -19,7 +19,7 @@ LIMIT = 3
 
 @compiled
 def gather(cells: Any, rows: Any, free: Any, state: Any, nodes: Any, most: Any,
-           owners: Any, keys: Any, words: Any, sums: Any) -> None:  # fmt: skip
+           owners: Any, keys: Any, words: Any, columns: Any, sums: Any) -> None:  # fmt: skip
     """Add sums to the rows of addresses; new ones above a limit are refused and counted.
 
     Args:
@@ -29,7 +29,8 @@ def gather(cells: Any, rows: Any, free: Any, state: Any, nodes: Any, most: Any,
         owners: int64 node of each address.
         keys: int64 hash of each (node, address).
         words: int64, shape (n, 2), the addresses.
-        sums: int64, shape (n, sums).
+        columns: of the sums in a row, int64.
+        sums: int64, shape (columns, n).
     """
     expected = expect(cells, rows, keys)
     for i in range(len(keys)):
@@ -48,8 +49,8 @@ def gather(cells: Any, rows: Any, free: Any, state: Any, nodes: Any, most: Any,
             nodes[node, 0] = slot + 1
             nodes[node, 1] += 1
             cells[at] = slot + 1
-        for s in range(sums.shape[1]):
-            rows[slot, SUMS + s] += sums[i, s]
+        for s in range(len(columns)):
+            rows[slot, columns[s]] += sums[s, i]
 
 
 @compiled

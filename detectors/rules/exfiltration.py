@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 import numpy as np
 from pydantic import Field
 
+from detectors.arrivals import arrived
 from detectors.base import DetectorConfig, Meta, TickView, confidence
 from detectors.claim_detector import Address, ClaimDetector, address_text
 from detectors.daily_most import DAY, DAYS, DailyMost
@@ -178,6 +179,8 @@ class Exfiltration(ClaimDetector):
         severity: Severity = "high" if known else "medium"
         if item is not None and item.kind == "Node":
             severity = "low"  # many stand behind a node's address
+        elif not known and arrived(view, view.endpoint(source, tick), config.history) is not None:
+            severity = "low"  # it came from another node, where it may have done so every day
         habit_text = (
             f"at most {count(usual)} on earlier days, and {count(before)} a week ago or when it began"
             if known

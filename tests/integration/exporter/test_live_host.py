@@ -62,4 +62,6 @@ def test_what_a_pod_does_to_listen_is_told_with_its_address(lab: Lab, tmp_path: 
     ]
     changed = [(row[0], row[2]) for row in rows if row[2] == "extra"]
     assert changed == [(LinkClaim.INTERFACE_ADDED, "extra"), (LinkClaim.INTERFACE_REMOVED, "extra")]
-    assert WEB.ip4 not in {row[1] for row in rows}
+    assert {row[0] for row in rows if row[1] == WEB.ip4} == {LinkClaim.POD_INTERFACE}
+    behind = {row[2]: row[1] for row in rows if row[0] == LinkClaim.POD_INTERFACE}
+    assert behind == {pod.veth: pod.ip4 for pod in (WEB, ATTACKER)}

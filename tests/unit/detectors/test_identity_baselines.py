@@ -87,6 +87,18 @@ class TestDailyVolume:
         assert found.attackers[0].workload == "Deployment/ship"
         assert found.evidence[0].limit == 4 * 90 * MEGABYTE
 
+    def test_on_a_node_to_which_the_workload_came_its_first_day_is_told_and_slight(self) -> None:
+        second = self.AT + 100
+        times = {"start": (BEGIN + second - 1) * 10**9, "end": (BEGIN + second) * 10**9}
+        rows = [flow(NEW, FAR, 443, marks=0, src_bytes=300 * MEGABYTE, src_packets=9, **times)]
+        node = Node()
+        messages = [node.second(1), node.second(second, flows=rows)]
+        here = pod("ship-bbb-1", NEW, "Deployment/ship", self.AT).model_copy(update={"node": "node1"})
+        before = pod("ship-aaa-1", OLD, "Deployment/ship", 0).model_copy(update={"node": "node2"})
+        for inventory, severity in (([here, before], "low"), ([here], "medium")):
+            (found,) = run("exfiltration", messages, inventory)
+            assert found.severity == severity
+
     def test_who_gets_the_old_address_is_a_workload_that_nobody_knows(self) -> None:
         (found,) = self.told(OLD, 110 * MEGABYTE)
         assert found.attackers[0].workload == "Deployment/stranger"

@@ -31,10 +31,7 @@ def see(memory: RememberedKeys, ticks: list[Tick]) -> list[bool]:
 
 
 def state(memory: RememberedKeys) -> dict[str, Any]:
-    """What is remembered; by which slot never shows."""
-    kept = memory.snapshot()
-    entries = sorted(zip(kept["keys"].tolist(), kept["rows"].tolist(), strict=True))
-    return {"entries": entries, "shed": kept["shed"].tolist()}
+    return {name: array.tolist() for name, array in memory.snapshot().items()}
 
 
 def made() -> RememberedKeys:

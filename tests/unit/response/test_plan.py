@@ -238,6 +238,17 @@ def test_an_attack_by_icmp_is_not_claimed_to_be_blocked() -> None:
     assert reason(asked) == "not_blocked"
 
 
+def test_a_flood_under_others_addresses_isolates_the_pod_that_its_interface_proves() -> None:
+    sender = end(WEB).model_copy(update={"interface": "veth1", "forged": (API.ips[0],)})
+    asked = decision("rate_limit", "block_ingress_source", "cut_on_node", "quarantine_pod", kind="syn_flood",
+                     attackers=(sender,), victims=(end(DB, 80, "TCP"),))  # fmt: skip
+    *refused, last = attempts(asked)
+    assert [one.refusal.reason for one in refused if one.refusal][1:2] == ["forges"]
+    assert (last.action, last.refusal) == ("quarantine_pod", None)
+    assert last.plan is not None
+    assert last.plan.pods == ("shop/web-a",)
+
+
 HOST = replace(WEB, name="agent", host_network=True, ips=NODE, labels={"app": "agent"})
 OWN = replace(WEB, name="own", labels={"app.kubernetes.io/part-of": "sluicegate", "app": "own"}, ips=("10.0.0.77",))
 BARE = replace(WEB, name="bare", labels={"pod-template-hash": "x"}, ips=("10.0.0.78",))
