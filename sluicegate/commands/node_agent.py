@@ -21,16 +21,19 @@ def node_agent(
 ) -> None:
     """Drop pairs and limit ports in this node's nftables, as signed commands say, until SIGTERM.
 
-    Needs the privilege CAP_NET_ADMIN, the programs nft, ip and tc, and response.node_agent.public_keys_file. What is
-    set expires in the kernel by itself. SIGTERM leaves it, unless response.node_agent.stop says otherwise.
+    Needs the privilege CAP_NET_ADMIN (for captures CAP_NET_RAW, too), the programs nft, ip and tc (for captures
+    bridge), and response.node_agent.public_keys_file. What is set expires in the kernel by itself. SIGTERM leaves it,
+    unless response.node_agent.stop says otherwise.
     """
     from exporter.privileges import Privilege, keep_only
 
     # Before libraries start threads, which keep what the first one had.
-    keep_only([Privilege.CAP_NET_ADMIN])
+    keep_only([Privilege.CAP_NET_ADMIN, Privilege.CAP_NET_RAW])
+    settings = invocation(context).enforcing_settings
+    if uninstall or settings.response.node_agent.capture_dir is None:
+        keep_only([Privilege.CAP_NET_ADMIN])
     from sluicegate.node_agent_run import NodeAgentPlan, run_node_agent, run_uninstall
 
-    settings = invocation(context).enforcing_settings
     if uninstall:
         run_uninstall(settings)
         return

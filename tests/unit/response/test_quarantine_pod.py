@@ -71,7 +71,7 @@ def test_only_what_was_open_is_kept() -> None:
     # What the other policy allows to the database stays, so it is refused; what it would write is what counts here.
     (action,) = made.decided(SCAN.model_copy(update={"mode": "dry-run"}))
     assert action.reason == "not_blocked"
-    only = {**udp, "egress": [udp["egress"][0]]}
+    only = {**udp, "egress": udp["egress"][:1]}
     outward = decision("quarantine_pod", mode="enforce", attackers=(end(WEB),), victims=())
     made = desk(VIEW.with_policies(policy("shop/strict", only)))
     (action,) = made.decided(outward)
