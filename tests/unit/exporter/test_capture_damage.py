@@ -85,7 +85,7 @@ def test_pcapng_cut_at_every_byte(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [PCAP, PCAPNG], ids=["pcap", "pcapng"])
 def test_gzip_cut_at_every_byte(tmp_path: Path, content: bytes) -> None:
-    packed = gzip.compress(content, mtime=0, mtime=0)
+    packed = gzip.compress(content, mtime=0)
     for size in range(len(packed)):
         try:
             report = _read(tmp_path, packed[:size])
