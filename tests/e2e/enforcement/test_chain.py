@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from schemas.action import Action
-from tests.e2e.enforcement.attacks import BY_ATTACK, BY_PORT_53, upload_in_one
+from tests.e2e.enforcement.attacks import BY_ATTACK, BY_PORT_53, upload_once_it_can
 from tests.e2e.enforcement.chain import (
     CAST,
     FAULTS,
@@ -109,8 +109,11 @@ def test_a_connection_opened_while_its_pod_started_is_ended_on_the_node(
         cluster.remove_pod(pod)
         cluster.add_pod(pod, running=False)
         began = now()
-        upload_in_one(stage, tmp_path)
-        wait_for(lambda: max(capture.seen().answered) > began + 1, "the race to be won", 20.0)
+        upload_once_it_can(stage)
+        # From here on the enforcer has forgotten the pod, and the upload does not wait to be asked.
+        wait_for(lambda: max(capture.seen().answered) > began, "the way to be open", 30.0)
+        opened = now()
+        wait_for(lambda: max(capture.seen().answered) > opened + 2, "the race to be won", 20.0)
         cluster.run_pod(pod.namespace, pod.name, pod)
         verdict = _first(stack, found[1], "ineffective")
         assert verdict.reason == "answered"
@@ -125,15 +128,19 @@ def test_a_connection_opened_while_its_pod_started_is_ended_on_the_node(
 
 def _first(stack: Stack, applied: Action, outcome: str) -> Action:
     """The first step of some outcome about a response, waited for."""
-    found: list[Action] = []
+    told: list[Action] = []
 
     def said() -> bool:
-        told = [Action.decode(record.value) for record in stack.records("actions.v1")]
-        found[:] = [item for item in told if (item.response_id, item.outcome) == (applied.response_id, outcome)]
-        return bool(found)
+        steps = [Action.decode(record.value) for record in stack.records("actions.v1")]
+        told[:] = [item for item in steps if item.response_id == applied.response_id]
+        return any(item.outcome == outcome for item in told)
 
-    wait_for(said, f"{outcome} of {applied.action}", JUDGED_SECONDS)
-    return found[0]
+    try:
+        wait_for(said, f"{outcome} of {applied.action}", JUDGED_SECONDS)
+    except TimeoutError as error:
+        message = f"{error}; {[f'{a.at} {a.action} {a.outcome} {a.reason}: {a.message}' for a in told]}"
+        raise TimeoutError(message) from None
+    return next(item for item in told if item.outcome == outcome)
 
 
 def test_under_the_production_template_the_node_cuts_what_no_policy_can(
