@@ -105,7 +105,9 @@ def test_a_connection_opened_while_its_pod_started_is_ended_on_the_node(
         found = first_applied(stack, attack)
         assert found is not None
         assert found[1].action == "block_egress_destination"
-        assert stopped_after(capture, now())
+        stands = await_verdict(stack, found[1], JUDGED_SECONDS)
+        assert stands is not None
+        assert stands.outcome == "effective", stands.message
         cluster.remove_pod(pod)
         cluster.add_pod(pod, running=False)
         began = now()
@@ -115,7 +117,7 @@ def test_a_connection_opened_while_its_pod_started_is_ended_on_the_node(
         opened = now()
         wait_for(lambda: max(capture.seen().answered) > opened + 2, "the race to be won", 20.0)
         cluster.run_pod(pod.namespace, pod.name, pod)
-        verdict = _first(stack, found[1], "ineffective")
+        verdict = _first(stack, stands, "ineffective")
         assert verdict.reason == "answered"
         cut = await_cut(stack, found[1].alert_id)
         assert cut.outcome == "applied", cut.message
@@ -126,17 +128,17 @@ def test_a_connection_opened_while_its_pod_started_is_ended_on_the_node(
         print(f"\n{verdict.message}; cut; {after.message}")
 
 
-def _first(stack: Stack, applied: Action, outcome: str) -> Action:
-    """The first step of some outcome about a response, waited for."""
+def _first(stack: Stack, after: Action, outcome: str) -> Action:
+    """The first step of some outcome that follows another of its response, waited for."""
     told: list[Action] = []
 
     def said() -> bool:
         steps = [Action.decode(record.value) for record in stack.records("actions.v1")]
-        told[:] = [item for item in steps if item.response_id == applied.response_id]
+        told[:] = [item for item in steps if item.response_id == after.response_id and item.at > after.at]
         return any(item.outcome == outcome for item in told)
 
     try:
-        wait_for(said, f"{outcome} of {applied.action}", JUDGED_SECONDS)
+        wait_for(said, f"{outcome} after {after.outcome}", JUDGED_SECONDS)
     except TimeoutError as error:
         message = f"{error}; {[f'{a.at} {a.action} {a.outcome} {a.reason}: {a.message}' for a in told]}"
         raise TimeoutError(message) from None
