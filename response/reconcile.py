@@ -14,6 +14,7 @@ from response.decide import is_besides
 from response.drift import Drift, DriftWatch, find_drift, with_expiry
 from response.drops import on_nodes
 from response.enforce import carry_out, seconds
+from response.escalate import escalate
 from response.gateway import ClusterError, Managed
 from response.guard import Refusal
 from response.ledger import STANDING, WAITING, Containment, Ledger, Phase, time_to_live
@@ -190,7 +191,12 @@ class Reconciler:
         for known, seen in changed[:MAX_PROOFS]:
             self._proven[known.response_id] = seen
             proof = prove_standing(known, view, site)
-            if proof is None or proof.holds:
+            if proof is None:
+                continue
+            if proof.holds:
+                if known.phase == "ineffective" and known.next is None:
+                    # What could not be done when packets said so may be possible now.
+                    yield from escalate(site, known, now)
                 continue
             held = next(iter(self._site.gateway.managed(known.response_id)), None)
             if find_drift(known.manifests, held, view) is not None:

@@ -11,7 +11,7 @@ from math import inf
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from response.gateway import ClusterError
 from schemas.action import Action
@@ -102,15 +102,21 @@ class UpkeepLoop:
                 alert = self._alert_of(action)
                 if alert is not None:
                     # Before the step: whoever repeats the step repeats the alert, and its id tells that it is the same.
-                    await producer.send_and_wait(
-                        ALERTS.name(self._kafka.prefix), alert.encode(), alert.subject.encode()
-                    )
+                    await self._send_alert(producer, alert)
                 await producer.send_and_wait(ACTIONS.name(self._kafka.prefix), action.encode(), action.target.encode())
                 self._unwritten.popleft()
         except (KafkaError, OSError) as error:
             log.warning("audit not written yet", error=str(error), steps=len(self._unwritten))
         finally:
             await producer.stop()
+
+    async def _send_alert(self, producer: AIOKafkaProducer, alert: Alert) -> None:
+        name = ALERTS.name(self._kafka.prefix)
+        try:
+            await producer.send_and_wait(name, alert.encode(), alert.subject.encode())
+        except TopicAuthorizationFailedError:
+            # The audit does not wait for a right that nobody may ever give.
+            log.error("alert not written: grant the responder to write", topic=name, alert=alert.explanation)
 
 
 def follow(name: str, changes: Callable[[], Iterator[None]], wake: Callable[[], None]) -> threading.Event:

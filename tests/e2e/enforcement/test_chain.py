@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 from schemas.action import Action
-from tests.e2e.enforcement.attacks import BY_ATTACK, BY_PORT_53, upload_in_one
+from tests.e2e.enforcement.attacks import BY_ATTACK, BY_PORT_53, upload_once_it_can
 from tests.e2e.enforcement.chain import (
     CAST,
     FAULTS,
     JUDGED_SECONDS,
     Timeline,
-    await_cut,
     await_response,
     await_verdict,
     first_applied,
@@ -105,17 +104,22 @@ def test_a_connection_opened_while_its_pod_started_is_ended_on_the_node(
         found = first_applied(stack, attack)
         assert found is not None
         assert found[1].action == "block_egress_destination"
-        assert stopped_after(capture, now())
+        stands = await_verdict(stack, found[1], JUDGED_SECONDS)
+        assert stands is not None
+        assert stands.outcome == "effective", stands.message
         cluster.remove_pod(pod)
         cluster.add_pod(pod, running=False)
         began = now()
-        upload_in_one(stage, tmp_path)
-        wait_for(lambda: max(capture.seen().answered) > began + 1, "the race to be won", 20.0)
+        upload_once_it_can(stage)
+        # From here on the enforcer has forgotten the pod, and the upload does not wait to be asked.
+        wait_for(lambda: max(capture.seen().answered) > began, "the way to be open", 30.0)
+        opened = now()
+        wait_for(lambda: max(capture.seen().answered) > opened + 2, "the race to be won", 20.0)
         cluster.run_pod(pod.namespace, pod.name, pod)
-        verdict = _first(stack, found[1], "ineffective")
+        verdict = _first(stack, stands, "ineffective")
         assert verdict.reason == "answered"
-        cut = await_cut(stack, found[1].alert_id)
-        assert cut.outcome == "applied", cut.message
+        # Until its address is known nothing can be cut there; that is said, and tried again when it is.
+        cut = _first(stack, stands, "applied", "cut_on_node")
         assert stopped_after(capture, now())
         after = await_verdict(stack, cut, JUDGED_SECONDS)
         assert after is not None
@@ -123,17 +127,24 @@ def test_a_connection_opened_while_its_pod_started_is_ended_on_the_node(
         print(f"\n{verdict.message}; cut; {after.message}")
 
 
-def _first(stack: Stack, applied: Action, outcome: str) -> Action:
-    """The first step of some outcome about a response, waited for."""
-    found: list[Action] = []
+def _first(stack: Stack, after: Action, outcome: str, name: str = "") -> Action:
+    """The first step of some outcome that follows another of its response, waited for."""
+    told: list[Action] = []
+
+    def meant(item: Action) -> bool:
+        return item.outcome == outcome and name in ("", item.action)
 
     def said() -> bool:
-        told = [Action.decode(record.value) for record in stack.records("actions.v1")]
-        found[:] = [item for item in told if (item.response_id, item.outcome) == (applied.response_id, outcome)]
-        return bool(found)
+        steps = [Action.decode(record.value) for record in stack.records("actions.v1")]
+        told[:] = [item for item in steps if item.response_id == after.response_id and item.at > after.at]
+        return any(meant(item) for item in told)
 
-    wait_for(said, f"{outcome} of {applied.action}", JUDGED_SECONDS)
-    return found[0]
+    try:
+        wait_for(said, f"{outcome} after {after.outcome}", JUDGED_SECONDS)
+    except TimeoutError as error:
+        message = f"{error}; {[f'{a.at} {a.action} {a.outcome} {a.reason}: {a.message}' for a in told]}"
+        raise TimeoutError(message) from None
+    return next(filter(meant, told))
 
 
 def test_under_the_production_template_the_node_cuts_what_no_policy_can(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -190,6 +191,18 @@ def test_a_next_rung_that_cannot_be_proven_leaves_what_stands() -> None:
     held = dict(desk.gateway.policies)
     assert packets(desk, 10, row(8, 1, 1)) == ["ineffective answered", "refused not_isolated"]
     assert desk.gateway.policies == held
+
+
+def test_a_rung_that_was_refused_is_tried_again_when_the_cluster_has_changed() -> None:
+    desk = contained()
+    away = VIEW.changed(pods=tuple(replace(pod, ips=()) if pod.key == WEB.key else pod for pod in VIEW.pods))
+    desk.gateway.base = away
+    assert packets(desk, 10, row(8, 1, 1)) == ["ineffective answered", "refused identity_changed"]
+    assert desk.looked(NOW + 11) == []
+    desk.gateway.base = VIEW
+    assert desk.looked(NOW + 12) == ["applied proven"]
+    assert known(desk).action == "quarantine_pod"
+    assert desk.looked(NOW + 13) == []
 
 
 def approved_and_ineffective(settings: ResponseSettings | None = None) -> Desk:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import pytest
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
 
 from response.gateway import ClusterError
 from response.overdue import overdue_alert
@@ -136,6 +136,31 @@ async def test_a_step_that_is_worth_an_alert_is_one_before_it_is_told(broker: ty
     assert [topic for topic, _ in broker.sent] == [
         "sluicegate.actions.v1", "sluicegate.alerts.v1", "sluicegate.actions.v1",
     ]  # fmt: skip
+
+
+async def test_the_audit_goes_on_where_alerts_may_not_be_written(
+    broker: type[Producer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(self: Producer, topic: str, value: bytes, _key: bytes) -> None:
+        if topic.endswith("alerts.v1"):
+            raise TopicAuthorizationFailedError(topic)
+        self.sent.append((topic, value))
+
+    monkeypatch.setattr(Producer, "send_and_wait", refuse)
+    overdue = Action.model_validate({**EXPIRED.model_dump(), "outcome": "missed", "decision": decision()})
+    looks, found = Looks(), iter([[overdue]])
+
+    def look() -> Sequence[Action]:
+        looks()
+        return next(found, [])
+
+    work = upkeep.UpkeepLoop(KafkaSettings(), look, 0.001, alert_of=lambda action: overdue_alert(action, None))
+    work.start()
+    async with asyncio.timeout(30):
+        for _ in range(2):
+            await looks.rounds.get()
+    await work.stop()
+    assert [topic for topic, _ in broker.sent] == ["sluicegate.actions.v1"]
 
 
 async def test_what_is_due_ends_the_pause(broker: type[Producer], monkeypatch: pytest.MonkeyPatch) -> None:
