@@ -76,6 +76,10 @@ class _Captured:
     image: Image | None = None
 
 
+# What may be done of a snapshot before whatever waits has its turn: less than an alert's share of its time, and enough
+# that a busy worker, which feeds for longer in each turn, is done within seconds.
+_WORK_S = 0.02
+
 # Looks up a partition; None once it is no longer ours.
 Lookup = Callable[[int], Held | None]
 
@@ -217,10 +221,13 @@ class Checkpointer:
 
 
 async def _in_between(chunks: Iterator[tuple[ChunkPlace, bytes]]) -> AsyncIterator[tuple[ChunkPlace, bytes]]:
-    """Make chunks one at a time, with room for everything else between two: feeding goes first.
+    """Make chunks, and leave room for everything else after every 20 ms of that: feeding goes on meanwhile.
 
     Not in a thread: it would wait for the interpreter's lock, 5 ms beside a busy engine, after each page's digest.
     """
+    rested = time.monotonic()
     for made in chunks:
         yield made
-        await asyncio.sleep(0)
+        if time.monotonic() - rested > _WORK_S:
+            await asyncio.sleep(0)
+            rested = time.monotonic()
