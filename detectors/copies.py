@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from detectors.hashing import U64
 from detectors.index import I64, positions
+from detectors.recent_rows import RecentRows
 
 # Copies wait a second for a handshake, and are marked unanswered after three; nodes differ by one.
 _SECONDS = 5
@@ -36,7 +37,7 @@ class Copies:
         self._established = self._sums.index("established")
         told = {"established", "exchanged", "packets", "bytes"}  # of conversations, too: they say nothing of copies
         self._alone = [place for place, name in enumerate(self._sums) if name not in told]
-        self._ticks: list[tuple[int, dict[str, npt.NDArray[Any]]]] = []
+        self._rows = RecentRows(_SECONDS, _ROWS)
 
     def count(self, tick: int, victims: U64, own: I64, copied: Mapping[str, npt.NDArray[Any]] | None) -> I64:
         """Return what the copies of a tick add to each victim's sums, int64, shape (victims, sums).
@@ -60,7 +61,7 @@ class Copies:
         return added
 
     def _note(self, tick: int, victims: U64, own: I64) -> None:
-        self._forget(tick)
+        self._rows.forget(tick)
         alone = own.copy()
         alone[:, self._conversing] -= own[:, [self._established]]
         rows = positions(np.asarray((alone[:, self._alone] > 0).any(axis=1)))
@@ -68,21 +69,13 @@ class Copies:
 
     def _add(self, tick: int, victims: U64, sums: I64) -> None:
         if len(victims):
-            self._ticks.append((tick, {"victim": victims, "sums": sums}))
-
-    def _forget(self, tick: int) -> None:
-        rows = 0
-        for place in range(len(self._ticks) - 1, -1, -1):
-            rows += len(self._ticks[place][1]["victim"])
-            if self._ticks[place][0] <= tick - _SECONDS or rows > _ROWS:
-                del self._ticks[: place + 1]
-                break
+            self._rows.add(tick, {"victim": victims, "sums": sums})
 
     def _told(self, victims: U64, width: int) -> I64:
         """Return what is left of the sums of the last seconds."""
         order = np.argsort(victims)
         left = np.zeros((len(victims), width), np.int64)
-        for _, rows in self._ticks:
+        for _, rows in self._rows.ticks:
             place = np.minimum(np.searchsorted(victims[order], rows["victim"]), len(victims) - 1)
             same = victims[order][place] == rows["victim"]
             np.add.at(left, order[place[same]], rows["sums"][same])
@@ -90,8 +83,8 @@ class Copies:
 
     def snapshot(self) -> list[Any]:
         """Return the rows as arrays by tick."""
-        return [[tick, rows] for tick, rows in self._ticks]
+        return self._rows.snapshot()
 
     def restore(self, state: Sequence[Any]) -> None:
         """Take in what ``snapshot`` gave."""
-        self._ticks = [(int(tick), rows) for tick, rows in state]
+        self._rows.restore(state)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from detectors.frame import ICMP, ICMPV6, TCP, UDP, FlowFrame
 from detectors.grouping import Grouping
 from detectors.index import I64, positions
+from detectors.kernels.flows import ECHO_REQUEST6, ICMP_REQUESTS
 from detectors.kernels.grouping import top_by
 from detectors.names import hash_strings
 from detectors.pod_interfaces import PodInterfaces
@@ -27,7 +28,6 @@ FLOODED = 100  # packets of a kind that proves no sender, towards one victim in 
 ENTRANCES_NAMED = 8  # per victim, node and tick; what came by others counts for no interface
 _PROVEN = int(FlowMark.ESTABLISHED | FlowMark.EXCHANGED)
 _NOBODY = bytes(16)
-_REQUESTS, _ECHO_REQUEST6 = (8, 13, 15, 17), 128  # echo, timestamp, information, address mask
 
 
 def entrances(frame: FlowFrame, names: Sequence[str], pods: PodInterfaces) -> Columns | None:
@@ -104,7 +104,7 @@ def _unproven(frame: FlowFrame, rows: I64) -> I64:
     proto, marks, kind = (frame.columns.values(name)[rows] for name in ("proto", "marks", "icmp_type"))
     begun = (proto == TCP) & (marks & int(FlowMark.OPENED) != 0) & (marks & _PROVEN == 0)
     unheard = (proto == UDP) & (frame.columns.values("dst_packets")[rows] == 0)
-    asks = (proto == ICMP) & np.isin(kind, _REQUESTS) | (proto == ICMPV6) & (kind == _ECHO_REQUEST6)
+    asks = (proto == ICMP) & np.isin(kind, ICMP_REQUESTS) | (proto == ICMPV6) & (kind == ECHO_REQUEST6)
     sent = frame.columns.values("src_packets")[rows] > 0
     kept: I64 = rows[sent & (begun | unheard | asks)]
     return kept

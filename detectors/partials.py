@@ -278,8 +278,7 @@ class Partials:
     @staticmethod
     def _senders(pieces: Sequence[Columns], victims: Columns) -> Columns:
         rows = _merged(pieces)
-        both = Grouping.equal(np.concatenate([victims["dst_hash"], rows["dst_hash"]]))
-        victim = both.number[len(victims["dst_hash"]) :].astype(np.int64)
+        victim = _victims_of(rows, victims)
         pairs = Grouping.equal(combine(rows["dst_hash"], hash_addresses(rows["src"])))
         src, victim, packets = rows["src"][pairs.first], victim[pairs.first], pairs.total(rows["packets"])
         busy = positions(victims["flooded"][victim] >= _FLOODED)
@@ -289,8 +288,7 @@ class Partials:
     @staticmethod
     def _entrances(pieces: Sequence[Columns], victims: Columns) -> Columns:
         rows = _merged(pieces)
-        both = Grouping.equal(np.concatenate([victims["dst_hash"], rows["dst_hash"]]))
-        return rows | {"victim": both.number[len(victims["dst_hash"]) :].astype(np.int64)}
+        return rows | {"victim": _victims_of(rows, victims)}
 
     def _sources(self, tick: int, gathered: _Tick, victims: Columns, grouped: Grouping) -> dict[str, Columns]:
         rows = _merged(gathered.sources)
@@ -364,6 +362,13 @@ class Partials:
             )
             for tick, one in state["ticks"].items()
         }
+
+
+def _victims_of(rows: Columns, victims: Columns) -> I64:
+    """Return for each row, by its ``dst_hash``, the row of its victim in the victim section."""
+    both = Grouping.equal(np.concatenate([victims["dst_hash"], rows["dst_hash"]]))
+    owners: I64 = both.number[len(victims["dst_hash"]) :].astype(np.int64)
+    return owners
 
 
 def _merged(pieces: Sequence[Columns]) -> Columns:

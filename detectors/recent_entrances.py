@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from detectors.index import positions
+from detectors.recent_rows import RecentRows
 from schemas.addresses import unpack
-
-Columns = dict[str, npt.NDArray[Any]]
 
 _SECONDS = 60  # the longest window over which a flood is counted
 _ROWS = 20_000  # about 5 MB; the oldest are forgotten first
@@ -30,15 +28,11 @@ class Entrance(NamedTuple):
     packets: int
 
 
-class RecentEntrances:
-    """Rows of the rollup section ``entrance`` by tick."""
+class RecentEntrances(RecentRows):
+    """Rows of the rollup section ``entrance`` by tick, with ``victim`` as a hash."""
 
     def __init__(self) -> None:
-        self._ticks: list[tuple[int, Columns]] = []
-
-    def add(self, tick: int, rows: Columns) -> None:
-        """Take in a tick's rows: ``victim`` (a hash, u64), ``node``, ``interface``, ``pod`` and ``packets``."""
-        self._ticks.append((tick, rows))
+        super().__init__(_SECONDS, _ROWS)
 
     def add_unknown(self, tick: int, victims: npt.NDArray[np.uint64], packets: npt.NDArray[np.int64]) -> None:
         """Take in packets of which no node told where they came in."""
@@ -47,19 +41,10 @@ class RecentEntrances:
             self.add(tick, {"victim": victims, "node": nothing, "interface": nothing,
                             "pod": np.zeros((len(victims), 16), np.uint8), "packets": packets})  # fmt: skip
 
-    def forget(self, tick: int) -> None:
-        """Let go of what is older than a minute at a tick, or too much."""
-        rows = 0
-        for place in range(len(self._ticks) - 1, -1, -1):
-            rows += len(self._ticks[place][1]["victim"])
-            if self._ticks[place][0] <= tick - _SECONDS or rows > _ROWS:
-                del self._ticks[: place + 1]
-                break
-
     def of(self, victim: int, since: int) -> list[Entrance]:
         """Return by which interfaces a victim was flooded after a tick, those with the most packets first."""
         sums: dict[tuple[str, str], list[Any]] = {}
-        for tick, rows in self._ticks:
+        for tick, rows in self.ticks:
             if tick <= since:
                 continue
             for at in positions(rows["victim"] == np.uint64(victim)).tolist():
@@ -69,11 +54,3 @@ class RecentEntrances:
                 entry[1] += int(rows["packets"][at])
         found = [Entrance(*key, pod, packets) for key, (pod, packets) in sums.items()]
         return sorted(found, key=lambda e: (-e.packets, e.node, e.interface))
-
-    def snapshot(self) -> list[Any]:
-        """Return the rows as arrays by tick."""
-        return [[tick, rows] for tick, rows in self._ticks]
-
-    def restore(self, state: Sequence[Any]) -> None:
-        """Take in what ``snapshot`` gave."""
-        self._ticks = [(int(tick), rows) for tick, rows in state]

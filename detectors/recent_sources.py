@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from detectors.grouping import Grouping
 from detectors.hashing import hash_addresses
 from detectors.index import I64, positions
+from detectors.recent_rows import Columns, RecentRows
 from schemas.addresses import unpack
-
-Array = npt.NDArray[Any]
-Columns = dict[str, Array]
 
 _NAMED = 20  # sources of a victim that a finding may name
 _SECONDS = 60  # for which sources are remembered
@@ -31,31 +28,26 @@ class RecentSources:
             sums: names of the columns that are added up; by the first of them sources are ordered.
         """
         self._sums = tuple(sums)
-        self._ticks: list[tuple[int, Columns]] = []
+        self._rows = RecentRows(_SECONDS, _ROWS)
         self._joined: Columns | None = None  # all rows as one, made when they are first asked for
 
     def add(self, tick: int, rows: Columns) -> None:
         """Take in a tick's rows: ``victim`` (a hash, u64), ``src`` (16 bytes) and the sums."""
-        self._ticks.append((tick, rows))
+        self._rows.add(tick, rows)
         self._joined = None
 
     def forget(self, tick: int) -> None:
         """Let go of what is older than a minute at a tick, or too much."""
-        rows = 0
-        for place in range(len(self._ticks) - 1, -1, -1):
-            rows += len(self._ticks[place][1]["victim"])
-            if self._ticks[place][0] <= tick - _SECONDS or rows > _ROWS:
-                del self._ticks[: place + 1]
-                self._joined = None
-                break
+        if self._rows.forget(tick):
+            self._joined = None
 
     def busiest(self, victim: int) -> list[tuple[str, list[int]]]:
         """Return (address, sums) of a victim's sources, those with the largest first sum first."""
-        if not self._ticks:
+        if not self._rows.ticks:
             return []
         if self._joined is None:
             names = ("victim", "src", *self._sums)
-            self._joined = {name: np.concatenate([rows[name] for _, rows in self._ticks]) for name in names}
+            self._joined = {name: np.concatenate([rows[name] for _, rows in self._rows.ticks]) for name in names}
         joined = self._joined
         rows = positions(joined["victim"] == np.uint64(victim))
         src = joined["src"][rows]
@@ -68,9 +60,9 @@ class RecentSources:
 
     def snapshot(self) -> list[Any]:
         """Return the rows as arrays by tick."""
-        return [[tick, rows] for tick, rows in self._ticks]
+        return self._rows.snapshot()
 
     def restore(self, state: Sequence[Any]) -> None:
         """Take in what ``snapshot`` gave."""
-        self._ticks = [(int(tick), rows) for tick, rows in state]
+        self._rows.restore(state)
         self._joined = None

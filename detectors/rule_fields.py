@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import TypeVar
 
 import yaml
 
@@ -18,6 +20,9 @@ _NUMBER = re.compile(r"[+-]?(\d[\d_]*(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
 _WINDOW = re.compile(r"(\d{1,6})(s|m|h)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _TECHNIQUE = re.compile(r"T\d{4}(\.\d{3})?")
+
+
+T = TypeVar("T", bound=str)
 
 
 class FieldError(ValueError):
@@ -76,6 +81,10 @@ def read_window(node: yaml.Node, name: str = "time_window") -> int:
     return seconds
 
 
+def _one_of(text: str, words: Sequence[T]) -> T | None:
+    return next((word for word in words if word == text), None)
+
+
 def read_by(node: yaml.Node) -> By | None:
     """Return what is counted; none stands for addresses.
 
@@ -83,11 +92,9 @@ def read_by(node: yaml.Node) -> By | None:
         FieldError: not one of the known words.
     """
     text = scalar(node)
-    for by in BYS:
-        if text == by:
-            return by
-    if text == "address":
-        return None
+    by = _one_of(text, BYS)
+    if by is not None or text == "address":
+        return by
     problem = f"by must be one of address, {', '.join(BYS)}, not '{printable(text)}'"
     raise FieldError(problem)
 
@@ -99,9 +106,9 @@ def read_severity(node: yaml.Node) -> Severity:
         FieldError: not one of the known words.
     """
     text = scalar(node)
-    for severity in SEVERITIES:
-        if text == severity:
-            return severity
+    severity = _one_of(text, SEVERITIES)
+    if severity is not None:
+        return severity
     problem = f"severity must be one of {', '.join(SEVERITIES)}, not '{printable(text)}'"
     raise FieldError(problem)
 

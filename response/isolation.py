@@ -40,6 +40,20 @@ def attacking_pods(context: PlanContext) -> tuple[Pod, ...] | Refusal:
     return tuple(pods.values())
 
 
+def refuse_unknown(pod: Pod) -> Refusal | None:
+    """Why a pod may not be ended: nobody knows which of its name it is."""
+    if pod.uid:
+        return None
+    return Refusal("no_details", f"the API's uid of {pod.key} is not known here, so it could be another pod")
+
+
+def refuse_second(pod: Pod, before: Iterable[Pod], done: str) -> Refusal | None:
+    """Why a pod may not be touched beside others: one of its workload is among them. `done` says what is done."""
+    if all((other.namespace, other.workload) != (pod.namespace, pod.workload) for other in before):
+        return None
+    return Refusal("one_at_a_time", f"several pods of {pod.namespace}/{pod.workload} attack; one is {done}")
+
+
 def isolation_plan(
     action: str, summary: str, pods: tuple[Pod, ...], taken: Taken, context: PlanContext, *, detaches: bool = False,
     spares_dns: bool = False,

@@ -71,7 +71,6 @@ class _Captured:
     tokens: list[Any]
     sends: Pending
     chunks: Pending = field(default_factory=set)
-    written: set[bytes] = field(default_factory=set)
     manifest: SnapshotManifest | None = None
     image: Image | None = None
 

@@ -14,6 +14,8 @@ from detectors.kernels.compiled import compiled
 from schemas.events import FlowMark
 
 TCP, UDP, ICMP, SCTP, ICMPV6 = 6, 17, 1, 132, 58
+# Echo, timestamp, information and address mask requests. Other types answer or announce.
+ICMP_REQUESTS, ECHO_REQUEST6 = (8, 13, 15, 17), 128
 
 _OPENS, _ESTABLISHES, _REFUSES, _GIVES_UP, _EXCHANGES = (
     int(mark) for mark in (
@@ -45,10 +47,9 @@ _AMPLIFIED = 10
 
 @compiled
 def _is_request(proto: Any, kind: Any) -> Any:
-    """Echo, timestamp, address mask and information requests; ICMPv6 echo. Other types answer or announce."""
     if proto == ICMP:
-        return kind == 8 or kind == 13 or kind == 15 or kind == 17
-    return proto == ICMPV6 and kind == 128
+        return kind in ICMP_REQUESTS
+    return proto == ICMPV6 and kind == ECHO_REQUEST6
 
 
 @compiled

@@ -14,6 +14,8 @@ from response.isolation import (
     controller_of,
     isolation_plan,
     refuse_adoption,
+    refuse_second,
+    refuse_unknown,
     selector_labels,
     service_labels,
 )
@@ -45,21 +47,17 @@ def details(settings: ResponseSettings) -> frozenset[Detail]:
 
 def plan(context: PlanContext) -> Plan | Refusal:
     """A policy for each namespace and a change of each pod's labels, or why there is none."""
-    refusal = refuse_unasked(NAME, context.settings)
-    if refusal is not None:
-        return refusal
-    pods = attacking_pods(context)
+    pods = refuse_unasked(NAME, context.settings) or attacking_pods(context)
     if isinstance(pods, Refusal):
         return pods
     taken: dict[str, dict[str, str]] = {}
-    workloads: set[tuple[str, str]] = set()
-    for pod in pods:
+    for number, pod in enumerate(pods):
         found = _labels(pod, context)
         if isinstance(found, Refusal):
             return found
-        if (pod.namespace, pod.workload) in workloads:
-            return Refusal("one_at_a_time", f"several pods of {pod.namespace}/{pod.workload} attack; one is detached")
-        workloads.add((pod.namespace, pod.workload))
+        second = refuse_second(pod, pods[:number], "detached")
+        if second is not None:
+            return second
         taken[pod.key] = found
     owners = ", ".join(f"{pod.key} from {pod.controller}" for pod in pods)
     return isolation_plan(NAME, f"detach {owners}", pods, taken, context, detaches=True)
@@ -75,8 +73,9 @@ def _labels(pod: Pod, context: PlanContext) -> dict[str, str] | Refusal:
     if pod.detached:
         # A repeat: it has left, and its ReplicaSet may be gone by now.
         return dict(pod.taken)
-    if not pod.uid:
-        return Refusal("no_details", f"the API's uid of {pod.key} is not known here, so it could be another pod")
+    refusal = refuse_unknown(pod)
+    if refusal is not None:
+        return refusal
     for other in context.view.pods:
         theirs = other.labels.get(QUARANTINE_LABEL)
         same = (other.namespace, other.workload) == (pod.namespace, pod.workload)

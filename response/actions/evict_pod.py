@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from response.guard import Refusal
-from response.isolation import attacking_pods
+from response.isolation import attacking_pods, refuse_second, refuse_unknown
 from response.objects import EVICTION
 from response.plan import Permission, Plan, PlanContext
 from response.steps import refuse_unasked
@@ -22,21 +22,15 @@ RBAC = (Permission("", "pods", ("get", "list")), Permission("", "pods/eviction",
 
 def plan(context: PlanContext) -> Plan | Refusal:
     """An eviction of each attacking pod, or why there is none."""
-    refusal = refuse_unasked(NAME, context.settings)
-    if refusal is not None:
-        return refusal
-    pods = attacking_pods(context)
+    pods = refuse_unasked(NAME, context.settings) or attacking_pods(context)
     if isinstance(pods, Refusal):
         return pods
-    workloads: set[tuple[str, str]] = set()
-    for pod in pods:
+    for number, pod in enumerate(pods):
         if not pod.controller or pod.detached:
             return Refusal("not_replaceable", f"{pod.key} belongs to nobody who would start another")
-        if not pod.uid:
-            return Refusal("no_details", f"the API's uid of {pod.key} is not known here, so it could be another pod")
-        if (pod.namespace, pod.workload) in workloads:
-            return Refusal("one_at_a_time", f"several pods of {pod.namespace}/{pod.workload} attack; one is evicted")
-        workloads.add((pod.namespace, pod.workload))
+        refusal = refuse_unknown(pod) or refuse_second(pod, pods[:number], "evicted")
+        if refusal is not None:
+            return refusal
     keys = tuple(pod.key for pod in pods)
     return Plan(
         action=NAME,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,17 +43,22 @@ class PodStatus(GenericNamespacedResource):
     )
 
 
-@pytest.fixture(scope="session")
-def admin_kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def kubeconfig_of(running: AbstractContextManager[apiserver.ApiServer]) -> Iterator[Path]:
+    """An administrator's, of the cluster that KUBECONFIG names, else of a server of our own."""
     given = apiserver.external_kubeconfig()
     if given is not None:
         yield given
         return
     try:
-        with apiserver.running(tmp_path_factory.mktemp("apiserver")) as server:
+        with running as server:
             yield server.kubeconfig
     except ClusterUnavailableError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def admin_kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    yield from kubeconfig_of(apiserver.running(tmp_path_factory.mktemp("apiserver")))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,7 @@ from response.settings import QuarantineSettings, ResponseSettings
 from schemas.finding import Endpoint
 from schemas.response import ResponseDecision
 from tests.e2e import apiserver, controllers
-from tests.e2e.conftest import Cluster, PodStatus
-from tests.e2e.go_binary import ClusterUnavailableError
+from tests.e2e.conftest import Cluster, PodStatus, kubeconfig_of
 from tests.e2e.test_containment import NOW, READ_RULES, _rules, decision
 from tests.e2e.workloads import WORKLOADS, NodeStatus, RawNode, endpoints, owned_pods
 from tests.lab.lab import wait_for
@@ -34,15 +34,13 @@ ON = ResponseSettings(opt_in=("detach_pod",))
 @pytest.fixture(scope="module")
 def admin_kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A server with controllers; the other modules' server has none."""
-    given = apiserver.external_kubeconfig()
-    if given is not None:
-        yield given
-        return
-    try:
-        with apiserver.running(tmp_path_factory.mktemp("controlled")) as server, controllers.running(server):
-            yield server.kubeconfig
-    except ClusterUnavailableError as error:
-        pytest.skip(str(error))
+    yield from kubeconfig_of(_controlled(tmp_path_factory.mktemp("controlled")))
+
+
+@contextmanager
+def _controlled(folder: Path) -> Iterator[apiserver.ApiServer]:
+    with apiserver.running(folder) as server, controllers.running(server):
+        yield server
 
 
 @pytest.fixture

@@ -40,6 +40,15 @@ def _play(name: str, cluster: LabCluster, bootstrap: str, folder: Path, *, node_
     return played.timeline
 
 
+def _ended_by_the_next_rung(done: Timeline) -> None:
+    """Packets say that the policy does nothing; what is done then ends the attack."""
+    assert done.verdict is not None
+    assert (done.verdict.outcome, done.verdict.reason) == ("ineffective", "answered")
+    assert done.then is not None
+    assert done.then.outcome == "applied", done.then.message
+    assert done.stopped
+
+
 @pytest.fixture
 def cluster(enforced: Enforced, bootstrap: str) -> LabCluster:
     return enforced(CAST, more_ports=[int(bootstrap.rsplit(":", 1)[1])])
@@ -67,11 +76,7 @@ def test_an_upload_that_no_policy_ends_is_ended_on_the_node(
     """One connection, open before the policy: the policy is ineffective, says packets; then the node drops it."""
     done = _play("long_upload", cluster, bootstrap, tmp_path, node_agent=True)
     assert done.action.action == "block_egress_destination"
-    assert done.verdict is not None
-    assert (done.verdict.outcome, done.verdict.reason) == ("ineffective", "answered")
-    assert done.then is not None
-    assert done.then.outcome == "applied", done.then.message
-    assert done.stopped
+    _ended_by_the_next_rung(done)
 
 
 def test_an_attack_over_ipv6_that_the_enforcer_was_not_told_of_is_ended_on_the_node(
@@ -81,11 +86,7 @@ def test_an_attack_over_ipv6_that_the_enforcer_was_not_told_of_is_ended_on_the_n
     cluster = enforced(CAST, more_ports=[int(bootstrap.rsplit(":", 1)[1])], **lab_options(attack, fault))
     done = _play(attack.name, cluster, bootstrap, tmp_path, node_agent=True)
     assert done.action.action == "quarantine_pod"
-    assert done.verdict is not None
-    assert (done.verdict.outcome, done.verdict.reason) == ("ineffective", "answered")
-    assert done.then is not None
-    assert done.then.outcome == "applied", done.then.message
-    assert done.stopped
+    _ended_by_the_next_rung(done)
     assert done.after is not None
     assert done.after.outcome == "effective", done.after.message
 
