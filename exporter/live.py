@@ -116,13 +116,14 @@ class NodeSeconds:
 
     def turn(self) -> list[EventMessage]:
         """Take in what has come, and return the messages of seconds that are over."""
-        self._collect()
-        while self.busy:
-            self._collect()
-            if self._over() >= self._cut:
-                break
-        out: list[EventMessage] = []
+        # What is over is asked before looking: a second may end while it is read what came in it, and the rest of its
+        # packets still waits then.
         over = self._over()
+        self._collect()
+        while self.busy and over < self._cut:
+            over = self._over()
+            self._collect()
+        out: list[EventMessage] = []
         while self._cut <= over:
             out += self._close(self._cut, heartbeat=True)
             dues = [due for source in self._sources if (due := source.next_due) is not None]

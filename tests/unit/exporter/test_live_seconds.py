@@ -93,6 +93,29 @@ def test_a_second_is_closed_once_it_is_over_and_its_packets_have_come() -> None:
     assert source.told == ["open", "collect 1", "collect 1", "close 1"]
 
 
+class Slow(Quiet):
+    """A source that takes its time to read, so that a second may end meanwhile."""
+
+    def __init__(self, clock: Hands) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def collect(self, cut: int, now: int) -> None:
+        super().collect(cut, now)
+        self._clock.now += 200_000_000
+
+
+def test_a_second_that_ends_while_its_packets_are_read_waits_for_the_rest_of_them() -> None:
+    clock = Hands()
+    source = Slow(clock)
+    seconds = node(clock, source)
+    seconds.open()
+    clock.now += 950_000_000
+    assert seconds.turn() == []
+    assert [m.header.cut - BASE for m in seconds.turn()] == [1]
+    assert source.told == ["open", "collect 1", "collect 1", "close 1"]
+
+
 def test_every_second_has_a_heartbeat() -> None:
     clock = Hands()
     seconds = node(clock, Quiet())
