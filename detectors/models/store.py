@@ -37,6 +37,9 @@ class WorkloadStore:
         self._free: list[int] = []
         self._allocated = 0
         self._arrays: dict[str, Array] = {q.name: _filled(q, 0) for q in (*quantities, _LAST)}
+        # When each row was last asked for; a row that is asked for now is not let go in the same breath.
+        self._heard = np.zeros(0, np.int64)
+        self._none_stale_before = 0
         self.evicted = 0
         self.refused = 0
 
@@ -58,12 +61,17 @@ class WorkloadStore:
         Returns:
             int64 rows; -1 where a workload is new and no row is free or stale.
         """
+        known = [row for name in names if (row := self._rows.get(name)) is not None]
+        self._heard[known] = np.maximum(self._heard[known], minute)
         return np.array([self.row(name, minute) for name in names], np.int64)
 
     def row(self, name: str, minute: int) -> int:
         """Find or admit one workload; -1 where it is new and no row is free or stale."""
         found = self._rows.get(name)
-        return self._admit(name, minute) if found is None else found
+        if found is None:
+            return self._admit(name, minute)
+        self._heard[found] = max(self._heard[found], minute)
+        return found
 
     def _admit(self, name: str, minute: int) -> int:
         if len(self._rows) >= self._capacity:
@@ -75,23 +83,30 @@ class WorkloadStore:
             self._grow()
         row = self._free.pop()
         self._rows[name] = row
+        self._heard[row] = minute
         for quantity in (*self._quantities.values(), _LAST):
             self._arrays[quantity.name][row] = quantity.empty
         return row
 
     def _evict(self, minute: int) -> None:
         """Let go of a sixteenth of the capacity at most, the longest unheard first."""
-        last = self._arrays["last"]
-        stale = [(int(last[r]), n) for n, r in self._rows.items() if last[r] <= minute - self._stale]
+        if minute < self._none_stale_before:
+            # Nothing is heard of earlier than it was: a full store that newcomers keep asking is not searched for each.
+            return
+        heard = self._heard
+        stale = [(int(heard[r]), n) for n, r in self._rows.items() if heard[r] <= minute - self._stale]
         for _, name in sorted(stale)[: max(1, self._capacity // 16)]:
             self._free.append(self._rows.pop(name))
             self.evicted += 1
+        left = np.fromiter(self._rows.values(), np.int64, len(self._rows))
+        self._none_stale_before = int(heard[left].min(initial=minute)) + self._stale
 
     def _grow(self) -> None:
         size = min(self._capacity, max(16, 2 * self._allocated))
         for quantity in (*self._quantities.values(), _LAST):
             more = _filled(quantity, size - self._allocated)
             self._arrays[quantity.name] = np.concatenate([self._arrays[quantity.name], more])
+        self._heard = np.concatenate([self._heard, np.zeros(size - self._allocated, np.int64)])
         self._free = list(range(size - 1, self._allocated - 1, -1))
         self._allocated = size
 
@@ -115,11 +130,13 @@ class WorkloadStore:
         self.evicted, self.refused = (int(n) for n in state["counters"])
         self._rows, self._free, self._allocated = {}, [], 0
         self._arrays = {q.name: _filled(q, 0) for q in (*self._quantities.values(), _LAST)}
+        self._heard, self._none_stale_before = np.zeros(0, np.int64), 0
         rows = np.array([self._admit(n, 0) for n in names[: self._capacity]], np.int64)
         for name, values in self._arrays.items():
             given = state.get(name)
             if given is not None and given.shape[1:] == values.shape[1:]:
                 values[rows] = given[: self._capacity]
+        self._heard[rows] = self._arrays["last"][rows]
 
 
 _LAST = Quantity("last", (), "i8")
