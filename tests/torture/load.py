@@ -1,8 +1,9 @@
 """Traffic of very many nodes, made cheaply: `python -m tests.torture.load` sends it to a broker as fast as it is read.
 
 A few seconds of fifty generated nodes (`benchmarks.generate`) are kept as templates. Node *n* plays the templates of
-node *n* mod 50 over and over, each time moved to its second, and each group of fifty has a pod network of its own
-(10.244, 10.243, ...), so that no two nodes share a pod. Rows are new in time and place, not in kind.
+node *n* mod 50, moved to its second, in an order that the dice choose: one after the other, everybody would call at
+exact intervals, as a beacon does. Each group of fifty has a pod network of its own (10.244, 10.243, ...), so that no
+two nodes share a pod. Rows are new in time and place, not in kind.
 """
 
 from __future__ import annotations
@@ -53,16 +54,17 @@ class Source:
 
     def __init__(self, load: Load, seed: int) -> None:
         shape = Shape(min(load.nodes, _TEMPLATE_NODES), _CYCLE_S, load.rows)
-        self._load, self._distinct = load, shape.nodes
+        self._load, self._distinct, self._seed = load, shape.nodes, seed
         self._templates = list(ordinary(shape, seed))
 
     def second(self, second: int) -> Iterator[EventMessage]:
         """Yield one message of each node."""
-        return (self._message(node, second) for node in range(self._load.nodes))
+        groups = -(-self._load.nodes // self._distinct)
+        places = np.random.default_rng((self._seed, second)).integers(_CYCLE_S, size=groups).tolist()
+        return (self._message(node, second, places[node // self._distinct]) for node in range(self._load.nodes))
 
-    def _message(self, node: int, second: int) -> EventMessage:
+    def _message(self, node: int, second: int, place: int) -> EventMessage:
         group, own = divmod(node, self._distinct)
-        place = (second + group) % _CYCLE_S
         template = self._templates[place * self._distinct + own]
         change = {"node": f"node{node}", "sequence": second, "cut": template.header.cut + second - place}
         batches = {kind: _moved(kind, batch, second - place, group) for kind, batch in template.batches.items()}
