@@ -43,6 +43,7 @@ from response.kube_kinds import (
     scope_of,
 )
 from response.kube_lists import Lists
+from response.kube_probe import EnforcementProbe, Probed
 from response.kube_words import labels_of, one_line, refusal, unless_forbidden, written_by_us
 from response.managed import group_managed, together
 from response.marks import marked
@@ -243,6 +244,14 @@ class KubeGateway:
         path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
         answer = self._send("ask for this process's rights", "POST", path, review)
         return bool(answer.get("status", {}).get("allowed"))
+
+    def probe(self, namespace: str, image: str) -> Probed:
+        """Whether a NetworkPolicy stops anything: two pods are made in a namespace, and deleted again.
+
+        Raises:
+            ClusterError: it could not be found out.
+        """
+        return EnforcementProbe(self._client, namespace, image).run()
 
     def read_lease(self, namespace: str, name: str) -> dict[str, Any] | None:
         """The Lease of a name, or none."""

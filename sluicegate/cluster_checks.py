@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import get_args
@@ -17,8 +18,18 @@ from schemas.policy.cluster import ClusterView
 from sluicegate.checks import Finding
 
 
-def cluster_checks(settings: ResponseSettings, kubeconfig: Path | None, context: str | None) -> Iterator[Finding]:
-    """Read the cluster once, and say what was found; nothing is written and nothing is sent to pods."""
+@dataclass(frozen=True)
+class ProbePlace:
+    """Where a probe may make its pods, and of which image."""
+
+    namespace: str
+    image: str
+
+
+def cluster_checks(
+    settings: ResponseSettings, kubeconfig: Path | None, context: str | None, place: ProbePlace | None = None
+) -> Iterator[Finding]:
+    """Read the cluster once, and say what was found; nothing is written unless there is a place for a probe."""
     view = read_cluster(kubeconfig, context)
     if isinstance(view, Finding):
         yield view
@@ -27,8 +38,24 @@ def cluster_checks(settings: ResponseSettings, kubeconfig: Path | None, context:
     try:
         with closing(KubeGateway(kubeconfig, context)) as gateway:
             yield from rights_of_actions(gateway.may, settings)
+            if place is not None:
+                yield probed(gateway, place)
     except ClusterError as error:
         yield Finding("rights", "missing", str(error), "check the kubeconfig, its context and its rights")
+
+
+def probed(gateway: KubeGateway, place: ProbePlace) -> Finding:
+    """Whether policies stop connections, as pods of our own found out."""
+    try:
+        found = gateway.probe(place.namespace, place.image)
+    except ClusterError as error:
+        return Finding("probe", "missing", f"not found out: {error}", "see docs/dialects.md for what a probe needs")
+    between = f"between pods on {found.nodes[1] or '?'} and {found.nodes[0] or '?'}"
+    open_ways = [way.lower() for way, stopped in found.stops.items() if not stopped]
+    if open_ways:
+        text = f"NETWORKPOLICY IS NOT ENFORCED for {' and '.join(open_ways)} {between}: connections went on for 30 s"
+        return Finding("probe", "missing", text, "install an enforcer; until then containment by policy stops nothing")
+    return Finding("probe", "ok", f"NetworkPolicy stops new connections, ingress and egress, {between}")
 
 
 def rights_of_actions(may: Callable[[str, str, str], bool], settings: ResponseSettings) -> Iterator[Finding]:

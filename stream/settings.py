@@ -93,17 +93,20 @@ class WorkerSettings(_Frozen):
         12.0, description="s; a silent worker's partitions move after this; 10 to 15 survives a pause without delay"
     )
     buffer_messages: int = Field(
-        64, ge=1, le=1024, description="messages decoded ahead per agent; counts messages, each up to 4 MiB"
+        128, ge=1, le=1024, description="messages decoded ahead per agent; counts messages, each up to 4 MiB"
     )
     feed_messages: int = Field(
-        64,
+        128,
         ge=1,
         le=256,
         description="messages fed to the engine at once when they have come already; each call costs as much as "
         "several thousand rows, and what is said does not depend on it; a failure of the engine sets all of them aside",
     )
     feed_linger_s: float = Field(
-        0.005, ge=0, le=1, description="s to wait for more messages to feed together; the price in latency"
+        0.05,
+        ge=0,
+        le=1,
+        description="s at most to wait for more messages to feed together, and not longer than the last feeding took",
     )
     poll_records: int = Field(100, ge=1, le=10_000, description="records per fetch; 50 to 200 keeps polls even")
     fetch_bytes: int = Field(

@@ -20,6 +20,17 @@ def doctor(
     cluster: Annotated[
         bool, typer.Option("--cluster", help="Look only at which policies the cluster takes, and who enforces them.")
     ] = False,
+    probe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMESPACE",
+            help="With --cluster: make two pods in this namespace, try whether a policy stops them, delete them.",
+        ),
+    ] = None,
+    probe_image: Annotated[
+        str | None,
+        typer.Option(metavar="IMAGE", help="What its pods run, as your nodes pull it; else sluicegate, this release."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per check.")] = False,
 ) -> None:
     """Look at Python, libraries, Java, Maven, broker, cluster, privileges and tools.
@@ -27,9 +38,11 @@ def doctor(
     Exit code 3 where the broker that the settings name, or a cluster that was named, cannot be used; what
     only some uses need never fails. With --exporter: kernel, privileges, interfaces, spool and broker of a live
     exporter, and code 3 where it could not work. With --cluster: which dialects of policy are served, which of
-    them somebody enforces, and what to set; code 3 where a dialect that is set to be enforced is not.
+    them somebody enforces, and what to set; code 3 where a dialect that is set to be enforced is not. Only with
+    --probe anything is written, and only in the namespace that it names.
     """
     import dataclasses
+    from importlib.metadata import version
 
     import orjson
 
@@ -38,6 +51,9 @@ def doctor(
     from sluicegate.demo_place import CACHE
     from sluicegate.terminal import WIDTH, cell, console, table
 
+    if probe is not None and not cluster:
+        message = "--probe: is part of the look at a cluster: give --cluster, too"
+        raise problems.CommandProblem(message)
     out, states = console(), []
     made = table("check", "state", "found")
     if exporter:
@@ -45,9 +61,10 @@ def doctor(
 
         findings = exporter_checks(invocation(context).node_settings)
     elif cluster:
-        from sluicegate.cluster_checks import cluster_checks
+        from sluicegate.cluster_checks import ProbePlace, cluster_checks
 
-        findings = cluster_checks(invocation(context).settings.response, kubeconfig, kube_context)
+        place = None if probe is None else ProbePlace(probe, probe_image or f"sluicegate:{version('sluicegate')}")
+        findings = cluster_checks(invocation(context).settings.response, kubeconfig, kube_context, place)
     else:
         findings = all_checks(invocation(context).settings.stream, CACHE, kubeconfig, kube_context)
     for finding in findings:

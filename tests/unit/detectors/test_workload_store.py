@@ -16,7 +16,7 @@ def full(minute: int) -> WorkloadStore:
 def hear(store: WorkloadStore, numbers: range, minute: int) -> list[int]:
     rows = store.rows([f"old{n}" for n in numbers], minute)
     store["last"][rows] = minute
-    return rows.tolist()
+    return [int(row) for row in rows]
 
 
 def test_a_full_store_refuses_newcomers_until_somebody_is_stale() -> None:

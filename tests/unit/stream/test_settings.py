@@ -29,9 +29,9 @@ def test_defaults_are_decisions_and_pinned() -> None:
         "worker": {
             "instance": "",
             "session_timeout_s": 12.0,
-            "buffer_messages": 64,
-            "feed_messages": 64,
-            "feed_linger_s": 0.005,
+            "buffer_messages": 128,
+            "feed_messages": 128,
+            "feed_linger_s": 0.05,
             "delivery_timeout_s": 300.0,
             "poll_records": 100,
             "fetch_bytes": 5 << 20,
