@@ -1,4 +1,4 @@
-"""The Kubernetes API as a gateway; with `kube_calls`, `kube_kinds` and `kube_lists` all that knows a cluster client.
+"""The Kubernetes API as a gateway; with `kube_calls`, `kube_kinds`, `kube_lists`, `kube_probe` all that knows a client.
 
 Objects are read and written as plain dictionaries: typed clients drop fields they do not know, and an unknown kind of
 peer must be seen to be refused.

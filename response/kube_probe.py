@@ -118,7 +118,7 @@ class EnforcementProbe:
 
     def _make(self, name: str, role: str, *words: str) -> None:
         container = {
-            "name": "probe", "image": self._image, "command": ["python", "-m", "response.probe_talk", *words],
+            "name": "probe", "image": self._image, "command": ["python", "-m", "sluicegate.probe_talk", *words],
             "resources": {"limits": _LIMITS, "requests": _LIMITS},
             "securityContext": {
                 "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},

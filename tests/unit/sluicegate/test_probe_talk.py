@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from response import probe_talk
+from sluicegate import probe_talk
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What the pods of an enforcement probe do: `python -m response.probe_talk serve PORT|open …|shut …`.
+"""What the pods of an enforcement probe do: `python -m sluicegate.probe_talk serve PORT|open …|shut …`.
 
     serve PORT                  answers every connection with one byte
     open ADDRESS PORT SECONDS   ends with 0 at the first connection that is answered, with 1 if none was
