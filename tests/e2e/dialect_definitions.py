@@ -80,9 +80,9 @@ def _files(go: str, module: str) -> Iterator[Path]:
 
 
 @contextmanager
-def served(client: Client) -> Iterator[None]:
-    """Serve all of them within the block."""
-    definitions = released()
+def served(client: Client, group: str = "") -> Iterator[None]:
+    """Serve all of them within the block, or those of one API group."""
+    definitions = [item for item in released() if group in ("", item["spec"]["group"])]
     made: list[str] = []
     try:
         for item in definitions:

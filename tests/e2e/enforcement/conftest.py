@@ -49,6 +49,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[apiserver.ApiSe
         pytest.skip(str(error))
 
 
+_AS_SHIPPED = ResponseSettings()
 Enforced = Callable[..., LabCluster]
 
 
@@ -63,7 +64,7 @@ def enforced(server: apiserver.ApiServer, tmp_path: Path) -> Iterator[Enforced]:
         yield make
 
 
-Respond = Callable[[LabCluster], Responder]
+Respond = Callable[..., Responder]
 
 
 @pytest.fixture
@@ -71,9 +72,9 @@ def respond() -> Iterator[Respond]:
     """Makes a responder for a lab's cluster."""
     with ExitStack() as closing:
 
-        def make(cluster: LabCluster) -> Responder:
+        def make(cluster: LabCluster, settings: ResponseSettings = _AS_SHIPPED) -> Responder:
             gateway = KubeGateway(cluster.server.kubeconfig)
             closing.callback(gateway.close)
-            return Responder(gateway, ResponseSettings(), CLUSTER)
+            return Responder(gateway, settings, CLUSTER)
 
         yield make
