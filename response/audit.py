@@ -11,8 +11,8 @@ from schemas.action import Action, Outcome
 from schemas.response import ResponseDecision
 from schemas.word import iso_time
 
-# Steps after which somebody may have to carry the decision out, or prove it again.
-_STILL_NEEDED: frozenset[Outcome] = frozenset({"proposed", "applied", "failed"})
+# Steps after which somebody may have to carry the decision out, prove it again, or say that nothing was done.
+_STILL_NEEDED: frozenset[Outcome] = frozenset({"proposed", "applied", "failed", "refused"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,12 @@ NEXT_RUNG = "next_rung"
 # A few kilobytes each: a decision, its manifests and proof.
 MAX_CONTAINMENTS = 20_000
 MAX_OFFENDERS = 20_000
+MAX_UNANSWERED = 20_000
+# Refusals by somebody's will, or of what is over, contained already or somebody else's: nobody waits for more then.
+MEANT = frozenset({
+    "allowed", "exempt", "observe", "stopped", "lifted", "ended", "stale", "other_cluster", "rejected", "reverted",
+    "already_blocked", "already_quarantined", "already_cordoned", "no_action",
+})  # fmt: skip
 MAX_EVIDENCE = 16  # captures of one response that are named
 MAX_ALLOWED = 1000
 # Applications are counted for the longest window of a budget.
@@ -113,6 +119,20 @@ class Containment:
 
 
 @dataclass(frozen=True, slots=True)
+class Unanswered:
+    """A decision of which nothing was done, and the last reason; `missed`: its deadline passed, and that was told."""
+
+    decision: ResponseDecision
+    message: str
+    missed: bool = False
+
+    @property
+    def deadline(self) -> float:
+        """By when it should have been contained, s since epoch."""
+        return float(self.decision.decided_tick + self.decision.deadline_s)
+
+
+@dataclass(frozen=True, slots=True)
 class Allowed:
     """Somebody whom an operator never wants cut off. `until` is s since epoch, 0: for good."""
 
@@ -134,6 +154,7 @@ class Ledger:
     def __init__(self) -> None:
         self._containments: OrderedDict[str, Containment] = OrderedDict()
         self._offenders: OrderedDict[str, _Offence] = OrderedDict()
+        self._unanswered: OrderedDict[str, Unanswered] = OrderedDict()
         self._recent: deque[float] = deque(maxlen=_MAX_RECENT)
         self._allowed: dict[str, Allowed] = {}
         self.commands: OrderedDict[str, float] = OrderedDict()
@@ -168,7 +189,10 @@ class Ledger:
         before = self._containments.get(action.response_id)
         after = _advanced(before, action, at)
         if after is None:
+            if before is None:
+                self._note_unanswered(action)
             return None
+        self._unanswered.pop(action.response_id, None)
         newly = before is None or before.phase not in STANDING
         if action.outcome == "applied" and newly and not harmless(action.action):
             self._recent.append(at)
@@ -176,6 +200,10 @@ class Ledger:
         _put(self._containments, action.response_id, after, None)
         self._make_room()
         return after
+
+    def unanswered(self) -> tuple[Unanswered, ...]:
+        """Decisions of which every action was refused so far, in the order of their first refusal."""
+        return tuple(self._unanswered.values())
 
     def level(self, decision: ResponseDecision, now: float, window_s: float) -> int:
         """How often its subject was contained before and came back within a window of s after the end."""
@@ -199,6 +227,15 @@ class Ledger:
         elif len(self._allowed) < MAX_ALLOWED or action.target in self._allowed:
             until = _seconds(action.expires_at) if action.expires_at else 0.0
             self._allowed[action.target] = Allowed(action.target, until, action.operator or "", action.message)
+
+    def _note_unanswered(self, action: Action) -> None:
+        known = self._unanswered.get(action.response_id)
+        if action.outcome == "missed" and known is not None:
+            self._unanswered[action.response_id] = replace(known, missed=True)
+        if action.outcome != "refused" or action.decision is None or action.reason in MEANT:
+            return
+        told = known is not None and known.missed
+        _put(self._unanswered, action.response_id, Unanswered(action.decision, action.message, told), MAX_UNANSWERED)
 
     def _note_offence(self, before: Containment | None, after: Containment) -> None:
         if before is None or before.phase not in STANDING or after.phase not in ("expired", "released"):

@@ -17,11 +17,12 @@ from response.enforce import carry_out, seconds
 from response.escalate import escalate
 from response.gateway import ClusterError, Managed
 from response.guard import Refusal
-from response.ledger import STANDING, WAITING, Containment, Ledger, Phase, time_to_live
+from response.ledger import STANDING, WAITING, Containment, Ledger, Phase, Unanswered, time_to_live
 from response.plan import contains
 from response.standing import Backdrop, prove_standing
 from schemas.action import Action, Outcome
 from schemas.policy.cluster import ClusterView
+from schemas.response import ResponseDecision
 from schemas.word import iso_time
 
 # A proof takes tenths of a second in a large cluster, and whoever decides waits while they are made.
@@ -82,8 +83,9 @@ class Reconciler:
 
     def next_deadline(self) -> float:
         """The earliest deadline that may still be missed, s since epoch; infinity where there is none."""
-        undone = _undone(self._site.ledger)
-        return min((known.deadline for known in undone if _may_be_missed(known)), default=inf)
+        ledger = self._site.ledger
+        open_ends = [known.deadline for known in _undone(ledger) if _may_be_missed(known)]
+        return min([*open_ends, *(left.deadline for left in _unanswered(ledger))], default=inf)
 
     def _managed(self) -> tuple[Managed, ...]:
         return self._site.gateway.managed()
@@ -223,6 +225,9 @@ class Reconciler:
                 yield site.step(known.response_id, "missed", Refusal("deadline", late), now, decision=decision)
             if known.phase in WAITING and now - known.since > site.settings.upkeep.proposal_s:
                 yield site.step(known.response_id, "expired", Refusal("lapsed", "nobody approved it in time"), now)
+        for left in _unanswered(site.ledger):
+            if now > left.deadline:
+                yield _never_answered(site, left, now)
 
 
 def _undone(ledger: Ledger) -> tuple[Containment, ...]:
@@ -234,8 +239,24 @@ def _undone(ledger: Ledger) -> tuple[Containment, ...]:
     )
 
 
+def _unanswered(ledger: Ledger) -> list[Unanswered]:
+    """Decisions of which everything was refused, and whose deadline may still be missed."""
+    return [left for left in ledger.unanswered() if not left.missed and _wants_a_hand(left.decision)]
+
+
+def _never_answered(site: Site, left: Unanswered, now: float) -> Action:
+    decision = left.decision
+    late = f"not contained {decision.deadline_s} s after the alert: every action was refused, {left.message}"
+    return site.step(
+        decision.id, "missed", Refusal("deadline", late), now, alert_id=decision.alert_id, mode=decision.mode,
+        decided_tick=decision.decided_tick, decision=decision,
+    )  # fmt: skip
+
+
 def _may_be_missed(known: Containment) -> bool:
     decision = known.asked
-    if decision is None or known.missed or decision.mode not in _NEEDS_A_HAND:
-        return False
-    return not is_besides(decision)
+    return decision is not None and not known.missed and _wants_a_hand(decision)
+
+
+def _wants_a_hand(decision: ResponseDecision) -> bool:
+    return decision.mode in _NEEDS_A_HAND and not is_besides(decision)

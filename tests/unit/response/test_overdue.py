@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from response.decide import decide
+from response.ledger import replayed
 from response.overdue import IncidentMemory, overdue_alert
 from response.policyfile import load_policy
 from schemas.action import Action
@@ -100,3 +103,40 @@ def test_alerts_that_went_over_to_another_incident_stay_there_when_theirs_closes
     memory.take(incident("one", "a", "b"))
     memory.take(incident("two", "b", status="closed"))
     assert [memory.of(name) for name in "ab"] == ["one", "one"]
+
+
+def refused(spoofable: bool = True) -> Desk:
+    desk = Desk()
+    desk.decided(decision("quarantine_pod", mode="enforce").model_copy(update={"spoofable": spoofable}))
+    assert [action.outcome for action in desk.audit] == ["refused" if spoofable else "applied"]
+    return desk
+
+
+def test_what_was_refused_as_a_whole_is_missed_too_and_once() -> None:
+    desk = refused()
+    assert desk.responder.next_deadline == NOW + 60
+    assert desk.looked(NOW + 60) == []
+    assert desk.looked(NOW + 61) == ["missed deadline"]
+    assert desk.looked(NOW + 62) == []
+    assert desk.responder.next_deadline == inf
+    (step,) = missed(desk)
+    alert = overdue_alert(Action.decode(step.encode()), None)
+    assert alert is not None
+    assert "every action was refused" in alert.explanation
+    assert (alert.subject, alert.tick) == (f"response {step.response_id}", NOW + 60)
+
+
+def test_a_new_responder_knows_what_was_refused() -> None:
+    told = [Action.decode(action.encode()) for action in refused().audit]
+    (left,) = replayed(told).unanswered()
+    assert (left.deadline, left.missed) == (NOW + 60, False)
+
+
+def test_what_was_done_after_all_is_not_missed() -> None:
+    ledger = replayed([*refused().audit, *refused(spoofable=False).audit])
+    assert ledger.unanswered() == ()
+
+
+def test_what_operators_do_not_want_contained_is_not_missed() -> None:
+    (step,) = refused().audit
+    assert replayed([step.model_copy(update={"reason": "allowed"})]).unanswered() == ()
