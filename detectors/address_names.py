@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from detectors.dns_frame import DnsFrame
-from detectors.hashing import U64
 from detectors.index import I64, KeyIndex, positions
+from detectors.mixing import U64
 from detectors.names import ZONE_BYTES, hash_strings
 
 _ADDRESSES = (1, 28)

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from detectors.dns_frame import DnsFrame
-from detectors.hashing import U64
 from detectors.index import I64
+from detectors.mixing import U64
 from detectors.names import hash_strings
 from detectors.row_frame import KEPT_TEXT, Array, RowFrame
 from schemas.addresses import unpack

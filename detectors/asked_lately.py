@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.grouping import Grouping
-from detectors.hashing import U64
 from detectors.index import I64, KeyIndex
+from detectors.mixing import U64
 from detectors.recent_elements import KEPT
 
 Array = npt.NDArray[Any]

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.frame import scoped
-from detectors.hashing import U64
 from detectors.index import I64, positions
 from detectors.kernels import channels as kernel
+from detectors.mixing import U64
 from detectors.slots import Slots
 
 Array = npt.NDArray[Any]

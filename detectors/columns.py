@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from detectors.hashing import U64, hash_addresses
 from detectors.index import I64
 from detectors.kernels.grouping import number_words
+from detectors.mixing import U64, hash_addresses
 from detectors.names import hash_strings
 
 Array = npt.NDArray[Any]

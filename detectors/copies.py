@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from detectors.hashing import U64
 from detectors.index import I64, positions
+from detectors.mixing import U64
 from detectors.recent_rows import RecentRows
 
 # Copies wait a second for a handshake, and are marked unanswered after three; nodes differ by one.

@@ -16,11 +16,11 @@ from detectors.columns import address_bytes
 from detectors.copies import Copies
 from detectors.features import Distinct, Sum
 from detectors.grouping import Grouping
-from detectors.hashing import U64, hash_addresses
 from detectors.identity_victims import IdentityVictims
 from detectors.index import I64, positions
 from detectors.kernels.grouping import best_by, sum_columns
 from detectors.limits_met import silent_sender_finding
+from detectors.mixing import U64, hash_addresses
 from detectors.plan import FeaturePlan
 from detectors.recent_entrances import Entrance, RecentEntrances
 from detectors.recent_sources import RecentSources

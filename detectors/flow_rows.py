@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.frame import FlowFrame
-from detectors.hashing import U64, combine
+from detectors.hashing import combine
 from detectors.index import I64
+from detectors.mixing import U64
 from detectors.row_frame import Array, RowFrame
 from schemas.events import FlowMark
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from detectors.amplifiers import AMPLIFIES, TUNNELS
 from detectors.columns import Columns, halves_of, is_mapped
 from detectors.filtered_measure import passing, split_measure
-from detectors.hashing import U64, combine
+from detectors.hashing import combine
 from detectors.index import I64
 from detectors.kernels import flows as kernel
 from detectors.kernels.flows import ICMP as ICMP
@@ -24,6 +24,7 @@ from detectors.kernels.flows import SCTP as SCTP
 from detectors.kernels.flows import TCP as TCP
 from detectors.kernels.flows import UDP as UDP
 from detectors.kernels.grouping import number_words, sum_by
+from detectors.mixing import U64
 from detectors.outside import is_outside, is_private
 from schemas.events import Capability, FlowMark
 

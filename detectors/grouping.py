@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from detectors.hashing import U64
 from detectors.index import I64
 from detectors.kernels.grouping import number_by_place, number_small, number_words, sum_members
+from detectors.mixing import U64
 
 Array = npt.NDArray[Any]
 I32 = npt.NDArray[np.int32]

@@ -12,8 +12,9 @@ import pyarrow as pa
 from detectors.claim_detector import Address
 from detectors.dns_frame import DnsFrame
 from detectors.frame import scoped
-from detectors.hashing import U64, combine
+from detectors.hashing import combine
 from detectors.index import I64
+from detectors.mixing import U64
 from detectors.name_guesses import HOST_NAME, SERVICE_NAME, guess_of
 
 _PTR, _IXFR, _AXFR = 12, 251, 252

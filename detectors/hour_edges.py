@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from detectors.hashing import U64, combine, mix
+from detectors.hashing import combine, mix
 from detectors.index import I64, KeyIndex, positions
 from detectors.kernels.grouping import sum_columns
+from detectors.mixing import U64
 
 _UNKNOWN = 1 << 31  # from here on: texts that have no number yet
 

@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
-from detectors.hashing import U64, hash_text
 from detectors.index import I64
+from detectors.mixing import U64, hash_text
 from schemas.addresses import unpack
 from schemas.finding import Endpoint
 from schemas.identity import IdentityTable

@@ -11,10 +11,10 @@ import numpy.typing as npt
 from detectors.dns_frame import DnsFrame
 from detectors.frame import FlowFrame, scoped
 from detectors.grouping import Grouping
-from detectors.hashing import U64
 from detectors.identity_keys import By, IdentityKeys
 from detectors.index import I64, positions
 from detectors.keying import Finer, SpaceInput
+from detectors.mixing import U64
 from detectors.spaces import IDENTITY_SPACES
 
 Array = npt.NDArray[Any]

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from detectors.base import KeyView
 from detectors.features import Distinct, Sum
 from detectors.grouping import Grouping
-from detectors.hashing import U64, hash_text
 from detectors.identity_keys import TEXT_BYTES, IdentityKeys
 from detectors.index import positions
+from detectors.mixing import U64, hash_text
 from detectors.plan import FeaturePlan
 from detectors.spaces import IDENTITY_SPACES, SPACES
 from detectors.table import SpaceTable

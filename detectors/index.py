@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from detectors.hashing import U64, mix
+from detectors.mixing import U64, mix
 
 I64 = npt.NDArray[np.int64]
 

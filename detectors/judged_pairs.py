@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from detectors.hashing import U64
+from detectors.mixing import U64
 
 _ROOM = 1 << 16  # keys per node; beyond, a node begins anew
 _FORGET = 3600  # s; what the inventory says changes

@@ -14,8 +14,9 @@ from detectors.dns_frame import DnsFrame
 from detectors.features import Distinct
 from detectors.frame import ICMP, ICMPV6, SCTP, TCP, UDP, FlowFrame, scoped
 from detectors.grouping import Grouping
-from detectors.hashing import U64, combine
+from detectors.hashing import combine
 from detectors.index import I64, positions
+from detectors.mixing import U64
 
 Array = npt.NDArray[Any]
 Elements = tuple[I64, U64, npt.NDArray[np.bool_]]

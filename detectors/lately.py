@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from detectors.hashing import U64
 from detectors.index import I64
 from detectors.kernels.windows import renew
+from detectors.mixing import U64
 from detectors.slots import Array, Slots
 
 

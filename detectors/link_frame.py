@@ -7,8 +7,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from detectors.hashing import U64
 from detectors.index import I64
+from detectors.mixing import U64
 from detectors.row_frame import Array, RowFrame, Words
 
 

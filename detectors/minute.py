@@ -12,9 +12,9 @@ import numpy.typing as npt
 from detectors.dns_frame import DnsFrame
 from detectors.frame import FlowFrame, scoped
 from detectors.grouping import Grouping
-from detectors.hashing import U64, hash_addresses
 from detectors.index import I64, positions
 from detectors.kernels import minutes as kernel
+from detectors.mixing import U64, hash_addresses
 from detectors.slots import Slots
 from schemas.identity import IdentityTable
 

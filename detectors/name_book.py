@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from detectors.hashing import U64
 from detectors.index import I64, positions
 from detectors.letter_pairs import looks_generated
+from detectors.mixing import U64
 from detectors.name_guesses import read_guesses
 from detectors.names import DYNAMIC_ZONES, ZONE_BYTES, hash_strings, long_labels, read_names, registered_labels
 

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from detectors.hashing import U64, hash_text
 from detectors.index import I64, positions
+from detectors.mixing import U64, hash_text
 from detectors.names import ZONE
 
 SERVICE_NAME, HOST_NAME = 1, 2

@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from detectors.hashing import U64, mix
+from detectors.hashing import mix
 from detectors.index import I64
 from detectors.kernels.strings import count_letters, hash_bytes
+from detectors.mixing import U64
 
 # The registered zone is the last two labels, or three where the last but one is a generic second level
 # under a country code. A list of public suffixes would be exact; it is data that ages, and a zone cut one

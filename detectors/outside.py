@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.columns import is_mapped
-from detectors.hashing import U64
+from detectors.mixing import U64
 from schemas.addresses import pack
 
 _MAPPED = np.uint64(0xFFFF << 32)

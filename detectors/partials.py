@@ -18,13 +18,14 @@ from detectors.assembly import Passed
 from detectors.floods import SENDERS_NAMED, flood_pieces, no_flood_pieces
 from detectors.frame import FlowFrame
 from detectors.grouping import Grouping
-from detectors.hashing import combine, hash_addresses, hash_text
+from detectors.hashing import combine
 from detectors.identity_keys import IdentityKeys
 from detectors.identity_victims import identity_rows
 from detectors.index import I64, positions
 from detectors.kernels.grouping import rank_by, sum_columns, top_by
 from detectors.lately import Lately
 from detectors.minute import SUMS, MinuteRows
+from detectors.mixing import hash_addresses, hash_text
 from detectors.rollup_batches import deal
 from detectors.settings import EngineSettings
 from detectors.tally import NodeTally, TallyBook

@@ -14,8 +14,9 @@ import numpy.typing as npt
 from detectors.answer_frame import AnswerFrame
 from detectors.frame import scoped
 from detectors.grouping import Grouping
-from detectors.hashing import U64, combine, mix
+from detectors.hashing import combine, mix
 from detectors.index import I64, positions
+from detectors.mixing import U64
 
 _TRUNCATED = 0x200
 # Records that say where a name is: A, CNAME, AAAA. Signatures and the like differ without meaning anything else.

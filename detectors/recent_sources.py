@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from detectors.grouping import Grouping
-from detectors.hashing import hash_addresses
 from detectors.index import I64, positions
+from detectors.mixing import hash_addresses
 from detectors.recent_rows import Columns, RecentRows
 from schemas.addresses import unpack
 

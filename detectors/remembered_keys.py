@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.grouping import Grouping
-from detectors.hashing import U64
 from detectors.index import I64, KeyIndex, positions
 from detectors.kernels.grouping import rank_by
+from detectors.mixing import U64
 
 Array = npt.NDArray[Any]
 

@@ -14,10 +14,10 @@ from detectors.columns import Columns, TickBatch
 from detectors.dns_frame import DnsFrame
 from detectors.flow_rows import FlowRows
 from detectors.frame import TCP, UDP, FlowFrame
-from detectors.hashing import U64
 from detectors.http_frame import HttpFrame
 from detectors.index import I64, positions
 from detectors.link_frame import LinkFrame
+from detectors.mixing import U64
 from detectors.name_book import NameBook
 from detectors.tls_frame import TlsFrame
 from schemas.identity import IdentityTable

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.columns import Columns
-from detectors.hashing import U64, combine, mix
+from detectors.hashing import combine, mix
 from detectors.index import I64, positions
+from detectors.mixing import U64
 from detectors.names import hash_strings
 
 Array = npt.NDArray[Any]

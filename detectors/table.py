@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.features import Distinct, Feature
-from detectors.hashing import U64
 from detectors.index import I64, positions
 from detectors.kernels import windows as kernel
+from detectors.mixing import U64
 from detectors.slots import Slots
 from detectors.spaces import KeySpace
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from detectors.hashing import hash_text
 from detectors.ledger import Entry, Ledger
+from detectors.mixing import hash_text
 
 Address = tuple[int, int]  # upper and lower 64 bits
 NOBODY: Address = (0, 0)

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from detectors.assembly import ClosedTick
 from detectors.flow_rows import FlowRows
 from detectors.frame import ICMP, ICMPV6, SCTP, TCP, UDP, FlowFrame
-from detectors.hashing import U64
 from detectors.index import I64, positions
+from detectors.mixing import U64
 from detectors.round_frames import RoundFrames
 from schemas.addresses import pack
 from schemas.events import Capability

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from detectors.hashing import combine
 from detectors.index import KeyIndex
+from detectors.mixing import combine
 from exporter.chunks import I64, U8
 from exporter.flow_marks import CLOSED, ESTABLISHED, OPENED, UNANSWERED
 from exporter.flow_rows import RowBlock, join_rows

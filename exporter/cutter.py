@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from detectors.hashing import hash_text
+from detectors.mixing import hash_text
 from exporter.chunks import CaptureReport, PacketChunk
 from exporter.message_stream import Identity, MessageStream
 from exporter.packet_rows import PacketRows

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from detectors.hashing import mix
+from detectors.mixing import mix
 from exporter.app_guess import APPS
 from exporter.chunks import I64
 from exporter.flow_rows import RowBlock

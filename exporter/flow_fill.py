@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from detectors.hashing import combine, mix
+from detectors.mixing import combine, mix
 from exporter.app_guess import guess
 from exporter.chunks import I64
 from exporter.flow_groups import BYTES, FINS, PACKETS, PAYLOAD, RSTS, SYN_ACKS, SYNS, Segments

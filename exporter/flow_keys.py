@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from detectors.hashing import mix
+from detectors.mixing import mix
 from exporter.chunks import I64
 from exporter.gather import U64
 from exporter.network_layer import Bool, Networks

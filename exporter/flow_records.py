@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from detectors.hashing import combine, hash_addresses, hash_text, mix
+from detectors.mixing import combine, hash_addresses, hash_text, mix
 from exporter.chunks import I64
 from exporter.flow_marks import CLOSED, ESTABLISHED, EXCHANGED, OPENED, REFUSED, UNANSWERED
 from exporter.gather import U64

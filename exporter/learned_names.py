@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
-from detectors.hashing import hash_text
+from detectors.mixing import hash_text
 from exporter.chunks import CaptureReport
 from schemas.addresses import pack, unpack
 from schemas.inventory import InventoryObject, Labels

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from detectors.hashing import mix
+from detectors.mixing import mix
 from exporter.chunks import I64
 from exporter.gather import U64
 from exporter.network_layer import Bool

@@ -15,7 +15,7 @@ from operator import or_
 
 import pyarrow as pa
 
-from detectors.hashing import hash_text
+from detectors.mixing import hash_text
 from exporter.backlog import Backlog
 from exporter.counted import registry_of
 from exporter.delivery import Delivery, FileDelivery, KafkaDelivery

@@ -11,8 +11,9 @@ from detectors.base import Meta, TickView
 from detectors.claim_detector import address_of
 from detectors.dns_frame import DnsFrame
 from detectors.frame import scoped
-from detectors.hashing import combine, hash_text
+from detectors.hashing import combine
 from detectors.index import I64
+from detectors.mixing import hash_text
 from detectors.models.novelty import Novelty, NoveltyConfig
 from detectors.models.peers import Peer, Surprise
 from detectors.names import ZONE_BYTES

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from detectors.hashing import U64
 from detectors.index import I64, positions
 from detectors.lately import Lately
+from detectors.mixing import U64
 
 AGAIN = 3600  # s after which a pair is told of again, so that habits stay known
 PER_TICK = 8  # told per node and tick; others wait for the next ticks

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from detectors.base import DetectorConfig, Meta, TickView
 from detectors.claim_detector import address_of, address_text
-from detectors.hashing import hash_text
+from detectors.mixing import hash_text
 from detectors.models.new_edges import PAIRS, WIDTH, new_edges
 from detectors.models.novelty import Novelty, NoveltyConfig
 from detectors.models.peers import Peer, Surprise

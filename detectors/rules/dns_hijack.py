@@ -16,9 +16,9 @@ from detectors.claim_detector import ClaimDetector, address_of
 from detectors.cluster_dns import ClusterDns, Kind
 from detectors.frame import scoped
 from detectors.grouping import Grouping
-from detectors.hashing import hash_text
 from detectors.index import I64, positions
 from detectors.ledger import Entry
+from detectors.mixing import hash_text
 from detectors.round_frames import RoundFrames
 from schemas.addresses import pack, unpack
 from schemas.events import Capability

@@ -15,9 +15,9 @@ from detectors.daily_most import DAY, DAYS, DailyMost
 from detectors.flow_rows import FlowRows
 from detectors.frame import scoped
 from detectors.grouping import Grouping
-from detectors.hashing import hash_text
 from detectors.index import I64, positions
 from detectors.ledger import Entry
+from detectors.mixing import hash_text
 from detectors.recent_sums import add_recent
 from detectors.round_frames import RoundFrames
 from detectors.statement import count

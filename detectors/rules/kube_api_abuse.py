@@ -13,9 +13,9 @@ from detectors.base import DetectorConfig, Meta, TickView
 from detectors.claim_detector import Address, ClaimDetector, address_text
 from detectors.columns import halves_of
 from detectors.frame import TCP
-from detectors.hashing import U64, hash_text
 from detectors.index import positions
 from detectors.ledger import Entry
+from detectors.mixing import U64, hash_text
 from detectors.round_frames import RoundFrames
 from schemas.addresses import pack
 from schemas.events import Capability, FlowMark

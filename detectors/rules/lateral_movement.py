@@ -12,9 +12,9 @@ from detectors.arrivals import arrived
 from detectors.base import DetectorConfig, Meta, TickView
 from detectors.claim_detector import Address, ClaimDetector, address_text
 from detectors.frame import TCP
-from detectors.hashing import hash_text
 from detectors.index import positions
 from detectors.ledger import Entry, Key
+from detectors.mixing import hash_text
 from detectors.round_frames import RoundFrames
 from schemas.events import Capability, FlowMark
 from schemas.finding import Endpoint, Evidence, Finding, Severity

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from detectors.base import Detector, DetectorConfig, Meta, TickView, confidence
 from detectors.features import Feature
-from detectors.hashing import hash_text
 from detectors.ledger import Entry, Ledger
+from detectors.mixing import hash_text
 from detectors.replicas import Shares, shares
 from schemas.events import Capability
 from schemas.finding import MAX_ENDPOINTS, Evidence, Finding

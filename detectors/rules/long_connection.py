@@ -13,9 +13,9 @@ from detectors.claim_detector import Address, ClaimDetector, address_text
 from detectors.daily_most import DAY, DAYS, DailyMost
 from detectors.flow_rows import FlowRows
 from detectors.frame import TCP, UDP
-from detectors.hashing import hash_text
 from detectors.index import I64, positions
 from detectors.ledger import Entry
+from detectors.mixing import hash_text
 from detectors.outside import is_outside
 from detectors.round_frames import RoundFrames
 from detectors.row_frame import row_keys

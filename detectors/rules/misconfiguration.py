@@ -13,10 +13,11 @@ from detectors.base import DetectorConfig, Meta, TickView
 from detectors.claim_detector import ClaimDetector
 from detectors.exposure import CONTROL_PLANE, CONTROL_PORTS, control_plane, exposures
 from detectors.frame import FlowFrame
-from detectors.hashing import combine, hash_text
+from detectors.hashing import combine
 from detectors.index import I64, positions
 from detectors.judged_pairs import JudgedPairs
 from detectors.ledger import Entry
+from detectors.mixing import hash_text
 from detectors.policy_check import Connection, PolicyCheck
 from detectors.policy_signs import IPV6_OPEN, NO_DEFAULT_DENY, NOT_ENFORCED, OPEN_HOLE, PolicySigns
 from detectors.round_frames import RoundFrames

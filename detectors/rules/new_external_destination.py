@@ -16,12 +16,13 @@ from detectors.claim_detector import ClaimDetector
 from detectors.columns import is_mapped
 from detectors.frame import FlowFrame, scoped
 from detectors.grouping import Grouping
-from detectors.hashing import U64, combine, hash_addresses, hash_text
+from detectors.hashing import combine
 from detectors.index import I64, positions
 from detectors.kernels.contacts import active_sources, other_callers
 from detectors.kernels.grouping import rank_by
 from detectors.lately import Lately
 from detectors.ledger import Entry
+from detectors.mixing import U64, hash_addresses, hash_text
 from detectors.round_frames import RoundFrames
 from detectors.statement import PROTOCOLS, count
 from schemas.addresses import unpack

@@ -12,8 +12,8 @@ from detectors.base import Detector, DetectorConfig, KeyView, Mask, Meta, TickVi
 from detectors.features import Distinct, Feature, Sum
 from detectors.frame import scoped
 from detectors.grouping import Grouping
-from detectors.hashing import hash_addresses
 from detectors.index import I64, positions
+from detectors.mixing import hash_addresses
 from detectors.statement import attacker, by_source, count, victims
 from schemas.events import Capability
 from schemas.finding import Evidence, Finding

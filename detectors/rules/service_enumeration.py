@@ -27,11 +27,11 @@ from detectors.guessed_names import (
     reverse_place,
     telling,
 )
-from detectors.hashing import hash_text
 from detectors.http_frame import HttpFrame
 from detectors.index import I64, positions
 from detectors.lately import Lately
 from detectors.ledger import Entry, Key
+from detectors.mixing import hash_text
 from detectors.name_guesses import scope_of
 from detectors.outside import is_outside
 from detectors.recent_elements import KEPT, add_elements, began, holds

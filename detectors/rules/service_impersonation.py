@@ -12,11 +12,12 @@ from detectors.base import DetectorConfig, Meta, TickView
 from detectors.claim_detector import Address, ClaimDetector, address_text
 from detectors.cluster_names import service_name
 from detectors.flow_rows import FlowRows
-from detectors.hashing import combine, hash_text
+from detectors.hashing import combine
 from detectors.http_frame import HttpFrame
 from detectors.index import I64
 from detectors.ledger import Entry
 from detectors.link_frame import LinkFrame
+from detectors.mixing import hash_text
 from detectors.outside import is_outside_text
 from detectors.round_frames import RoundFrames
 from detectors.statement import mac_text

@@ -14,9 +14,10 @@ from detectors.claim_detector import ClaimDetector
 from detectors.daily_most import DAY, DAYS, DailyMost
 from detectors.day_counts import TICK_COUNT, DayCounts
 from detectors.frame import FlowFrame
-from detectors.hashing import combine, hash_text
+from detectors.hashing import combine
 from detectors.index import I64, positions
 from detectors.ledger import Entry
+from detectors.mixing import hash_text
 from detectors.round_frames import RoundFrames
 from detectors.statement import PROTOCOLS, count
 from schemas.addresses import unpack

@@ -12,10 +12,10 @@ from pydantic import Field
 from detectors.base import DetectorConfig, Meta, TickView
 from detectors.claim_detector import Address, ClaimDetector, address_text
 from detectors.grouping import Grouping
-from detectors.hashing import U64, hash_text
 from detectors.index import I64, positions
 from detectors.issuer_class import is_public, issuer_class
 from detectors.ledger import Entry
+from detectors.mixing import U64, hash_text
 from detectors.round_frames import RoundFrames
 from detectors.row_frame import row_keys
 from detectors.tls_frame import TlsFrame

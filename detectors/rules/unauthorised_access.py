@@ -14,9 +14,10 @@ from detectors.flow_destinations import bound_for
 from detectors.flow_rows import FlowRows
 from detectors.frame import SCTP, TCP, UDP
 from detectors.grouping import Grouping
-from detectors.hashing import combine, hash_text
+from detectors.hashing import combine
 from detectors.index import I64
 from detectors.ledger import Entry, Key
+from detectors.mixing import hash_text
 from detectors.recent_sums import add_recent
 from detectors.round_frames import RoundFrames
 from detectors.statement import PROTOCOLS

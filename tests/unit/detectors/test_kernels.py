@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detectors import mixing
 from detectors.features import Feature, Sum
 from detectors.grouping import Grouping
 from detectors.hashing import combine, mix
@@ -60,6 +61,7 @@ def test_hashes_are_those_of_the_columns(left: int, right: int) -> None:
     one, two = np.array([left], np.uint64), np.array([right], np.uint64)
     assert cells.mix(np.uint64(left)) == mix(one)[0]
     assert cells.combine(np.uint64(left), np.uint64(right)) == combine(one, two)[0]
+    assert (mixing.mix(one), mixing.combine(one, two)) == (mix(one), combine(one, two))
 
 
 def test_a_flood_of_keys_that_do_one_thing_leaves_room_for_one_that_does_several() -> None:
