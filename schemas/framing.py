@@ -195,6 +195,6 @@ def _text_problem(column: pa.StringArray) -> str:
 
 
 def _longest(column: pa.StringArray) -> int:
-    """Bytes of the longest text, read from the offsets: Arrow's functions would be eight megabytes in every exporter."""
+    """Bytes of the longest text, from the offsets: Arrow's functions would be eight megabytes in every exporter."""
     offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset :][: len(column) + 1]
     return int(np.diff(offsets).max())
