@@ -245,13 +245,13 @@ class KubeGateway:
         answer = self._send("ask for this process's rights", "POST", path, review)
         return bool(answer.get("status", {}).get("allowed"))
 
-    def probe(self, namespace: str, image: str) -> Probed:
-        """Whether a NetworkPolicy stops anything: two pods are made in a namespace, and deleted again.
+    def probe(self, namespace: str, image: str, seconds: int) -> Probed:
+        """Whether a NetworkPolicy stops anything within so many s: pods are made in a namespace, and deleted again.
 
         Raises:
             ClusterError: it could not be found out.
         """
-        return EnforcementProbe(self._client, namespace, image).run()
+        return EnforcementProbe(self._client, namespace, image, seconds).run()
 
     def read_lease(self, namespace: str, name: str) -> dict[str, Any] | None:
         """The Lease of a name, or none."""

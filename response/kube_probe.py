@@ -26,8 +26,8 @@ from response.objects import MANAGED_LABEL, MANAGER
 
 PROBE_LABEL, ROLE_LABEL = "sluicegate.io/probe", "sluicegate.io/probe-role"
 PORT = 8080
-# s: until a pod runs, with its image pulled; and until an enforcer carries a policy out, of which slow ones take ten.
-_START_S, _CARRIED_OUT_S = 120.0, 30.0
+# s until a pod runs, with its image pulled.
+_START_S = 120.0
 _PAUSE_S = 0.5
 # Reasons of a waiting container that waiting does not mend.
 _HOPELESS = frozenset({"ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError"})
@@ -48,7 +48,7 @@ class EnforcementProbe:
     """One probe in one namespace; ``run`` it once."""
 
     def __init__(
-        self, client: Client, namespace: str, image: str, *,
+        self, client: Client, namespace: str, image: str, seconds: int, *,
         pause: Callable[[float], None] = time.sleep, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         """Nothing is made yet.
@@ -57,10 +57,11 @@ class EnforcementProbe:
             client: of the cluster, with the rights of whoever asks.
             namespace: that exists, and in which pods may be made.
             image: this product's, or any with Python and this product.
+            seconds: that an enforcer may take to carry a policy out.
             pause: waits so many s.
             clock: monotonic s.
         """
-        self._client, self._namespace, self._image = client, namespace, image
+        self._client, self._namespace, self._image, self._seconds = client, namespace, image, seconds
         self._pause, self._clock = pause, clock
         self._id = secrets.token_hex(4)
 
@@ -101,8 +102,8 @@ class EnforcementProbe:
 
     def _asked(self, name: str, wanted: str, address: str) -> bool:
         """What a client pod of its own found."""
-        self._make(name, "client", wanted, address, str(PORT), str(int(_CARRIED_OUT_S)))
-        ended = self._wait(name, _ended, _START_S + 2 * _CARRIED_OUT_S)
+        self._make(name, "client", wanted, address, str(PORT), str(self._seconds))
+        ended = self._wait(name, _ended, _START_S + 2 * self._seconds)
         code = _exit_code(ended)
         if code not in (0, 1):
             message = f"pod {self._namespace}/{self._name(name)} ended with {code}: {_why(ended)}"
@@ -127,7 +128,7 @@ class EnforcementProbe:
         spec = {
             "restartPolicy": "Never", "terminationGracePeriodSeconds": 0, "automountServiceAccountToken": False,
             # Should nobody be left to delete it: it ends by itself.
-            "activeDeadlineSeconds": int(2 * _START_S + 8 * _CARRIED_OUT_S), "containers": [container],
+            "activeDeadlineSeconds": int(2 * _START_S) + 8 * self._seconds, "containers": [container],
             "securityContext": {
                 "runAsNonRoot": True, "runAsUser": _USER, "seccompProfile": {"type": "RuntimeDefault"},
             },

@@ -20,10 +20,11 @@ from sluicegate.checks import Finding
 
 @dataclass(frozen=True)
 class ProbePlace:
-    """Where a probe may make its pods, and of which image."""
+    """Where a probe may make its pods, of which image, and how many s an enforcer may take."""
 
     namespace: str
     image: str
+    seconds: int
 
 
 def cluster_checks(
@@ -47,13 +48,13 @@ def cluster_checks(
 def probed(gateway: KubeGateway, place: ProbePlace) -> Finding:
     """Whether policies stop connections, as pods of our own found out."""
     try:
-        found = gateway.probe(place.namespace, place.image)
+        found = gateway.probe(place.namespace, place.image, place.seconds)
     except ClusterError as error:
         return Finding("probe", "missing", f"not found out: {error}", "see docs/dialects.md for what a probe needs")
     between = f"between pods on {found.nodes[1] or '?'} and {found.nodes[0] or '?'}"
     open_ways = [way.lower() for way, stopped in found.stops.items() if not stopped]
     if open_ways:
-        text = f"NETWORKPOLICY IS NOT ENFORCED for {' and '.join(open_ways)} {between}: connections went on for 30 s"
+        text = f"NETWORKPOLICY IS NOT ENFORCED for {' and '.join(open_ways)} {between}: open after {place.seconds} s"
         return Finding("probe", "missing", text, "install an enforcer; until then containment by policy stops nothing")
     return Finding("probe", "ok", f"NetworkPolicy stops new connections, ingress and egress, {between}")
 

@@ -31,6 +31,9 @@ def doctor(
         str | None,
         typer.Option(metavar="IMAGE", help="What its pods run, as your nodes pull it; else sluicegate, this release."),
     ] = None,
+    probe_wait: Annotated[
+        int, typer.Option(metavar="SECONDS", min=5, max=600, help="How long an enforcer may take for a policy.")
+    ] = 30,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per check.")] = False,
 ) -> None:
     """Look at Python, libraries, Java, Maven, broker, cluster, privileges and tools.
@@ -63,7 +66,8 @@ def doctor(
     elif cluster:
         from sluicegate.cluster_checks import ProbePlace, cluster_checks
 
-        place = None if probe is None else ProbePlace(probe, probe_image or f"sluicegate:{version('sluicegate')}")
+        image = probe_image or f"sluicegate:{version('sluicegate')}"
+        place = None if probe is None else ProbePlace(probe, image, probe_wait)
         findings = cluster_checks(invocation(context).settings.response, kubeconfig, kube_context, place)
     else:
         findings = all_checks(invocation(context).settings.stream, CACHE, kubeconfig, kube_context)

@@ -34,7 +34,7 @@ def cluster(enforced: Enforced) -> LabCluster:
 def probe(cluster: LabCluster, namespace: str = "shop", image: str = IMAGE) -> tuple[int, dict[str, str]]:
     """The exit code, and what was found by the probe."""
     command = [SLUICEGATE, "doctor", "--cluster", "--json", "--kubeconfig", str(cluster.server.kubeconfig),
-               "--probe", namespace, "--probe-image", image]  # fmt: skip
+               "--probe", namespace, "--probe-image", image, "--probe-wait", "8"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
     found = [orjson.loads(line) for line in done.stdout.splitlines()]
     assert found, done.stderr
