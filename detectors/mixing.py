@@ -1,8 +1,8 @@
 """64-bit mixing of columns, for processes that load no compiled loops: exporters, which have little memory.
 
 `detectors.hashing` gives the same numbers from compiled loops, faster for engines, at a hundred megabytes for the
-compiler. The mixer is the finaliser of splitmix64 (Steele, Lea, Flood 2014), seeded. It is not a cryptographic hash:
-a chosen collision merges two keys of one table, it does not reach outside it.
+compiler, which is given ``mix`` as it is here. The mixer is the finaliser of splitmix64 (Steele, Lea, Flood 2014),
+seeded. It is not a cryptographic hash: a chosen collision merges two keys of one table, it does not reach outside it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy.typing as npt
 U64 = npt.NDArray[np.uint64]
 
 _M1, _M2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _S30, _S27, _S31 = np.uint64(30), np.uint64(27), np.uint64(31)
 
 
 def mix(values: U64) -> U64:
     """Return mixed copies of u64 values, shape (n,); a bijection."""
-    x = values + _GOLDEN
+    x = values + GOLDEN
     x ^= x >> _S30
     x *= _M1
     x ^= x >> _S27
@@ -33,7 +33,7 @@ def mix(values: U64) -> U64:
 
 def combine(left: U64, right: U64) -> U64:
     """Return one u64 key per pair, shape (n,); order matters."""
-    return mix(left ^ mix(right + _GOLDEN))
+    return mix(left ^ mix(right + GOLDEN))
 
 
 def hash_addresses(packed: npt.NDArray[np.uint8], seed: int = 0) -> U64:

@@ -47,10 +47,7 @@ class Probed:
 class EnforcementProbe:
     """One probe in one namespace; ``run`` it once."""
 
-    def __init__(
-        self, client: Client, namespace: str, image: str, seconds: int, *,
-        pause: Callable[[float], None] = time.sleep, clock: Callable[[], float] = time.monotonic,
-    ) -> None:  # fmt: skip
+    def __init__(self, client: Client, namespace: str, image: str, seconds: int) -> None:
         """Nothing is made yet.
 
         Args:
@@ -58,11 +55,8 @@ class EnforcementProbe:
             namespace: that exists, and in which pods may be made.
             image: this product's, or any with Python and this product.
             seconds: that an enforcer may take to carry a policy out.
-            pause: waits so many s.
-            clock: monotonic s.
         """
         self._client, self._namespace, self._image, self._seconds = client, namespace, image, seconds
-        self._pause, self._clock = pause, clock
         self._id = secrets.token_hex(4)
 
     def run(self) -> Probed:
@@ -144,15 +138,15 @@ class EnforcementProbe:
         return dict(found or {})
 
     def _wait(self, name: str, reached: Callable[[Mapping[str, Any]], bool], seconds: float) -> dict[str, Any]:
-        end = self._clock() + seconds
+        end = time.monotonic() + seconds
         while True:
             pod = self._read(name)
             if reached(pod):
                 return pod
-            if self._clock() > end or _ended(pod) or _hopeless(pod):
+            if time.monotonic() > end or _ended(pod) or _hopeless(pod):
                 message = f"pod {self._namespace}/{self._name(name)} does not do its work: {_why(pod)}"
                 raise ClusterError(one_line(message), "probe_failed")
-            self._pause(_PAUSE_S)
+            time.sleep(_PAUSE_S)
 
     @contextmanager
     def _cleared(self) -> Iterator[None]:

@@ -9,32 +9,19 @@ from typing import Any
 
 import numpy as np
 
+from detectors import mixing
 from detectors.kernels.compiled import compiled
 
 USED, FREE = 0, 1  # of a table's state: rows ever written, and of these the ones that are free
 
-_M1 = np.uint64(0xBF58476D1CE4E5B9)
-_M2 = np.uint64(0x94D049BB133111EB)
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_S30, _S27, _S31 = np.uint64(30), np.uint64(27), np.uint64(31)
-
-
-@compiled
-def mix(value: Any) -> Any:
-    """``detectors.hashing.mix`` of one u64."""
-    x = value + _GOLDEN
-    x ^= x >> _S30
-    x *= _M1
-    x ^= x >> _S27
-    x *= _M2
-    x ^= x >> _S31
-    return x
+# Of one number what numpy does to a column.
+mix: Any = compiled(mixing.mix)
 
 
 @compiled
 def combine(left: Any, right: Any) -> Any:
-    """``detectors.hashing.combine`` of two u64."""
-    return mix(left ^ mix(right + _GOLDEN))
+    """``detectors.mixing.combine`` of two u64."""
+    return mix(left ^ mix(right + mixing.GOLDEN))
 
 
 @compiled

@@ -61,9 +61,11 @@ class WorkloadStore:
         Returns:
             int64 rows; -1 where a workload is new and no row is free or stale.
         """
-        known = [row for name in names if (row := self._rows.get(name)) is not None]
+        found = [self._rows.get(name, -1) for name in names]
+        known = [row for row in found if row >= 0]
         self._heard[known] = np.maximum(self._heard[known], minute)
-        return np.array([self.row(name, minute) for name in names], np.int64)
+        told = zip(names, found, strict=True)
+        return np.array([self.row(name, minute) if row < 0 else row for name, row in told], np.int64)
 
     def row(self, name: str, minute: int) -> int:
         """Find or admit one workload; -1 where it is new and no row is free or stale."""
