@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from schemas.policy.words import DIALECTS, Dialect
 from schemas.response import ActionName, ResponseDecision
 from sluicegate.cluster_checks import findings_of
 from tests.e2e import apiserver, dialect_definitions
-from tests.e2e.conftest import Cluster
+from tests.e2e.conftest import Cluster, kubeconfig_of
 from tests.e2e.test_containment import NOW, OUTSIDE, READ_RULES, decision
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -41,17 +42,23 @@ CASES = [(name, attack) for name in OTHERS for attack in PROVEN[name]]
 
 
 @pytest.fixture(scope="module")
-def with_definitions(admin_kubeconfig: Path) -> Iterator[None]:
+def admin_kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A server that knows the other dialects; the other modules' server does not."""
     if apiserver.external_kubeconfig() is not None:
         pytest.skip("the definitions of other dialects are not written into somebody's cluster")
-    client = Client(KubeConfig.from_file(admin_kubeconfig).get())
-    with dialect_definitions.served(client):
-        yield
-    client.close()
+    yield from kubeconfig_of(_defined(tmp_path_factory.mktemp("dialects")))
+
+
+@contextmanager
+def _defined(folder: Path) -> Iterator[apiserver.ApiServer]:
+    with apiserver.running(folder) as server:
+        with closing(Client(KubeConfig.from_file(server.kubeconfig).get())) as client:
+            dialect_definitions.serve(client)
+        yield server
 
 
 @pytest.fixture
-def lab(with_definitions: None, cluster: Cluster) -> Iterator[Cluster]:
+def lab(cluster: Cluster) -> Iterator[Cluster]:
     mesh = {"security.istio.io/tlsMode": "istio"}
     cluster.pod("web-1", WEB, {"app": "web", **mesh})
     cluster.pod("db-1", DB, {"app": "db", **mesh})

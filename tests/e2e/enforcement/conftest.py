@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +35,26 @@ def unavailable() -> str | None:
     return None
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[apiserver.ApiServer]:
+def server_of(running: AbstractContextManager[apiserver.ApiServer]) -> Iterator[apiserver.ApiServer]:
+    """A server for the lab, where something can be enforced."""
     if reason := unavailable():
         pytest.skip(reason)
     if apiserver.external_kubeconfig() is not None:
         pytest.skip("KUBECONFIG names a cluster whose nodes are not this lab's")
     try:
-        folder = tmp_path_factory.mktemp("enforced-apiserver")
-        with apiserver.running(folder, flags=server_flags(folder)) as running:
-            yield running
+        with running as server:
+            yield server
     except ClusterUnavailableError as error:
         pytest.skip(str(error))
+
+
+def enforced_server(folder: Path) -> AbstractContextManager[apiserver.ApiServer]:
+    return apiserver.running(folder, flags=server_flags(folder))
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[apiserver.ApiServer]:
+    yield from server_of(enforced_server(tmp_path_factory.mktemp("enforced-apiserver")))
 
 
 _AS_SHIPPED = ResponseSettings()

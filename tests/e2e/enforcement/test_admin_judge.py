@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +21,7 @@ from tests.e2e import dialect_definitions
 from tests.e2e.apiserver import ApiServer
 from tests.e2e.enforcement import admin_worlds, worlds
 from tests.e2e.enforcement.admin_worlds import GROUP, Generation
-from tests.e2e.enforcement.conftest import Enforced, Respond
+from tests.e2e.enforcement.conftest import Enforced, Respond, enforced_server, server_of
 from tests.e2e.enforcement.decisions import decision
 from tests.e2e.enforcement.judge import AdminJudge, ClusterJudge, Judge
 from tests.e2e.enforcement.probers import now
@@ -41,11 +43,17 @@ OPEN = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": [{"f
 
 
 @pytest.fixture(scope="module")
-def defined(server: ApiServer) -> Iterator[None]:
-    client = Client(KubeConfig.from_file(server.kubeconfig).get())
-    with dialect_definitions.served(client, GROUP):
-        yield
-    client.close()
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """A server that knows the administrators' kinds; the other modules' server does not."""
+    yield from server_of(_defined(tmp_path_factory.mktemp("administrators")))
+
+
+@contextmanager
+def _defined(folder: Path) -> Iterator[ApiServer]:
+    with enforced_server(folder) as server:
+        with closing(Client(KubeConfig.from_file(server.kubeconfig).get())) as client:
+            dialect_definitions.serve(client, GROUP)
+        yield server
 
 
 def _kind(item: Mapping[str, Any]) -> Any:
@@ -53,9 +61,7 @@ def _kind(item: Mapping[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("generation", sorted(JUDGES))
-def test_packets_pass_exactly_where_the_evaluator_says(
-    generation: Generation, defined: None, enforced: Enforced
-) -> None:
+def test_packets_pass_exactly_where_the_evaluator_says(generation: Generation, enforced: Enforced) -> None:
     cluster = enforced(worlds.CAST, ipv6=True, guard=JUDGES[generation])
     for port in worlds.PORTS:
         cluster.serve(*worlds.CAST, pods.OUTSIDE, port=port)
@@ -86,7 +92,7 @@ ACTIONS: tuple[ActionName, ...] = ("quarantine_pod", "block_egress_destination",
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("generation", sorted(JUDGES))
 def test_ours_stops_what_namespaces_allow_and_its_undo_lets_it_pass(
-    generation: Generation, action: ActionName, defined: None, enforced: Enforced, respond: Respond
+    generation: Generation, action: ActionName, enforced: Enforced, respond: Respond
 ) -> None:
     cluster = enforced(("web", "api", "client1"), guard=JUDGES[generation])
     cluster.serve("web")
