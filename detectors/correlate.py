@@ -30,7 +30,7 @@ from detectors.snapshot import Part, Section, SectionError, restore_parts, secti
 from detectors.spaces import SPACES
 from detectors.table import SpaceTable
 from detectors.tally import TallyRows
-from detectors.victim_rows import COPY_SUMS, VICTIM_SUMS
+from detectors.victim_rows import COPY_SUMS, VICTIM_SUMS, with_floods
 from schemas.finding import DataQuality, Finding
 from schemas.identity import IdentityTable
 from schemas.rollups import POINTING, SECTIONS, RollupHeader, RollupMessage
@@ -40,7 +40,7 @@ Columns = dict[str, Array]
 
 # What a victim is worth a slot for when there are too many.
 _WEIGHING = ("attempts", "udp_packets", "icmp_packets", "reflected_packets", "induced_questions")
-_STATE_VERSION = 4
+_STATE_VERSION = 5
 _OWN = "engine"  # the section of what no part of the engine keeps
 _SUSPECT_SECONDS = 120  # a model's window, and one more for what arrives after it
 
@@ -57,7 +57,7 @@ class _Tick:
         """Return the sections of all messages as one, by sender: which came first must not show."""
         pieces: dict[str, list[Columns]] = {}
         base = {"victim": 0, "identity": 0}
-        for _, sections in sorted(self.messages, key=lambda message: (message[0].sender, message[0].tick)):
+        for _, sections in sorted(self.messages, key=lambda message: _order(message[0])):
             for name, columns in sections.items():
                 target = POINTING.get(name)
                 moved = {target: columns[target] + base[target]} if target is not None else {}
@@ -156,7 +156,7 @@ class CorrelateEngine:
         return tick, sorted(findings, key=lambda f: (f.detector, f.rule or "", f.subject)), quality
 
     def _victims(self, tick: int, sections: Mapping[str, Columns], capabilities: int) -> KeyView:
-        rows = sections["victim"]
+        rows = with_floods(sections["victim"], sections.get("victim_flood"))
         hashes = hash_addresses(rows["dst"], self._settings.seed)
         victims = Grouping.equal(hashes)
         count, first, number = len(victims), victims.first, victims.number
@@ -305,6 +305,10 @@ class CorrelateEngine:
             raise SectionError(_OWN, error) from error
 
 
+def _order(header: RollupHeader) -> tuple[int, int, int]:
+    return header.sender, header.tick, header.part
+
+
 def _columns(name: str, batch: Any) -> Columns:
     out: Columns = {}
     for column in SECTIONS[name]:
@@ -333,7 +337,7 @@ def _ordered(rows: Columns) -> Columns:
 
 
 def _quality(tick: int, headers: Sequence[RollupHeader], silent: Sequence[RollupHeader]) -> DataQuality:
-    said = [h for h in headers if h.kind == "tick"]
+    said = [h for h in headers if h.kind == "tick" and h.part == 0]
     notes = [f"event partition {h.sender} is silent and left out" for h in silent]
     if any(h.silent_nodes for h in said):
         notes.append("nodes are silent and left out")

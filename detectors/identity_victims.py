@@ -17,6 +17,7 @@ from detectors.features import Distinct, Sum
 from detectors.grouping import Grouping
 from detectors.identity_keys import TEXT_BYTES, IdentityKeys
 from detectors.index import positions
+from detectors.kernels.grouping import rank_by
 from detectors.mixing import U64, hash_text
 from detectors.plan import FeaturePlan
 from detectors.spaces import IDENTITY_SPACES, SPACES
@@ -33,7 +34,7 @@ def victim_spaces(wanted: Sequence[str] | set[str]) -> tuple[str, ...]:
 
 
 def identity_rows(
-    tick: int, spaces: Sequence[str], keys: IdentityKeys, victims: Columns, new: Columns | None
+    tick: int, spaces: Sequence[str], keys: IdentityKeys, victims: Columns, new: Columns | None, most: int
 ) -> tuple[Columns, Columns | None, U64]:
     """Return the rows of the sections ``identity`` and ``identity_source``, and a hash of each of the former.
 
@@ -43,6 +44,7 @@ def identity_rows(
         keys: of addresses.
         victims: columns of ``VICTIM``, each victim once.
         new: columns of ``NEW_SOURCE`` with ``victim`` as numbers into these; none: sources are not counted.
+        most: rows of sources per identity; those beyond are left out.
     """
     rows: list[Columns] = []
     sources: list[Columns] = []
@@ -56,9 +58,9 @@ def identity_rows(
         rows.append({"space": np.full(len(kinds), name), "who": who, **sums})
         hashes.append(found[kinds.first])
         if new is not None:
-            sources.append(
-                {"identity": base + kinds.number[new["victim"]].astype(np.int64), "src_hash": new["src_hash"]}
-            )
+            kind = kinds.number[new["victim"]].astype(np.int64)
+            kept = positions(rank_by(kind, len(kinds)) < most)
+            sources.append({"identity": base + kind[kept], "src_hash": new["src_hash"][kept]})
         base += len(kinds)
     return _joined(rows), _joined(sources) if sources else None, np.concatenate(hashes)
 

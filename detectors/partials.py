@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from detectors.assembly import Passed
 from detectors.floods import SENDERS_NAMED, flood_pieces, no_flood_pieces
@@ -26,10 +25,10 @@ from detectors.kernels.grouping import rank_by, sum_columns, top_by
 from detectors.lately import Lately
 from detectors.minute import SUMS, MinuteRows
 from detectors.mixing import hash_addresses, hash_text
-from detectors.rollup_batches import deal
+from detectors.rollup_batches import Sections, cut, deal, to_batches
 from detectors.settings import EngineSettings
 from detectors.tally import NodeTally, TallyBook
-from detectors.victim_rows import CONNECTIONS, no_services, victim_rows
+from detectors.victim_rows import CONNECTIONS, flood_rows, no_services, victim_rows
 from schemas.addresses import unpack
 from schemas.events import MAX_NOTE, MAX_NOTES
 from schemas.finding import DataQuality, Finding
@@ -187,8 +186,8 @@ class Partials:
     def take(self, cluster: str) -> list[RollupMessage]:
         """Return the messages that bring every rollup partition up to the last step.
 
-        One message per partition and tick with content, and one at each step for each partition: it says that
-        there is nothing more.
+        One message per partition and tick with content (in parts where that is much), and one at each step for each
+        partition: it says that there is nothing more.
         """
         out: list[RollupMessage] = []
         for step in self._steps:
@@ -201,11 +200,13 @@ class Partials:
 
     def _messages(self, cluster: str, step: Passed) -> list[RollupMessage]:
         gathered = self._ticks.pop(step.tick, None) or _Tick()
-        parts = self._split(step.tick, gathered)
-        return [
-            RollupMessage(self._header(cluster, partition, step, gathered), batches)
-            for partition, batches in enumerate(parts)
-        ]
+        out = []
+        for partition, sections in enumerate(self._split(step.tick, gathered)):
+            header, parts = self._header(cluster, partition, step, gathered), list(cut(sections))
+            for number, part in enumerate(parts):
+                said = header.model_copy(update={"part": number, "parts": len(parts)})
+                out.append(RollupMessage(said, to_batches(part)))
+        return out
 
     def empty(self, cluster: str) -> list[RollupMessage]:
         """Return the messages that say: this partition has no node, do not wait for it."""
@@ -235,16 +236,18 @@ class Partials:
             notes=tuple(sorted({n[:MAX_NOTE] for q in quality for n in q.notes})[:MAX_NOTES]),
         )  # fmt: skip
 
-    def _split(self, tick: int, gathered: _Tick) -> list[dict[str, pa.RecordBatch]]:
-        """Return the batches of each rollup partition."""
-        parts: list[dict[str, pa.RecordBatch]] = [{} for _ in range(self._settings.rollup_partitions)]
+    def _split(self, tick: int, gathered: _Tick) -> list[Sections]:
+        """Return the sections of each rollup partition."""
+        parts: list[Sections] = [{} for _ in range(self._settings.rollup_partitions)]
         if gathered.victims or gathered.floods:
             services, floods = _merged(gathered.victims) or no_services(), _merged(gathered.floods) or no_flood_pieces()
             victims, grouped, copies = victim_rows(services, floods, gathered.frames)
             # Seedless: all workers must agree, also those whose seed setting differs by mistake.
             target = (hash_addresses(victims["dst"]) % np.uint64(len(parts))).astype(np.int64)
             deal(parts, "victim", victims, target)
-            sections = self._sources(tick, gathered, victims, grouped) if gathered.sources else {}
+            sections = {"victim_flood": flood_rows(victims)}
+            if gathered.sources:
+                sections |= self._sources(tick, gathered, victims, grouped)
             if gathered.senders:
                 sections["flood_sender"] = self._senders(gathered.senders, victims)
             if gathered.entrances:
@@ -266,9 +269,9 @@ class Partials:
             deal(parts, "tally", gathered.tallies.columns(), gathered.tallies.partitions(len(parts)))
         return parts
 
-    def _deal_identities(self, parts: list[dict[str, pa.RecordBatch]], tick: int, victims: Columns,
-                         new: Columns | None) -> None:  # fmt: skip
-        rows, sources, hashes = identity_rows(tick, self._asked, self._keys, victims, new)
+    def _deal_identities(self, parts: list[Sections], tick: int, victims: Columns, new: Columns | None) -> None:
+        most = self._settings.sources_per_victim
+        rows, sources, hashes = identity_rows(tick, self._asked, self._keys, victims, new, most)
         target = (hashes % np.uint64(len(parts))).astype(np.int64)
         deal(parts, "identity", rows, target)
         if sources is not None:

@@ -16,9 +16,10 @@ JOIN_MS = 2000
 
 @dataclass
 class _Sender:
-    """``tick``: the last one said; ``reach``: up to where nothing is to be waited for while it is left out.
+    """``tick``: the last one said in full; ``reach``: up to where nothing is to be waited for while it is left out.
 
     ``absent``: it had read nothing when the others had begun for long enough.
+    ``begun``, ``parts``: a tick that is being said, and how many of its parts were.
     """
 
     tick: int = 0
@@ -26,6 +27,8 @@ class _Sender:
     waited: bool = False
     silent: RollupHeader | None = None
     absent: bool = False
+    begun: int = 0
+    parts: int = 0
 
 
 class Senders:
@@ -75,12 +78,14 @@ class Senders:
         return None
 
     def _take_tick(self, sender: _Sender, header: RollupHeader) -> int | None:
-        if header.tick <= sender.tick:
+        if header.tick <= sender.tick or (header.tick == sender.begun and header.part < sender.parts):
             self.counts["repeats"] += 1
             return None
-        self.counts["late"] += header.tick <= self.done
-        sender.tick = sender.reach = header.tick
-        sender.waited, sender.silent = not header.idle, None
+        self.counts["late"] += header.part == 0 and header.tick <= self.done
+        sender.begun, sender.parts = header.tick, header.part + 1
+        if sender.parts >= header.parts:
+            sender.tick = sender.reach = header.tick
+            sender.waited, sender.silent = not header.idle, None
         return max(header.tick, self.done + 1)
 
     def _fall_silent(self, sender: _Sender, header: RollupHeader) -> int | None:
@@ -125,7 +130,15 @@ class Senders:
             "absent": [number for number, s in sorted(self._senders.items()) if s.absent],
             "counts": dict(self.counts),
             "senders": [
-                [number, s.tick, s.reach, s.waited, None if s.silent is None else s.silent.model_dump(mode="json")]
+                [
+                    number,
+                    s.tick,
+                    s.reach,
+                    s.waited,
+                    None if s.silent is None else s.silent.model_dump(mode="json"),
+                    s.begun,
+                    s.parts,
+                ]
                 for number, s in sorted(self._senders.items())
             ],
         }
@@ -134,8 +147,15 @@ class Senders:
         """Take in what ``snapshot`` gave."""
         self.done, self.counts = int(state["done"]), Counter(state["counts"])
         self._senders = {
-            number: _Sender(tick, reach, waited, None if silent is None else RollupHeader.model_validate(silent))
-            for number, tick, reach, waited, silent in state["senders"]
+            number: _Sender(
+                tick,
+                reach,
+                waited,
+                None if silent is None else RollupHeader.model_validate(silent),
+                begun=begun,
+                parts=parts,
+            )
+            for number, tick, reach, waited, silent, begun, parts in state["senders"]
         }
         self._begun = state["begun"]
         for number in state["absent"]:

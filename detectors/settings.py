@@ -41,6 +41,6 @@ class EngineSettings(BaseModel):
     workloads_per_minute: Annotated[int, Field(ge=1)] = Field(
         4096, description="addresses that one node reports per minute (count); the busiest are kept"
     )
-    sources_per_victim: Annotated[int, Field(ge=1)] = Field(
-        2048, description="new sources that one node reports per victim and tick (count)"
+    sources_per_victim: Annotated[int, Field(ge=1, le=16_384)] = Field(
+        2048, description="new sources that one event partition reports per victim, or identity, and tick (count)"
     )

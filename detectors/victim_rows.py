@@ -1,4 +1,4 @@
-"""The rows of the rollup section ``victim`` from what the frames of one tick said of services and floods."""
+"""The rows of the rollup sections about victims from what the frames of one tick said of services and floods."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ Columns = dict[str, Array]
 CONNECTIONS = ("attempts", "established", "exchanged", "refused", "unanswered", "syn", "packets", "bytes")
 VICTIM_SUMS = (*CONNECTIONS, *FLOOD_SUMS)
 _PACKETS = ("udp_packets", "icmp_packets", "reflected_packets", "induced_questions")
+_FLOOD = (*FLOOD_SUMS, "reflector_port")
 COPY_SUMS = (*VICTIM_SUMS, "top_port_attempts")
 
 
@@ -30,9 +31,8 @@ def victim_rows(services: Columns, flood: Columns, frames: int) -> tuple[Columns
         frames: that these are from; of one, services are distinct.
 
     Returns:
-        Columns of ``VICTIM`` with ``dst_hash``, and, copies included, attempts as ``tried`` and packets of floods as
-        ``flooded``; the grouping; columns of ``VICTIM_COPY``, none where there are no
-        copies.
+        Columns of ``VICTIM`` and ``VICTIM_FLOOD`` with ``dst_hash``, and, copies included, attempts as ``tried`` and
+        packets of floods as ``flooded``; the grouping; columns of ``VICTIM_COPY``, none where there are no copies.
     """
     count = len(services["port"])
     victims = Grouping.equal(np.concatenate([services["dst_hash"], flood["dst_hash"]]))
@@ -68,6 +68,23 @@ def victim_rows(services: Columns, flood: Columns, frames: int) -> tuple[Columns
         "tried": tried, "flooded": flooded,
     }  # fmt: skip
     return columns | {name: totals[:, i] for i, name in enumerate(VICTIM_SUMS)}, victims, copies
+
+
+def flood_rows(victims: Columns) -> Columns:
+    """Return the columns of ``VICTIM_FLOOD`` of the victims that have any: few do."""
+    sums = np.column_stack([victims[name] for name in _FLOOD])
+    rows = positions(np.asarray(sums.any(axis=1)))
+    return {"victim": rows, **{name: sums[rows, place] for place, name in enumerate(_FLOOD)}}
+
+
+def with_floods(victims: Columns, floods: Columns | None) -> Columns:
+    """Return columns of ``VICTIM`` with those of ``VICTIM_FLOOD``."""
+    count = len(victims["dst"])
+    columns = {name: np.zeros(count, np.int64) for name in _FLOOD}
+    if floods is not None:
+        for name, values in columns.items():
+            values[floods["victim"]] = floods[name]
+    return victims | columns
 
 
 def _copy_rows(copied: I64) -> Columns:

@@ -1,8 +1,9 @@
 """Rollups: what stage 1 tells stage 2 about entities that span nodes.
 
-One message per (stage-1 partition, rollup partition, tick). It says everything the sender has for that
-tick and partition, so it is also the sender's watermark; a repeat is recognised by (sender, tick).
-Counters are sums over the tick; merging them is integer addition, so order does not matter.
+One message per (stage-1 partition, rollup partition, tick), in parts where it would be large: each part holds some
+of the entities, whole. All parts together say everything the sender has for that tick and partition, so they are also
+the sender's watermark; a repeat is recognised by (sender, tick, part). Counters are sums over the tick; merging them is
+integer addition, so order does not matter.
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ VICTIM = (
     _n("bytes", "IP bytes", "towards it"),
     _n("top_port", "port", "most attempted port of the tick, the lowest of equals"),
     _n("top_port_attempts", "connections", "attempts on that port"),
+)
+
+VICTIM_FLOOD = (
+    _r("victim of packets of floods in this tick; of others these are 0"),
     _n("udp_packets", "packets", "UDP towards it that it did not answer, other than answers of amplifiers"),
     _n("udp_flows", "flows", "of those packets, first seen"),
     _n("udp_senders", "addresses", "that sent them in this tick, by node"),
@@ -64,7 +69,7 @@ VICTIM_COPY = (
     _r("victim of whose packets its own node told copies in this tick, which are in none of its sums"),
     *(
         _n(column.name, column.unit, f"copies: {column.meaning}")
-        for column in VICTIM if column.name not in ("dst", "top_port", "reflector_port")
+        for column in (*VICTIM, *VICTIM_FLOOD) if column.name not in ("dst", "top_port", "reflector_port", "victim")
     ),
 )  # fmt: skip
 
@@ -134,14 +139,14 @@ TALLY = (
 )
 
 SECTIONS: dict[str, tuple[Column, ...]] = {
-    "victim": VICTIM, "victim_source": VICTIM_SOURCE, "new_source": NEW_SOURCE, "workload": WORKLOAD,
-    "flood_sender": FLOOD_SENDER, "tally": TALLY, "victim_copy": VICTIM_COPY, "entrance": ENTRANCE,
-    "identity": IDENTITY, "identity_source": IDENTITY_SOURCE,
+    "victim": VICTIM, "victim_flood": VICTIM_FLOOD, "victim_source": VICTIM_SOURCE, "new_source": NEW_SOURCE,
+    "workload": WORKLOAD, "flood_sender": FLOOD_SENDER, "tally": TALLY, "victim_copy": VICTIM_COPY,
+    "entrance": ENTRANCE, "identity": IDENTITY, "identity_source": IDENTITY_SOURCE,
 }  # fmt: skip
 # Sections with a column of row numbers, and the section that these point into; the column has its name.
 POINTING = {
-    "victim_source": "victim", "new_source": "victim", "flood_sender": "victim", "victim_copy": "victim",
-    "entrance": "victim", "identity_source": "identity",
+    "victim_flood": "victim", "victim_source": "victim", "new_source": "victim", "flood_sender": "victim",
+    "victim_copy": "victim", "entrance": "victim", "identity_source": "identity",
 }  # fmt: skip
 SCHEMAS = {
     name: pa.schema([pa.field(c.name, c.dtype, nullable=False) for c in columns]) for name, columns in SECTIONS.items()
@@ -165,6 +170,10 @@ class RollupHeader(BaseModel):
     )
     tick: Annotated[int, Field(ge=0, le=1 << 34)] = Field(
         description="tick that is complete with this, s since epoch; empty, idle: the last one that the sender has said"
+    )
+    part: Annotated[int, Field(ge=0)] = Field(0, description="number of this part of the tick; parts come in order")
+    parts: Annotated[int, Field(ge=1)] = Field(
+        1, description="how many parts the tick has; what is not said by sections is the same in each, and counts once"
     )
     idle: bool = Field(False, description="all nodes of the sender have ended; do not wait for it after this tick")
     capabilities: Count = Field(0, description="Capability bits that all sources had")
@@ -200,7 +209,7 @@ class RollupDecodeError(DecodeError):
 
 @dataclass(frozen=True)
 class RollupMessage:
-    """One sender's tick for one rollup partition.
+    """One sender's tick for one rollup partition, or a part of it.
 
     ``appended_ms``: append time of its record, ms since epoch; none where it came by no broker.
     """

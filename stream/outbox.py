@@ -28,7 +28,6 @@ log = structlog.get_logger("stream.outbox")
 
 # Above the largest topic's limit (4 MiB), so that the broker's limit is the one that decides.
 _MAX_REQUEST = 5 << 20
-_ONE_OF_THEM = "a record"
 EMITTED_HEADER = "emitted-at"
 _LOOK_S = 0.5
 # Waiting for longer than this is said in the log, once, and when it is over.
@@ -53,6 +52,7 @@ class Outbox:
         self._room = asyncio.Semaphore(worker.pending_sends)
         self._producer: PatientProducer | None = None
         self._waiting: dict[asyncio.Future[object], float] = {}  # since when (monotonic s), the oldest first
+        self._refused: dict[asyncio.Future[object], Outgoing] = {}  # few: the first ends the process
         self._watching: asyncio.Task[None] | None = None
         telemetry.outbox_records.set_function(lambda: len(self._waiting))
         telemetry.outbox_oldest_seconds.set_function(self.oldest)
@@ -121,7 +121,7 @@ class Outbox:
                 raise _failed(record.topic, error) from None
             pending.add(future)
             self._waiting[future] = time.monotonic()
-            future.add_done_callback(partial(self._done, pending))
+            future.add_done_callback(partial(self._done, pending, record))
             if caused_at is not None:
                 future.add_done_callback(partial(self._observe, record.topic, caused_at))
             self._telemetry.records_sent.labels(record.topic).inc()
@@ -136,14 +136,23 @@ class Outbox:
         results = await asyncio.gather(*waiting, return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
-                raise _failed(_ONE_OF_THEM, result)
+                raise _failed(self._largest_refused(waiting), result)
         pending.difference_update(waiting)
 
-    def _done(self, pending: Pending, future: "asyncio.Future[object]") -> None:
+    def _largest_refused(self, among: Sequence["asyncio.Future[object]"]) -> str:
+        """Say which record it was; a broker refuses all that were sent with it too, and size is why it would."""
+        refused = [self._refused[future] for future in among if future in self._refused]
+        if not refused:
+            return "a record"
+        record = max(refused, key=_size)
+        return f"a record of {_size(record)} bytes on {record.topic}"
+
+    def _done(self, pending: Pending, record: Outgoing, future: "asyncio.Future[object]") -> None:
         self._room.release()
         del self._waiting[future]
         if future.cancelled() or future.exception() is not None:
             # Stays in `pending`, so that the checkpoint that waits for it fails.
+            self._refused[future] = record
             self._telemetry.send_failures.inc()
         else:
             pending.discard(future)
@@ -197,6 +206,10 @@ class Outbox:
             for future in late:
                 message = f"no broker took it for {limit:g} s (worker.delivery_timeout_s)"
                 future.set_exception(KafkaTimeoutError(message))
+
+
+def _size(record: Outgoing) -> int:
+    return len(record.value or b"")
 
 
 def _failed(what: str, error: BaseException) -> SendFailed:

@@ -9,6 +9,8 @@ import typer
 
 from sluicegate.invocation import invocation
 
+_PROBE_WAIT_S = 30
+
 
 def doctor(
     context: typer.Context,
@@ -32,8 +34,9 @@ def doctor(
         typer.Option(metavar="IMAGE", help="What its pods run, as your nodes pull it; else sluicegate, this release."),
     ] = None,
     probe_wait: Annotated[
-        int, typer.Option(metavar="SECONDS", min=5, max=600, help="How long an enforcer may take for a policy.")
-    ] = 30,
+        int | None,
+        typer.Option(metavar="SECONDS", min=5, max=600, help="How long an enforcer may take for a policy; else 30."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per check.")] = False,
 ) -> None:
     """Look at Python, libraries, Java, Maven, broker, cluster, privileges and tools.
@@ -57,6 +60,10 @@ def doctor(
     if probe is not None and not cluster:
         message = "--probe: is part of the look at a cluster: give --cluster, too"
         raise problems.CommandProblem(message)
+    for option, given in (("--probe-image", probe_image), ("--probe-wait", probe_wait)):
+        if given is not None and probe is None:
+            message = f"{option}: is about the probe's pods, and nothing is probed: give --probe NAMESPACE, too"
+            raise problems.CommandProblem(message)
     out, states = console(), []
     made = table("check", "state", "found")
     if exporter:
@@ -67,7 +74,7 @@ def doctor(
         from sluicegate.cluster_checks import ProbePlace, cluster_checks
 
         image = probe_image or f"sluicegate:{version('sluicegate')}"
-        place = None if probe is None else ProbePlace(probe, image, probe_wait)
+        place = None if probe is None else ProbePlace(probe, image, probe_wait or _PROBE_WAIT_S)
         findings = cluster_checks(invocation(context).settings.response, kubeconfig, kube_context, place)
     else:
         findings = all_checks(invocation(context).settings.stream, CACHE, kubeconfig, kube_context)

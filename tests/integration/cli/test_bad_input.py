@@ -199,3 +199,17 @@ def test_the_process_itself(tmp_path: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(60) in (0, 141)
+
+
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        (("--probe", "shop"), "give --cluster"),
+        (("--cluster", "--probe-wait", "9"), "give --probe NAMESPACE"),
+        (("--probe-image", "sluicegate:1"), "give --probe NAMESPACE"),
+    ],
+)
+def test_a_probe_that_would_do_nothing_is_refused(command: Command, options: tuple[str, ...], remedy: str) -> None:
+    ran = command("doctor", *options)
+    assert ran.code == 2
+    assert remedy in ran.said

@@ -50,6 +50,40 @@ def test_a_sender_that_has_read_nothing_is_not_waited_for_until_it_speaks() -> N
     ]  # fmt: skip
 
 
+def part(sender: int, at: int, number: int, parts: int = 3) -> RollupHeader:
+    return said(sender, at, part=number, parts=parts)
+
+
+def test_a_tick_in_parts_is_said_with_its_last_part() -> None:
+    assert fed([said(0, 1), said(1, 1), said(0, 2), part(1, 2, 0), part(1, 2, 1), part(1, 2, 2), said(0, 3)]) == [
+        (1, 0), (1, 1), (2, 1), (2, 1), (2, 1), (2, 2), (3, 2),
+    ]  # fmt: skip
+
+
+def test_parts_that_come_again_count_once() -> None:
+    """A worker dies between two parts; its successor says all of them, and what the former had sent comes late."""
+    words = [
+        said(0, 1), said(0, 2), said(1, 1), part(1, 2, 0), part(1, 2, 1),
+        part(1, 2, 0), part(1, 2, 1), said(1, 1), part(1, 2, 1), part(1, 2, 2), part(1, 2, 2), said(1, 3),
+    ]  # fmt: skip
+    one, senders = Senders(2, 0, 1), Senders(2, 0, 1)
+    together = fed(words, one)
+    assert [place for place, _ in together] == [1, 2, 1, 2, 2, None, None, None, None, 2, None, 3]
+    assert one.counts["repeats"] == 5
+    alone = []
+    for word in words:
+        alone += fed([word], senders)
+        senders, kept = Senders(2, 0, 1), senders.snapshot()
+        senders.restore(kept)
+    assert alone == together
+
+
+def test_a_tick_whose_other_parts_never_come_is_left_behind() -> None:
+    assert fed([said(0, 1), said(1, 1), part(1, 2, 0), said(0, 3), said(1, 3)]) == [
+        (1, 0), (1, 1), (2, 1), (3, 1), (3, 3),
+    ]  # fmt: skip
+
+
 def test_two_senders_that_begin_together_are_waited_for_whoever_is_read_first() -> None:
     """A worker found every partition empty; then both begin, in either order of what they say."""
     ends = []

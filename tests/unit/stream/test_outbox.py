@@ -94,6 +94,24 @@ async def test_a_record_that_is_refused_is_an_error_at_once() -> None:
         await outbox.post([Outgoing("alerts.v1", b"k", b"v")], set())
 
 
+class Refusing(Producer):
+    """Takes a batch and is then told that the broker does not."""
+
+    async def send(self, topic: str, *, value: bytes, **_: Any) -> "asyncio.Future[object]":
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(future.set_exception, MessageSizeTooLargeError())
+        return future
+
+
+async def test_what_the_broker_refuses_later_is_named_by_topic_and_size() -> None:
+    outbox = outbox_with(Refusing(), make_telemetry())
+    pending: Pending = set()
+    records = [Outgoing("alerts.v1", b"k", b"v"), Outgoing("rollups.v1", b"k", b"v" * 77)]
+    await outbox.post(records, pending)
+    with pytest.raises(SendFailed, match=r"a record of 77 bytes on rollups\.v1 could not be sent"):
+        await outbox.durable(pending)
+
+
 async def test_the_delay_of_a_tick_is_measured_from_its_cause_until_it_is_durable() -> None:
     telemetry = make_telemetry()
     outbox = outbox_with(Producer(), telemetry)
