@@ -10,16 +10,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
 
 from exporter.privileges import Privilege, missing
+from sluicegate.check_finding import Finding
 from sluicegate.local_broker import missing_tools
 from stream.settings import StreamSettings
 
-State = Literal["ok", "missing", "off"]
 _RUN_SECONDS = 20
 _CONNECT_SECONDS = 3.0
 _LIBRARIES = ("faust-streaming", "aiokafka", "pyarrow", "numpy", "river", "pydantic", "lightkube", "dnspython")
@@ -37,16 +35,6 @@ _VERBS = (
     ("list", "networkpolicies.networking.k8s.io"), ("patch", "networkpolicies.networking.k8s.io"),
     ("delete", "networkpolicies.networking.k8s.io"),
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report. ``off``: absent, and only some uses need it."""
-
-    name: str
-    state: State
-    found: str
-    remedy: str = ""
 
 
 def all_checks(stream: StreamSettings, cache: Path, kubeconfig: Path | None, context: str | None) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from response.kube import KubeGateway
 from response.plan import load_actions
 from response.settings import OptIn, ResponseSettings
 from schemas.policy.cluster import ClusterView
-from sluicegate.checks import Finding
+from sluicegate.check_finding import Finding
 
 
 @dataclass(frozen=True)

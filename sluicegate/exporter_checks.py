@@ -16,7 +16,8 @@ from exporter.settings import ExporterSettings
 from exporter.sources.interfaces import Interfaces
 from exporter.sources.packet_ring import PacketRing
 from exporter.spool import Spool
-from sluicegate.checks import Finding, broker
+from sluicegate.check_finding import Finding
+from sluicegate.checks import broker
 from sluicegate.node_settings import NodeSettings
 
 _SHOWN = 8

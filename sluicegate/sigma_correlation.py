@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from sigma.correlations import SigmaCorrelationCondition, SigmaCorrelationRule
 
-if TYPE_CHECKING:
-    from sluicegate.sigma_import import Detection
+from sluicegate.sigma_fields import SigmaSource
 
 Entry = dict[str, Any]
 MakeEntry = Callable[[SigmaCorrelationRule, str, str], Entry]
@@ -16,6 +16,16 @@ MakeEntry = Callable[[SigmaCorrelationRule, str, str], Entry]
 _OPERATORS = {"GT": ">", "GTE": ">=", "EQ": "=="}
 # What different values of a column are counted by.
 _DISTINCT = {"qname": "unique_dns_names", "dst": "unique_destinations", "dst_port": "unique_destination_ports"}
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What a Sigma rule looks for: rows of one kind, and how an event of it is counted."""
+
+    source: SigmaSource
+    where: str
+    word: str
+    entry: Entry
 
 
 class Refused(ValueError):

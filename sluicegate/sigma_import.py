@@ -19,23 +19,11 @@ from detectors.condition import ConditionError
 from detectors.row_filter import parse_filter
 from detectors.rule_file import RuleError, load_rule_file
 from sluicegate.sigma_backend import RowFilterBackend
-from sluicegate.sigma_correlation import Refused, correlated
+from sluicegate.sigma_correlation import Detection, Entry, Refused, correlated
 from sluicegate.sigma_fields import CONSTANT, KNOWN_SOURCES, SigmaSource, source_of
 
 MAX_DOCUMENTS = 5000  # of one file; the whole public collection has about 4,000 rules
 _LEVELS = {"informational": "info", "low": "low", "medium": "medium", "high": "high", "critical": "critical"}
-
-Entry = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Detection:
-    """What a Sigma rule looks for: rows of one kind, and how an event of it is counted."""
-
-    source: SigmaSource
-    where: str
-    word: str
-    entry: Entry
 
 
 @dataclass
