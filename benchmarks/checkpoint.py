@@ -183,6 +183,9 @@ class _Acker:
     async def commit(self) -> tuple[int]:
         return (0,)
 
+    async def first_at(self, _partition: int, offset: int) -> int:
+        return offset
+
 
 async def _all(bootstrap: str, sizes: Sequence[int], seed: int, say: Say) -> dict[str, Any]:
     found = {}

@@ -32,6 +32,9 @@ class Acker(Protocol):
     async def commit(self) -> Collection[int]:
         """Commit everything acked; returns the partitions whose commit the group took."""
 
+    async def first_at(self, partition: int, offset: int) -> int:
+        """Return the offset of the first record that the broker has at or after an offset; there is one."""
+
 
 class CheckpointTooLarge(Exception):
     """A state exceeds its limit. One line, with the remedy."""

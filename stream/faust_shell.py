@@ -75,6 +75,10 @@ class FaustShell:
         # False where the group has moved on without us: nothing was committed, and nothing is ours any more.
         return ours if await consumer.force_commit() else set()
 
+    async def first_at(self, partition: int, offset: int) -> int:
+        """See `stream.checkpointer.Acker`."""
+        return await self._offsets.first_at(self.topic, partition, offset)
+
     # --- life ---
 
     async def start(self, host: PartitionHost) -> None:
@@ -106,9 +110,10 @@ class FaustShell:
         async def on_assigned(_app: Any, assigned: set[TP], **_: Any) -> None:
             await self._guard(self._take_over, assigned)
 
-        async def on_revoked(_app: Any, revoked: set[TP], **_: Any) -> None:
-            if revoked:
-                await self._guard(host.revoked)
+        async def on_revoked(_app: Any, _revoked: set[TP], **_: Any) -> None:
+            # Also where nothing was ours: Faust then reads on, and what it reads of a partition that we are about to
+            # get must wait for the takeover.
+            await self._guard(host.revoked)
 
         app.on_partitions_assigned.connect(on_assigned)
         app.on_partitions_revoked.connect(on_revoked)

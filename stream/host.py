@@ -56,6 +56,10 @@ class Takeover:
         return 0 if self.committed is None or self.committed > self.end else self.committed
 
 
+class RecordsMissed(Exception):
+    """Records that are on the broker were not delivered; who starts again gets them. One line."""
+
+
 class PartitionHost:
     """See the module. All methods run in one event loop; `handle` is called by one task."""
 
@@ -112,7 +116,7 @@ class PartitionHost:
         """Feed delivered messages, in the order they came; those of one partition go to its stage together.
 
         Raises:
-            SendFailed, TooManyDeadLetters: the process must stop; nothing was acknowledged.
+            RecordsMissed, SendFailed, TooManyDeadLetters: the process must stop; nothing was acknowledged.
         """
         while True:
             # Messages may arrive before the handler of their assignment has restored the stage.
@@ -243,7 +247,9 @@ class PartitionHost:
             if record.offset < held.next_offset:
                 self._telemetry.messages_repeated.labels(name).inc()
                 continue
-            self._skip_to(held, record.partition, record.offset)
+            if record.offset > held.next_offset:
+                await self._must_be_gone(held, record)
+                self._skip_to(held, record.partition, record.offset)
             held.next_offset = record.offset + 1
             fresh.append(record)
         if not fresh:
@@ -257,6 +263,20 @@ class PartitionHost:
         now = time.time()  # noqa: TID251 - a measurement
         for record in fresh:
             self._telemetry.append_to_fed_seconds.labels(name).observe(max(0.0, now - record.append_time))
+
+    async def _must_be_gone(self, held: Held, record: Incoming) -> None:
+        """Make sure that nothing lies between what was fed and a record: a client's mistake must not cost records.
+
+        Raises:
+            RecordsMissed: the broker has some of them.
+        """
+        first = await self._acker.first_at(record.partition, held.next_offset)
+        if first < record.offset:
+            message = (
+                f"{self._role.name}: offsets {first} to {record.offset - 1} of {record.topic}-{record.partition} "
+                "are on the broker and were not delivered; starting again from the last checkpoint"
+            )
+            raise RecordsMissed(message)
 
     def _skip_to(self, held: Held, partition: int, offset: int) -> None:
         """Go on at an offset; those before it will never come."""

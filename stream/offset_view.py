@@ -1,5 +1,6 @@
 """End and committed offsets, asked independently of the consumers that are being watched."""
 
+import asyncio
 from collections.abc import Collection
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -8,6 +9,9 @@ from aiokafka.errors import KafkaError
 
 from stream.connection import client_arguments, unreachable
 from stream.settings import KafkaSettings
+
+_FETCH_BYTES = 5 << 20  # above the largest message
+_FIRST_S = 10.0
 
 
 class OffsetView:
@@ -63,3 +67,24 @@ class OffsetView:
             raise unreachable(self._kafka, error) from None
         offsets = {place.partition: meta.offset for place, meta in found.items()}
         return {p: offset if (offset := offsets.get(p, -1)) >= 0 else None for p in partitions}
+
+    async def first_at(self, topic: str, partition: int, offset: int) -> int:
+        """Return the offset of the first record at or after an offset; there must be one.
+
+        Raises:
+            ConnectionProblem: the broker does not answer.
+        """
+        place = TopicPartition(topic, partition)
+        # Its own: a consumer has one position, and others wait for answers of the shared one.
+        reader = AIOKafkaConsumer(**client_arguments(self._kafka, "offsets"), enable_auto_commit=False,
+                                  auto_offset_reset="earliest", max_partition_fetch_bytes=_FETCH_BYTES)  # fmt: skip
+        try:
+            await reader.start()
+            reader.assign([place])
+            reader.seek(place, offset)
+            async with asyncio.timeout(_FIRST_S):
+                return int((await reader.getone()).offset)
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise unreachable(self._kafka, error) from None
+        finally:
+            await reader.stop()

@@ -3,13 +3,14 @@
 `python -m …counting_worker BOOTSTRAP PREFIX CHECKPOINT_S AGENTS QUIET_S [DIES_AT]`
 
 With DIES_AT it kills itself (SIGKILL) when that checkpoint's chunks are durable and its manifest is not.
+With TAKEOVER_S in the environment the broker takes so many seconds to say where a partition begins and ends.
 """
 
 import asyncio
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from schemas.event_codec import EventMessage
@@ -17,6 +18,7 @@ from schemas.state import SnapshotManifest
 from stream import checkpointer
 from stream.agents.detect import DetectRole
 from stream.checkpoint import encode_manifest
+from stream.offset_view import OffsetView
 from stream.records import Outgoing
 from stream.structured_logs import configure_logs
 from stream.worker import run
@@ -49,9 +51,21 @@ async def process_or_hang(
 _process = DetectRole.process
 
 
+def take_over_slowly(seconds: float) -> None:
+    """Let every takeover take so long."""
+    spans = OffsetView.spans
+
+    async def say_slowly(self: OffsetView, topic: str, partitions: Collection[int]) -> Any:
+        await asyncio.sleep(seconds)
+        return await spans(self, topic, partitions)
+
+    OffsetView.spans = say_slowly  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
     configure_logs("info")
     DetectRole.process = process_or_hang  # type: ignore[method-assign,assignment]
+    take_over_slowly(float(os.environ.get("TAKEOVER_S", "0")))
     if len(sys.argv) > 6:
         die_at(int(sys.argv[6]))
     sys.exit(

@@ -77,14 +77,16 @@ class WorkerProcesses:
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(
-        self, *, checkpoint_s: float = 3600, agents: str = "detect", quiet_s: float = 3600, dies_at: int | None = None
-    ) -> subprocess.Popen[bytes]:
+        self, *, checkpoint_s: float = 3600, agents: str = "detect", quiet_s: float = 3600, dies_at: int | None = None,
+        takeover_s: float = 0,
+    ) -> subprocess.Popen[bytes]:  # fmt: skip
         log = (self.folder / f"worker{len(self.started)}.log").open("wb")
         death = [] if dies_at is None else [str(dies_at)]
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.integration.stream.counting_worker",
              self.bootstrap, self.prefix, str(checkpoint_s), agents, str(quiet_s), *death],
-            stderr=log, stdout=log, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stderr=log, stdout=log, cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "TAKEOVER_S": str(takeover_s)},
         )  # fmt: skip
         log.close()
         self.started.append(process)

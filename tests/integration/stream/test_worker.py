@@ -7,9 +7,10 @@ import pytest
 from aiokafka.structs import ConsumerRecord
 
 from schemas.alert import Alert, decode_alert_record
+from schemas.incident import Incident
 from stream.checkpoint import SnapshotIndex, claim_key
 from stream.topics_admin import create_topics
-from tests.integration.stream.counting import chain, event_value, make_settings
+from tests.integration.stream.counting import chain, event_value, make_alert, make_settings
 from tests.integration.stream.harness import Topics, WorkerProcesses
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
@@ -149,6 +150,30 @@ async def test_two_workers_share_and_one_takes_over_from_a_killed_one(topics: To
     await send_events(topics, range(20, 30))
     await assert_exactly(topics, 30)
     assert workers.started[0].poll() is None
+
+
+async def test_who_had_nothing_feeds_nothing_before_the_takeover(topics: Topics, workers: WorkerProcesses) -> None:
+    """Its client reads on through the rebalance, and is faster than the broker says where it begins."""
+
+    async def send_alerts(numbers: range) -> None:
+        await topics.send("alerts.v1", [(f"n{n}", make_alert(f"n{n}", 1, "digest", n).encode()) for n in numbers])
+
+    async def revisions(count: int) -> list[int]:
+        found = await topics.read("incidents.v1", lambda records: len({r.value for r in records}) >= count)
+        return sorted({Incident.decode(record.value).revision for record in found})
+
+    first = workers.start(agents="incidents", checkpoint_s=1)
+    await workers.until_logged(0, '"partitions": [0]')
+    workers.start(agents="incidents", checkpoint_s=1, takeover_s=3)
+    await workers.until_logged(1, '"event": "assigned"')
+    await send_alerts(range(20))
+    assert await revisions(20) == list(range(1, 21))
+    first.kill()
+    await send_alerts(range(20, 40))
+    await workers.until_logged(1, '"partitions": [0]')
+    await send_alerts(range(40, 60))
+    assert await revisions(60) == list(range(1, 61)), workers.log(1)
+    assert workers.started[1].poll() is None, workers.log(1)
 
 
 async def test_all_agents_of_the_chain_run_in_one_process(topics: Topics, workers: WorkerProcesses) -> None:

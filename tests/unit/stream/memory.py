@@ -35,6 +35,7 @@ class Broker:
     generation: int = 1
     committed: int | None = None
     acked: list[int] = field(default_factory=list)
+    kept: set[int] = field(default_factory=set)  # offsets beyond what is delivered
 
 
 class MemoryOutbox(Outbox):
@@ -152,6 +153,9 @@ class MemoryAcker:
         self.broker.committed = max(self.broker.acked) + 1
         self.broker.happened.append(("committed", self.broker.committed))
         return range(4)
+
+    async def first_at(self, partition: int, offset: int) -> int:
+        return min((kept for kept in self.broker.kept if kept >= offset), default=1 << 62)
 
 
 class Sum:

@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from stream.deadletters import TooManyDeadLetters
+from stream.host import RecordsMissed
 from stream.outbox import SendFailed
 from tests.unit.stream.memory import Broker, SumRole, deliver, index_of, make_host, taken
 
@@ -233,6 +234,41 @@ async def test_a_topic_that_was_made_again_is_read_from_its_beginning(broker: Br
     await second.assigned(taken(broker, end=3))
     await deliver(second, broker, {0: "5"})
     assert role.stages[0].total == 5
+
+
+async def test_what_is_read_of_a_first_partition_waits_until_it_is_taken_over(broker: Broker) -> None:
+    """A client that had no partition reads on through a rebalance, and is faster than the snapshot is restored."""
+    role = SumRole()
+    host = make_host(broker, role)
+    await host.assigned({})
+    await host.revoked()
+    broker.generation += 1
+    feeding = asyncio.create_task(deliver(host, broker, {0: "1", 1: "2"}))
+    await asyncio.sleep(0)
+    await host.assigned(taken(broker))
+    await feeding
+    assert role.stages[0].total == 3
+
+
+async def test_records_that_are_on_the_broker_and_did_not_come_end_the_worker(broker: Broker) -> None:
+    role = SumRole()
+    host = make_host(broker, role)
+    await host.assigned(taken(broker))
+    await deliver(host, broker, {0: "1"})
+    broker.kept = {3, 4}
+    with pytest.raises(RecordsMissed, match=r"offsets 3 to 4 of t\.events\.v1-0"):
+        await deliver(host, broker, {5: "5"})
+    assert (role.stages[0].total, broker.acked) == (1, [])
+
+
+async def test_offsets_that_no_record_has_are_passed(broker: Broker) -> None:
+    """Retention removed them, or they were a transaction's markers."""
+    role = SumRole()
+    host = make_host(broker, role)
+    await host.assigned(taken(broker))
+    broker.kept = {3, 4}
+    await deliver(host, broker, {0: "1", 3: "5"})
+    assert role.stages[0].total == 6
 
 
 async def test_retention_that_overtook_the_group_is_no_stall(broker: Broker) -> None:
