@@ -38,12 +38,12 @@ def cut(sections: Sections, most: int = PART_BYTES) -> Iterator[Sections]:
     """
     owners = [name for name in sections if name not in POINTING]
     weights = [_weights(name, sections) for name in owners]
-    ends = np.cumsum(np.concatenate(weights)) if weights else np.zeros(0, np.int64)
-    if not len(ends) or ends[-1] <= most:
+    if sum(int(own.sum()) for own in weights) <= most:
         yield sections
         return
+    every = np.concatenate(weights)
     # Ascending over all rows of one section after the other.
-    number = (ends - np.concatenate(weights)) // most
+    number = (np.cumsum(every) - every) // most
     of_rows = dict(zip(owners, np.split(number, np.cumsum([len(w) for w in weights])[:-1]), strict=True))
     for part in np.unique(number).tolist():
         spans = {name: np.searchsorted(rows, [part, part + 1]).tolist() for name, rows in of_rows.items()}

@@ -35,7 +35,9 @@ def doctor(
     ] = None,
     probe_wait: Annotated[
         int | None,
-        typer.Option(metavar="SECONDS", min=5, max=600, help="How long an enforcer may take for a policy; else 30."),
+        typer.Option(
+            metavar="SECONDS", min=5, max=600, help=f"How long an enforcer may take for a policy; else {_PROBE_WAIT_S}."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per check.")] = False,
 ) -> None:

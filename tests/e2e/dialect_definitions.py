@@ -14,13 +14,15 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
-from lightkube import Client
+from lightkube import Client, KubeConfig
 from lightkube.generic_resource import GenericGlobalResource, create_api_info
 
+from tests.e2e.apiserver import ApiServer
 from tests.e2e.go_binary import ClusterUnavailableError
 
 OWN = Path(__file__).with_name("definitions")
@@ -78,16 +80,19 @@ def _files(go: str, module: str) -> Iterator[Path]:
         yield Path(found["Dir"]) / path
 
 
-def serve(client: Client, group: str = "") -> None:
-    """Have all of them served, or those of one API group, by a server that is thrown away with them.
+@contextmanager
+def served(running: AbstractContextManager[ApiServer], group: str = "") -> Iterator[ApiServer]:
+    """Run a server that serves all of them, or those of one API group, and is thrown away with them.
 
     They cannot be taken back in a known time: a server that meets a conflict while it deletes a definition may leave
     it until it looks at everything again.
     """
     definitions = [item for item in released() if group in ("", item["spec"]["group"])]
-    for item in definitions:
-        client.create(Definition.from_dict(item))
-    _wait(client, [item["metadata"]["name"] for item in definitions])
+    with running as server, closing(Client(KubeConfig.from_file(server.kubeconfig).get())) as client:
+        for item in definitions:
+            client.create(Definition.from_dict(item))
+        _wait(client, [item["metadata"]["name"] for item in definitions])
+        yield server
 
 
 def _wait(client: Client, names: list[str]) -> None:

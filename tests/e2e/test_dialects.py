@@ -5,12 +5,10 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lightkube import Client, KubeConfig
 
 from response.gateway import ClusterError
 from response.kube_kinds import kind_class, scope_of
@@ -46,15 +44,7 @@ def admin_kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
     """A server that knows the other dialects; the other modules' server does not."""
     if apiserver.external_kubeconfig() is not None:
         pytest.skip("the definitions of other dialects are not written into somebody's cluster")
-    yield from kubeconfig_of(_defined(tmp_path_factory.mktemp("dialects")))
-
-
-@contextmanager
-def _defined(folder: Path) -> Iterator[apiserver.ApiServer]:
-    with apiserver.running(folder) as server:
-        with closing(Client(KubeConfig.from_file(server.kubeconfig).get())) as client:
-            dialect_definitions.serve(client)
-        yield server
+    yield from kubeconfig_of(dialect_definitions.served(apiserver.running(tmp_path_factory.mktemp("dialects"))))
 
 
 @pytest.fixture

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
-from lightkube import Client, KubeConfig
 
 from response.kube import KubeGateway
 from response.kube_kinds import resource
@@ -45,15 +42,8 @@ OPEN = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": [{"f
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """A server that knows the administrators' kinds; the other modules' server does not."""
-    yield from server_of(_defined(tmp_path_factory.mktemp("administrators")))
-
-
-@contextmanager
-def _defined(folder: Path) -> Iterator[ApiServer]:
-    with enforced_server(folder) as server:
-        with closing(Client(KubeConfig.from_file(server.kubeconfig).get())) as client:
-            dialect_definitions.serve(client, GROUP)
-        yield server
+    running = enforced_server(tmp_path_factory.mktemp("administrators"))
+    yield from server_of(dialect_definitions.served(running, GROUP))
 
 
 def _kind(item: Mapping[str, Any]) -> Any:
